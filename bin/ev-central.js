@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+// Starts the command line: the compiled one of a published package, or the sources of a checkout.
+import { existsSync } from 'node:fs'
+import * as module from 'node:module'
+
+const [major] = process.versions.node.split('.').map(Number)
+if (major < 24) {
+  console.error(`ev-central needs Node.js 24 or newer; this is ${process.version}.`)
+  console.error('In a checkout, `npm ci` installs a fitting one: use `npm start` or `npx ev-central`.')
+  process.exit(1)
+}
+module.enableCompileCache?.() // compiled code is kept on disk, so the next start is quicker
+const source = new URL('../src/cli/main.ts', import.meta.url)
+await import(existsSync(source) ? source.href : new URL('../dist/cli/main.js', import.meta.url).href)

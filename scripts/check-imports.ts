@@ -1,0 +1,72 @@
+/**
+ * The direction of imports, as a table. A stage may import only what stands in its row; `event`, `limits` and `errors`
+ * are vocabulary that everybody may use. Fails on: an import outside the table, `process` outside of `cli`, a source
+ * file that nothing imports (entry points are named), a source file over the size limit.
+ */
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize, relative } from 'node:path'
+
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  event: [],
+  context: [],
+  journal: [],
+  audit: ['event', 'context', 'journal'],
+  security: ['event', 'context', 'audit'],
+  store: ['event'],
+  indexer: ['event', 'journal', 'store'],
+  query: ['event', 'context', 'store'],
+  settings: ['context'],
+  http: ['event', 'context', 'audit', 'security', 'query'],
+  service: ['event', 'context', 'journal', 'audit', 'security', 'store', 'indexer', 'query', 'settings', 'http'],
+  embed: ['event', 'context', 'audit', 'query', 'http', 'service'],
+  cli: ['event', 'context', 'audit', 'security', 'store', 'query', 'settings', 'service'],
+}
+const VOCABULARY = new Set(['limits.ts', 'errors.ts'])
+const ENTRY_POINTS = new Set([
+  'cli/main.ts',
+  'indexer/indexer-thread.ts',
+  'query/reader-thread.ts',
+  'embed/index.ts',
+  'embed/fastify.ts',
+  'embed/express.ts',
+  'embed/node-http.ts',
+])
+const LINES_MAX = 450
+
+const root = join(import.meta.dirname, '..', 'src')
+const files = globSync('**/*.ts', { cwd: root }).map(file => file.replaceAll('\\', '/'))
+const problems: string[] = []
+const imported = new Set<string>()
+
+for (const file of files) {
+  const text = readFileSync(join(root, file), 'utf8')
+  const stage = file.includes('/') ? (file.split('/')[0] as string) : ''
+  const allowed = stage === '' ? [] : MAY_IMPORT[stage]
+  if (allowed === undefined) problems.push(`${file}: the folder is not in the table of scripts/check-imports.ts`)
+  for (const target of relativeImports(text).map(path => normalize(join(dirname(file), path)))) {
+    imported.add(target)
+    const targetStage = target.includes('/') ? (target.split('/')[0] as string) : ''
+    const isFree = VOCABULARY.has(target) || targetStage === stage || target === '../package.json'
+    if (!isFree && !allowed?.includes(targetStage)) problems.push(`${file}: must not import ${target}`)
+  }
+  const lines = text.split('\n').length
+  if (lines > LINES_MAX) problems.push(`${file}: ${lines} lines; a file of one purpose needs at most ${LINES_MAX}`)
+  if (stage !== 'cli' && /(?<![.\w])process\.\w/.test(withoutComments(text))) {
+    problems.push(`${file}: only cli/ touches process`)
+  }
+}
+for (const file of files) {
+  if (!imported.has(file) && !ENTRY_POINTS.has(file)) problems.push(`${file}: nothing imports it`)
+}
+
+for (const problem of problems) console.error(problem)
+console.log(`imports: ${files.length} files of ${relative(process.cwd(), root)}, ${problems.length} problems`)
+process.exitCode = problems.length === 0 ? 0 : 1
+
+function relativeImports(text: string): string[] {
+  return [...withoutComments(text).matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(match => match[1] as string)
+}
+
+function withoutComments(text: string): string {
+  return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '')
+}

@@ -1,0 +1,44 @@
+/**
+ * `npm test`: types, lint, import rules, then every test file; ends with the one line `N passed, N failed`.
+ *
+ * The three static checks count as one test each, so that a failure of theirs is a failed test like any other.
+ */
+import { spawnSync } from 'node:child_process'
+import { globSync } from 'node:fs'
+import { join } from 'node:path'
+import { run } from 'node:test'
+import { spec } from 'node:test/reporters'
+
+const root = join(import.meta.dirname, '..')
+const bin = (name: string) => join(root, 'node_modules', '.bin', name)
+let passed = 0
+let failed = 0
+
+const checks: [name: string, command: string, args: string[]][] = [
+  ['types', bin('tsc'), ['--noEmit']],
+  ['lint and format', bin('biome'), ['check', '.']],
+  ['import rules', process.execPath, [join(root, 'scripts', 'check-imports.ts')]],
+]
+for (const [name, command, args] of checks) {
+  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
+  const ok = result.status === 0
+  console.log(`${ok ? '✔' : '✖'} ${name}`)
+  if (!ok) console.log(result.stdout + result.stderr)
+  if (ok) passed++
+  else failed++
+}
+
+const files = globSync(process.argv[2] ?? 'test/**/*.test.ts', { cwd: root })
+  .map(file => join(root, file))
+  .sort()
+const tests = run({ files, concurrency: 2, timeout: 300_000 })
+tests.on('test:summary', summary => {
+  if (summary.file !== undefined) return // a file's own; the last one is of the whole run
+  passed += summary.counts.passed
+  failed += summary.counts.tests - summary.counts.passed - summary.counts.skipped - summary.counts.todo
+})
+tests.compose(spec()).pipe(process.stdout)
+tests.on('end', () => {
+  process.stdout.write(`\n${passed} passed, ${failed} failed\n`)
+  process.exitCode = failed === 0 && passed > 0 ? 0 : 1
+})

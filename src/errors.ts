@@ -1,0 +1,278 @@
+/**
+ * The one table of refusals and failures: code -> HTTP status, title, whether to try again, exit code.
+ *
+ * Parts below the doors throw `Refusal` with a code; only a door (HTTP, CLI) looks the rest up. The reference page
+ * docs/errors.md is generated from here. Three fates (the `retry` column): *refused* = the caller's fault, nothing was
+ * written, `no`; *busy* = bounded, try again, `after a while`; *failed* = ours, try again or ask the operator.
+ */
+interface ErrorEntry {
+  readonly status: number
+  readonly title: string
+  readonly retry: 'no' | 'after a while'
+  /** Exit code of the command line. */
+  readonly exit: number
+  readonly help: string
+}
+
+export const ERRORS = {
+  VALIDATION_FAILED: {
+    status: 422,
+    title: 'The request is not valid',
+    retry: 'no',
+    exit: 2,
+    help: 'Correct the fields named in `errors`.',
+  },
+  PAYLOAD_TOO_LARGE: {
+    status: 413,
+    title: 'The body is too large',
+    retry: 'no',
+    exit: 2,
+    help: 'Send at most 64 KiB.',
+  },
+  UNSUPPORTED_MEDIA_TYPE: {
+    status: 415,
+    title: 'The body is not JSON',
+    retry: 'no',
+    exit: 2,
+    help: 'Send `Content-Type: application/json`.',
+  },
+  BAD_REQUEST: {
+    status: 400,
+    title: 'The request is not HTTP',
+    retry: 'no',
+    exit: 2,
+    help: 'The bytes could not be read as an HTTP/1.1 request.',
+  },
+  URI_TOO_LONG: {
+    status: 414,
+    title: 'The address is too long',
+    retry: 'no',
+    exit: 2,
+    help: 'Send at most 8 KiB of path and query.',
+  },
+  HEADERS_TOO_LARGE: {
+    status: 431,
+    title: 'The headers are too large',
+    retry: 'no',
+    exit: 2,
+    help: 'Send at most 16 KiB of headers.',
+  },
+  REQUEST_TIMEOUT: {
+    status: 408,
+    title: 'The request took too long to arrive',
+    retry: 'after a while',
+    exit: 1,
+    help: 'Headers are awaited for 10 s, a whole request for 15 s.',
+  },
+  NOT_FOUND: {
+    status: 404,
+    title: 'There is nothing at this address',
+    retry: 'no',
+    exit: 2,
+    help: 'The routes are listed at /docs.',
+  },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    title: 'The address does not take this method',
+    retry: 'no',
+    exit: 2,
+    help: 'The `Allow` header lists the methods that it takes.',
+  },
+  AUTHENTICATION_FAILED: {
+    status: 401,
+    title: 'Authentication failed',
+    retry: 'no',
+    exit: 3,
+    help: 'The id, the secret or the token is wrong. Which of them is told only to the audit trail.',
+  },
+  CP_REVOKED: {
+    status: 403,
+    title: 'The charge point is revoked',
+    retry: 'no',
+    exit: 3,
+    help: 'An operator can bring it back: /status/out-of-service, then /status/restore.',
+  },
+  CP_OUT_OF_SERVICE: {
+    status: 403,
+    title: 'The charge point is out of service',
+    retry: 'no',
+    exit: 3,
+    help: 'An operator can bring it back: /status/restore.',
+  },
+  TOO_MANY_ATTEMPTS: {
+    status: 429,
+    title: 'Too many failed attempts',
+    retry: 'after a while',
+    exit: 3,
+    help: 'Wait for the seconds in `Retry-After`.',
+  },
+  UNAUTHORIZED: {
+    status: 401,
+    title: 'An admin key is required',
+    retry: 'no',
+    exit: 3,
+    help: 'Send a valid key in `X-Admin-Key`.',
+  },
+  FORBIDDEN: {
+    status: 403,
+    title: 'The role does not allow this',
+    retry: 'no',
+    exit: 3,
+    help: 'Use the key of an admin whose role allows it.',
+  },
+  CP_EXISTS: {
+    status: 409,
+    title: 'The charge point exists already',
+    retry: 'no',
+    exit: 2,
+    help: 'Choose another cp_id, or issue new credentials for this one.',
+  },
+  CP_NOT_FOUND: {
+    status: 404,
+    title: 'There is no such charge point',
+    retry: 'no',
+    exit: 2,
+    help: 'Register it: POST /charge-points.',
+  },
+  CP_NOT_ACTIVE: {
+    status: 409,
+    title: 'The charge point is not in a state that allows this',
+    retry: 'no',
+    exit: 2,
+    help: 'Restore it first.',
+  },
+  INVALID_TRANSITION: {
+    status: 409,
+    title: 'The status cannot change that way',
+    retry: 'no',
+    exit: 2,
+    help: 'ACTIVE <-> OUT_OF_SERVICE, either -> REVOKED, REVOKED -> OUT_OF_SERVICE.',
+  },
+  KEY_EXISTS: {
+    status: 409,
+    title: 'The charge point has a key already',
+    retry: 'no',
+    exit: 2,
+    help: 'Reset it: POST /keys/reset.',
+  },
+  KEY_NOT_FOUND: {
+    status: 404,
+    title: 'The charge point has no key',
+    retry: 'no',
+    exit: 2,
+    help: 'Generate one: POST /keys/generate.',
+  },
+  KEY_EXHAUSTED: {
+    status: 409,
+    title: 'The key has been used too often',
+    retry: 'no',
+    exit: 2,
+    help: 'Reset it: POST /keys/reset.',
+  },
+  TAMPERING_DETECTED: {
+    status: 400,
+    title: 'The message is not authentic',
+    retry: 'no',
+    exit: 3,
+    help: 'The tag, the key or the nonce is wrong; the incident is on record.',
+  },
+  EVENT_NOT_FOUND: {
+    status: 404,
+    title: 'There is no such event',
+    retry: 'no',
+    exit: 2,
+    help: 'Ids count from 1; a new event is visible within a quarter of a second.',
+  },
+  ADMIN_EXISTS: { status: 409, title: 'The admin exists already', retry: 'no', exit: 2, help: 'Choose another name.' },
+  ADMIN_NOT_FOUND: {
+    status: 404,
+    title: 'There is no such admin',
+    retry: 'no',
+    exit: 2,
+    help: 'List them: ev-central admin list.',
+  },
+  LAST_ADMIN: {
+    status: 409,
+    title: 'The last admin cannot be revoked',
+    retry: 'no',
+    exit: 2,
+    help: 'Add another one first.',
+  },
+  FOREIGN_FILE: {
+    status: 422,
+    title: 'The file is not a database of the reference implementation',
+    retry: 'no',
+    exit: 2,
+    help: 'Nothing was written.',
+  },
+  DATA_FOLDER_IN_USE: {
+    status: 409,
+    title: 'Another process uses this data folder',
+    retry: 'no',
+    exit: 2,
+    help: 'Stop it, or set EVC_DATA_DIR to another folder.',
+  },
+  OVERLOADED: {
+    status: 503,
+    title: 'The service is overloaded',
+    retry: 'after a while',
+    exit: 1,
+    help: 'Wait for the seconds in `Retry-After`.',
+  },
+  NOT_READY: {
+    status: 503,
+    title: 'The service is not ready',
+    retry: 'after a while',
+    exit: 1,
+    help: 'The failing `checks` say why.',
+  },
+  STORE_UNAVAILABLE: {
+    status: 503,
+    title: 'The event store cannot be read now',
+    retry: 'after a while',
+    exit: 1,
+    help: 'Events are safe in the journal; see /ready.',
+  },
+  QUERY_TIMEOUT: {
+    status: 503,
+    title: 'The query took too long',
+    retry: 'after a while',
+    exit: 1,
+    help: 'Narrow the time range or the filters.',
+  },
+  INTERNAL_ERROR: {
+    status: 500,
+    title: 'Something went wrong on our side',
+    retry: 'after a while',
+    exit: 1,
+    help: 'Quote the request_id to the operator.',
+  },
+} as const satisfies Record<string, ErrorEntry>
+
+export type ErrorCode = keyof typeof ERRORS
+
+/** A decision against the caller (or a bounded "busy"), with a code of the table. Carries no secret and no raw input. */
+export class Refusal extends Error {
+  override readonly name = 'Refusal'
+  readonly code: ErrorCode
+  /** Seconds, for `Retry-After`. */
+  readonly retryAfterSeconds: number | undefined
+  /** For VALIDATION_FAILED: which field broke which rule; never the value. */
+  readonly violations: readonly Violation[] | undefined
+
+  constructor(
+    code: ErrorCode,
+    detail?: string,
+    options: { cause?: unknown; retryAfterSeconds?: number; violations?: readonly Violation[] } = {},
+  ) {
+    super(detail ?? ERRORS[code].help, 'cause' in options ? { cause: options.cause } : undefined)
+    this.code = code
+    this.retryAfterSeconds = options.retryAfterSeconds
+    this.violations = options.violations
+  }
+}
+
+export interface Violation {
+  readonly field: string
+  readonly rule: string
+}
