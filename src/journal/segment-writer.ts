@@ -1,0 +1,267 @@
+/**
+ * Brings the queue to the disk: writes, fsyncs, changes segments, survives a failing disk.
+ *
+ * Two loops, driven by callbacks: one writes whatever is queued, the other fsyncs whatever is written. While an fsync is in
+ * flight, writing waits for it, but at most `WRITE_HOLD_MS`: waiting makes larger groups, hence fewer calls and more
+ * throughput; the bound lets records survive a killed process although the disk takes seconds for an fsync.
+ *
+ * States, moved by `move` alone:
+ *
+ *   writing  the segment takes records
+ *   leaving  it is full or failed; operations in flight end, none begins; then its file is closed for ever
+ *   opening  the next segment is being made, starting at the first record that is not known durable
+ *   waiting  that failed, or the disk failed before; the next attempt comes after a pause
+ *   closed
+ *
+ * After the first failed write or fsync a segment is never written or fsynced again: the next fsync would report success
+ * for pages the kernel has dropped. Its unconfirmed records are still queued and go to the next segment.
+ *
+ * Crash while writing: a torn tail, of which nobody was told "durable"; recovery cuts it.
+ * Crash between write and fsync: records that may or may not be found; recovery keeps those it finds, in order.
+ * Crash while leaving or opening: unconfirmed records are only in the segment given up; recovery finds them there, since
+ * a newer segment's first sequence says where the older one stops to count, and re-queues what the newer lacks.
+ */
+import { join } from 'node:path'
+import type { ClosedSegments } from './closed-segments.ts'
+import type { Files } from './files.ts'
+import { formatSegmentHeader, SEGMENT_HEADER_BYTES } from './frame.ts'
+import type { Range, RecordQueue } from './record-queue.ts'
+import { formatSegmentName, nothingWritten, placeFile } from './segment-folder.ts'
+
+const RETRY_MS_MIN = 50
+const RETRY_MS_MAX = 1_000
+const WRITE_HOLD_MS = 10
+
+type State = 'writing' | 'leaving' | 'opening' | 'waiting' | 'closed'
+
+const NEXT: Record<State, readonly State[]> = {
+  opening: ['writing', 'waiting', 'closed'],
+  writing: ['leaving', 'closed'],
+  leaving: ['opening', 'waiting', 'closed'],
+  waiting: ['opening', 'closed'],
+  closed: [],
+}
+
+interface Segment {
+  readonly fd: number
+  readonly ordinal: number
+  readonly firstSequence: number
+  /** Where the next bytes go. */
+  position: number
+  isOpen: boolean
+}
+
+/** A place in the queue at a frame's end. */
+interface Mark {
+  readonly position: number
+  readonly sequence: number
+}
+
+export interface SegmentWriter {
+  /** Makes the first segment. Rejects when the disk does not allow it. */
+  start(): Promise<void>
+  /** There is something new in the queue. */
+  wake(): void
+  durableSequence(): number
+  health(): {
+    readonly isStalled: boolean
+    readonly writeErrors: number
+    readonly syncErrors: number
+    readonly lastError: string | null
+  }
+  /** Begins nothing more; the file is closed when the operations in flight have ended. */
+  close(): Promise<void>
+}
+
+export function createSegmentWriter(deps: {
+  files: Files
+  directory: string
+  journalId: string
+  queue: RecordQueue
+  closedSegments: ClosedSegments
+  lastOrdinal: number
+  durableSequence: number
+  segmentBytesMax: number
+  /** A write takes everything queued so far. */
+  onWrite: () => void
+  onDurable: (sequence: number) => void
+}): SegmentWriter {
+  const { files, queue, closedSegments } = deps
+  let state: State = 'opening'
+  let segment: Segment | undefined
+  let ordinal = deps.lastOrdinal
+  let written: Mark = { position: 0, sequence: deps.durableSequence }
+  let durable: Mark = written
+  let isWriting = false
+  let isSyncing = false
+  let hold: NodeJS.Timeout | undefined
+  let retry: NodeJS.Timeout | undefined
+  let failuresInARow = 0
+  let writeErrors = 0
+  let syncErrors = 0
+  let lastError: string | null = null
+
+  function move(to: State): void {
+    if (!NEXT[state].includes(to)) throw new Error(`journal: no way from ${state} to ${to}`)
+    state = to
+  }
+
+  /** Begins whatever can begin now. Called whenever something changed. */
+  function step(): void {
+    if (state === 'writing') {
+      startSync()
+      startWrite()
+    }
+    if (isWriting || isSyncing) return
+    if (state === 'leaving') leave()
+    if (state === 'closed') void closeFile()
+  }
+
+  function endHold(): void {
+    hold = undefined
+    if (state === 'writing') startWrite(true)
+  }
+
+  function startWrite(isHeldLongEnough = false): void {
+    if (isWriting) return
+    const current = segment as Segment
+    if (current.position >= deps.segmentBytesMax) {
+      // A full segment is left when all of it is durable: so only the newest one ever holds unconfirmed records.
+      if (!isSyncing && durable.position === written.position && queue.unwritten() !== undefined) move('leaving')
+      return
+    }
+    const range = queue.unwritten()
+    if (range === undefined) return
+    if (isSyncing && !isHeldLongEnough) {
+      hold ??= setTimeout(endHold, WRITE_HOLD_MS).unref()
+      return
+    }
+    deps.onWrite()
+    isWriting = true
+    write(current, range, 0)
+  }
+
+  function write(current: Segment, range: Range, done: number): void {
+    const { buffer, offset, length } = range
+    files.write(current.fd, buffer, offset + done, length - done, current.position, (error, bytes) => {
+      if (error === null && bytes > 0) current.position += bytes
+      if (error === null && bytes > 0 && done + bytes < length && state === 'writing') {
+        write(current, range, done + bytes)
+        return
+      }
+      isWriting = false
+      if (error !== null || bytes === 0) fail('write', error ?? nothingWritten())
+      else if (done + bytes === length) written = { position: queue.wrote(range), sequence: range.lastSequence }
+      step()
+    })
+  }
+
+  function startSync(): void {
+    if (isSyncing || durable.position === written.position) return
+    isSyncing = true
+    const mark = written
+    files.sync((segment as Segment).fd, error => {
+      isSyncing = false
+      clearTimeout(hold)
+      hold = undefined
+      if (error === null) confirm(mark)
+      else fail('sync', error)
+      step()
+      if (error === null) deps.onDurable(mark.sequence)
+    })
+  }
+
+  function confirm(mark: Mark): void {
+    durable = mark
+    queue.release(mark.position)
+    // A sync that was under way when a write failed confirms its records, but not that the disk works again.
+    if (state !== 'writing') return
+    failuresInARow = 0
+    lastError = null
+  }
+
+  function fail(operation: 'write' | 'sync', error: NodeJS.ErrnoException): void {
+    if (operation === 'write') writeErrors++
+    else syncErrors++
+    lastError = error.code ?? error.name
+    if (state !== 'writing' && state !== 'opening') return // the second loop failing on the same segment
+    failuresInARow++
+    if (state === 'writing') move('leaving')
+  }
+
+  function leave(): void {
+    void closeFile()
+    if (failuresInARow > 1) pause()
+    else openNext()
+  }
+
+  /** Never while an operation is in flight: its number could name another file by then. */
+  async function closeFile(): Promise<void> {
+    if (segment === undefined || !segment.isOpen) return
+    segment.isOpen = false
+    await files.close(segment.fd).catch(() => {}) // what is durable is so already, what is not is still queued
+  }
+
+  /** The first failure is retried at once: most often a fresh file is all it takes. */
+  function pause(): void {
+    move('waiting')
+    const pauseMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** (failuresInARow - 2))
+    retry = setTimeout(openNext, Math.max(RETRY_MS_MIN, pauseMs)).unref()
+  }
+
+  function openNext(): void {
+    move('opening')
+    makeSegment().then(
+      () => {
+        if (state === 'opening') move('writing')
+        step()
+      },
+      (error: NodeJS.ErrnoException) => {
+        if (state !== 'opening') return
+        fail('write', error)
+        pause()
+      },
+    )
+  }
+
+  /** Every attempt takes a new ordinal: a reader may have seen the file of a failed one. */
+  async function makeSegment(): Promise<void> {
+    ordinal++
+    const firstSequence = durable.sequence + 1
+    const header = formatSegmentHeader({ journalId: deps.journalId, ordinal, firstSequence })
+    const name = formatSegmentName(ordinal)
+    const fd = await placeFile(files, deps.directory, name, header).catch(async error => {
+      await files.unlink(join(deps.directory, name)).catch(() => {}) // if it got its name, it is an empty segment
+      throw error
+    })
+    const previous = segment
+    segment = { fd, ordinal, firstSequence, position: SEGMENT_HEADER_BYTES, isOpen: true }
+    if (previous !== undefined) {
+      closedSegments.add({
+        ordinal: previous.ordinal,
+        firstSequence: previous.firstSequence,
+        lastSequence: written.sequence,
+        isSuperseded: durable.sequence < previous.firstSequence,
+      })
+    }
+    written = durable
+    queue.rewind()
+    await closedSegments.discardSuperseded()
+  }
+
+  return {
+    async start() {
+      await makeSegment()
+      move('writing')
+    },
+    wake: step,
+    durableSequence: () => durable.sequence,
+    health: () => ({ isStalled: failuresInARow > 0, writeErrors, syncErrors, lastError }),
+
+    async close() {
+      clearTimeout(retry)
+      move('closed')
+      if (!isWriting && !isSyncing) await closeFile()
+    },
+  }
+}
