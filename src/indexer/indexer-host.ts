@@ -1,0 +1,164 @@
+/**
+ * The indexer stage, seen from the main thread: starts the indexer's thread, tells it what is durable, and knows how
+ * far it is. See indexer.ts for what it promises.
+ *
+ * Owns the thread, which is started again (with growing pauses) if it ever dies. Must not do any work per event: telling
+ * a durable sequence is two atomic operations on shared memory.
+ */
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import type { IndexerProgress, Phase } from './indexer.ts'
+import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
+
+export interface IndexerStatus {
+  readonly phase: Phase
+  readonly indexedSequence: number
+  readonly lastEventId: number
+  /** Durable records that are no rows yet. */
+  readonly lagRecords: number
+  /** Journal records that had to be declared lost, since the start. */
+  readonly lostRecords: number
+  /** Why it waits, halted or had to be started again; null while all is well. */
+  readonly lastError: string | null
+}
+
+export interface IndexerHost {
+  /** The journal is durable up to this sequence. Costs nothing worth counting. */
+  durable(sequence: number): void
+  status(): IndexerStatus
+  /** True as soon as the store has been reached and all records up to `sequence` are rows; false after the time-out. */
+  caughtUp(sequence: number, timeoutMs: number): Promise<boolean>
+  /** Indexes what is durable for at most `drainTimeoutMs`, then ends the thread. */
+  stop(drainTimeoutMs: number): Promise<void>
+}
+
+export interface IndexerOptions {
+  readonly journalDirectory: string
+  readonly journalId: string
+  readonly storePath: string
+  /** Rows were added, or the store was reached for the first time; about every 20 ms at most. */
+  readonly onIndexed: (progress: { lastEventId: number; sequence: number }) => void
+  /** The journal may drop its records up to this one. */
+  readonly onTrim: (sequence: number) => void
+}
+
+/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
+const THREAD = new URL(`./indexer-thread${extname(import.meta.url)}`, import.meta.url)
+const RESTART_MS_MIN = 100
+const RESTART_MS_MAX = 5_000
+const STOP_MARGIN_MS = 3_000
+
+export function startIndexer(options: IndexerOptions): IndexerHost {
+  const durable = new BigInt64Array(new SharedArrayBuffer(8))
+  const waiters = createWaiters()
+  let progress: IndexerProgress = {
+    phase: 'catching-up',
+    indexedSequence: undefined,
+    lastEventId: 0,
+    lostRecords: 0,
+    lastError: null,
+  }
+  let restartMs = RESTART_MS_MIN
+  let restart: NodeJS.Timeout | undefined
+  let stopping: Promise<void> | undefined
+  let worker: Worker | undefined = startWorker()
+
+  function startWorker(): Worker {
+    const { journalDirectory, journalId, storePath } = options
+    const workerData: IndexerThreadData = { journalDirectory, journalId, storePath, durable: durable.buffer }
+    const started = new Worker(THREAD, { workerData, name: 'evc-indexer' })
+    started.on('message', receive)
+    started.on('error', (error: Error) => {
+      progress = { ...progress, lastError: `the indexer's thread died: ${error.message}` }
+    })
+    started.on('exit', () => {
+      worker = undefined
+      if (stopping !== undefined) return
+      restart = setTimeout(() => {
+        worker = startWorker()
+      }, restartMs)
+      restartMs = Math.min(restartMs * 2, RESTART_MS_MAX)
+    })
+    return started
+  }
+
+  function receive(message: IndexerMessage): void {
+    if ('trim' in message) options.onTrim(message.trim)
+    else follow(message.progress)
+  }
+
+  function follow(reached: IndexerProgress): void {
+    const before = progress
+    progress = reached
+    const { indexedSequence: sequence, lastEventId } = progress
+    if (sequence === undefined || (sequence === before.indexedSequence && lastEventId === before.lastEventId)) return
+    restartMs = RESTART_MS_MIN
+    waiters.reached(sequence)
+    options.onIndexed({ lastEventId, sequence })
+  }
+
+  async function stop(drainMs: number): Promise<void> {
+    clearTimeout(restart)
+    const ending = worker
+    if (ending !== undefined) {
+      const exited = once(ending, 'exit')
+      ending.postMessage({ drainMs } satisfies StopMessage)
+      const timer = setTimeout(() => ending.terminate(), drainMs + STOP_MARGIN_MS)
+      await exited.catch(() => {})
+      clearTimeout(timer)
+    }
+    progress = { ...progress, phase: 'stopped' }
+    waiters.giveUp()
+  }
+
+  return {
+    durable(sequence) {
+      Atomics.store(durable, 0, BigInt(sequence))
+      Atomics.notify(durable, 0)
+    },
+    status() {
+      const { indexedSequence = 0, ...rest } = progress
+      const lagRecords = Math.max(0, Number(Atomics.load(durable, 0)) - indexedSequence)
+      return { ...rest, indexedSequence, lagRecords }
+    },
+    caughtUp(sequence, timeoutMs) {
+      const { indexedSequence } = progress
+      if (indexedSequence !== undefined && indexedSequence >= sequence) return Promise.resolve(true)
+      return progress.phase === 'stopped' ? Promise.resolve(false) : waiters.wait(sequence, timeoutMs)
+    },
+    stop(drainTimeoutMs) {
+      stopping ??= stop(drainTimeoutMs)
+      return stopping
+    },
+  }
+}
+
+/** Those who wait for a sequence to be indexed. */
+function createWaiters() {
+  interface Waiter {
+    readonly sequence: number
+    readonly settle: (isReached: boolean) => void
+  }
+  const waiting = new Set<Waiter>()
+  const settle = (which: (waiter: Waiter) => boolean, isReached: boolean) => {
+    for (const waiter of waiting) if (which(waiter)) waiter.settle(isReached)
+  }
+  return {
+    reached: (sequence: number) => settle(waiter => waiter.sequence <= sequence, true),
+    giveUp: () => settle(() => true, false),
+    wait: (sequence: number, timeoutMs: number) =>
+      new Promise<boolean>(resolve => {
+        const waiter: Waiter = {
+          sequence,
+          settle(isReached) {
+            waiting.delete(waiter)
+            clearTimeout(timer)
+            resolve(isReached)
+          },
+        }
+        const timer = setTimeout(waiter.settle, timeoutMs, false)
+        waiting.add(waiter)
+      }),
+  }
+}

@@ -1,0 +1,20 @@
+/** What an indexer host and its thread say to each other. */
+import type { IndexerProgress } from './indexer.ts'
+
+export interface IndexerThreadData {
+  readonly journalDirectory: string
+  readonly journalId: string
+  readonly storePath: string
+  /** One BigInt64: the last durable sequence. The host stores and notifies, the thread waits; no message per event. */
+  readonly durable: SharedArrayBuffer
+}
+
+export interface StopMessage {
+  /** Goes on for as long while there are durable records that are no rows. */
+  readonly drainMs: number
+}
+
+export type IndexerMessage =
+  | { readonly progress: IndexerProgress }
+  /** Rows of all records up to this one survive a power loss; the journal may drop them. */
+  | { readonly trim: number }

@@ -1,0 +1,131 @@
+/**
+ * Entry of the indexer's thread: when to step, when to wait, when to checkpoint. What a step does is in indexer.ts.
+ *
+ * Batches follow the load: under a trickle one every 20 ms at most, so a row is visible soon and no transaction is made
+ * for each event; when there is a backlog, one after the other and as large as allowed.
+ */
+import { setImmediate, setTimeout } from 'node:timers/promises'
+import { parentPort, workerData } from 'node:worker_threads'
+import { openJournalReader } from '../journal/segment-reader.ts'
+import { StoreError } from '../store/event-store.ts'
+import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
+import { createIndexer, type IndexerProgress } from './indexer.ts'
+import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
+
+const BATCH_INTERVAL_MS = 20
+const BACKLOG_RECORDS = 1_000
+const RETRY_MS_MIN = 50
+const RETRY_MS_MAX = 1_000
+const CHECKPOINT_RECORDS = 50_000
+const CHECKPOINT_INTERVAL_MS = 5_000
+
+const port = parentPort
+if (port === null) throw new Error('this file is the entry of a worker thread')
+const { journalDirectory, journalId, storePath, ...shared } = workerData as IndexerThreadData
+const durable = new BigInt64Array(shared.durable)
+const store = createSqliteEventStore({ path: storePath })
+const indexer = createIndexer({
+  journalId,
+  openReader: after => openJournalReader({ directory: journalDirectory, after }),
+  store,
+})
+/** When to give up draining; undefined until the host says stop. */
+let drainUntil: number | undefined
+let reported: IndexerProgress | undefined
+const stopAsked = Promise.withResolvers<void>()
+
+port.on('message', ({ drainMs }: StopMessage) => {
+  drainUntil = performance.now() + drainMs
+  stopAsked.resolve()
+  Atomics.notify(durable, 0)
+})
+await run()
+indexer.stop()
+await store.close()
+send({ progress: indexer.progress() })
+port.close()
+
+async function run(): Promise<void> {
+  const checkpoint = createCheckpointer()
+  let retryMs = RETRY_MS_MIN
+  for (;;) {
+    const started = performance.now()
+    const seen = Atomics.load(durable, 0)
+    const records = await indexer.step(Number(seen))
+    report()
+    checkpoint.count(records)
+    const { phase } = indexer.progress()
+    if (isDone(phase)) return checkpoint.run()
+    if (checkpoint.isDue()) await checkpoint.run()
+    if (phase === 'waiting-for-store') {
+      await waitToRetry(retryMs)
+      retryMs = Math.min(retryMs * 2, RETRY_MS_MAX)
+      continue
+    }
+    retryMs = RETRY_MS_MIN
+    if (phase === 'following' || phase === 'halted') await waitForChange(seen, checkpoint.dueInMs())
+    const early = BATCH_INTERVAL_MS - (performance.now() - started)
+    if (records < BACKLOG_RECORDS && early > 0 && drainUntil === undefined) await setTimeout(early)
+    else await setImmediate() // lets a message in
+  }
+}
+
+/** Told to stop, and either everything durable is a row, or it cannot be, or time is up. */
+function isDone(phase: IndexerProgress['phase']): boolean {
+  if (drainUntil === undefined) return false
+  const isDrained =
+    phase === 'following' && (indexer.progress().indexedSequence ?? 0) >= Number(Atomics.load(durable, 0))
+  return isDrained || phase === 'halted' || performance.now() >= drainUntil
+}
+
+async function waitForChange(seen: bigint, ms: number): Promise<void> {
+  if (drainUntil !== undefined) return
+  await Atomics.waitAsync(durable, 0, seen, ms).value
+}
+
+async function waitToRetry(ms: number): Promise<void> {
+  if (drainUntil !== undefined) await setTimeout(RETRY_MS_MIN)
+  else await Promise.race([setTimeout(ms), stopAsked.promise])
+}
+
+/** Until a checkpoint, committed rows survive our process but perhaps not a power loss; the journal must keep its copy. */
+function createCheckpointer() {
+  let records = 1 // those that an earlier process left without one
+  let last = performance.now()
+  return {
+    count(indexed: number) {
+      records += indexed
+    },
+    isDue: () => records >= CHECKPOINT_RECORDS || (records > 0 && performance.now() - last >= CHECKPOINT_INTERVAL_MS),
+    dueInMs: () =>
+      records === 0 ? CHECKPOINT_INTERVAL_MS : Math.max(0, last + CHECKPOINT_INTERVAL_MS - performance.now()),
+    async run() {
+      last = performance.now()
+      const { indexedSequence } = indexer.progress()
+      if (records === 0 || indexedSequence === undefined) return
+      try {
+        await store.checkpoint()
+      } catch (error) {
+        if (error instanceof StoreError) return // at the next occasion
+        throw error
+      }
+      records = 0
+      send({ trim: indexedSequence })
+    },
+  }
+}
+
+function report(): void {
+  const progress = indexer.progress()
+  const isNews =
+    reported?.indexedSequence !== progress.indexedSequence ||
+    reported?.lastEventId !== progress.lastEventId ||
+    reported?.phase !== progress.phase ||
+    reported?.lastError !== progress.lastError
+  reported = progress
+  if (isNews) send({ progress })
+}
+
+function send(message: IndexerMessage): void {
+  port?.postMessage(message)
+}

@@ -1,0 +1,25 @@
+/**
+ * Events as text: NDJSON (one object with the 14 columns a line) and CSV (RFC 4180, CRLF, header in the first chunk).
+ *
+ * A CSV cell that a spreadsheet would run as a formula (beginning with = + - @, tab or carriage return) gets a leading
+ * apostrophe. The cell `-`, which stands for "no address", is no formula and stays.
+ */
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import type { ExportFormat } from './event-queries.ts'
+
+export function formatEvents(events: readonly StoredEvent[], format: ExportFormat, isFirst: boolean): string {
+  if (format === 'ndjson') return events.map(event => `${JSON.stringify(event)}\n`).join('')
+  const header = isFirst ? `${COLUMNS.join(',')}\r\n` : ''
+  return header + events.map(csvLine).join('')
+}
+
+function csvLine(event: StoredEvent): string {
+  return `${COLUMNS.map(column => csvCell(event[column])).join(',')}\r\n`
+}
+
+function csvCell(value: string | number | null): string {
+  if (value === null) return ''
+  if (typeof value === 'number') return String(value)
+  const text = /^[=+\-@\t\r]/.test(value) && value !== '-' ? `'${value}` : value
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}

@@ -1,0 +1,90 @@
+/**
+ * From a filter to the ids that match it: which index or set is walked for each condition, and in which order.
+ *
+ * We choose and not SQLite's planner, whose choice without statistics may cost seconds. Order of the conditions, the
+ * most selective first: request_id, who, ip (each along its index), reason_code, action, severity (chunk sets, a list
+ * of values as their union), then the time range (time map). All are exact, so no row is read that does not match.
+ */
+import { Refusal } from '../errors.ts'
+import type { Facet } from '../store/chunk-sets.ts'
+import { type ChunkStream, chunkIntersection, chunkUnion, keysOfChunks, storedChunks } from './chunk-streams.ts'
+import { type EventDatabase, KEY_COLUMNS, type KeyColumn, type TimeRange } from './event-database.ts'
+import type { EventFilter } from './event-queries.ts'
+import {
+  batchedStream,
+  type Deadline,
+  type Direction,
+  intersection,
+  type KeyStream,
+  rangeStream,
+} from './id-streams.ts'
+
+const FACETS_BY_SELECTIVITY = ['reason_code', 'action', 'severity'] as const satisfies readonly Facet[]
+
+/** Sorts after every time: `~` follows all digits and letters. */
+const LAST_TIME = '~'
+
+/** The keys of all rows that match, within `first` to `last`, in walking order. */
+export function planWalk(
+  database: EventDatabase,
+  filter: EventFilter,
+  walk: { direction: Direction; first: number; last: number },
+  deadline: Deadline,
+): KeyStream {
+  const { direction, first, last } = walk
+  const streams: KeyStream[] = []
+  for (const column of KEY_COLUMNS) {
+    const value = filter[column]
+    if (value !== undefined) streams.push(keysOfValue(database, column, value, direction))
+  }
+  const chunks = chunkConditions(database, filter, direction)
+  if (chunks.length > 0) streams.push(keysOfChunks(chunkIntersection(chunks, direction, deadline), direction))
+  streams.push(rangeStream(first, last))
+  return intersection(streams, deadline)
+}
+
+function keysOfValue(database: EventDatabase, column: KeyColumn, value: string, direction: Direction): KeyStream {
+  return batchedStream((key, count) => database.keysOf(column, value, direction, key, count))
+}
+
+function chunkConditions(database: EventDatabase, filter: EventFilter, direction: Direction): ChunkStream[] {
+  const chunks: ChunkStream[] = []
+  for (const facet of FACETS_BY_SELECTIVITY) {
+    const values: readonly string[] | undefined = filter[facet]
+    if (values === undefined) continue
+    chunks.push(chunkUnion(values.map(value => chunksOfValue(database, facet, value, direction))))
+  }
+  const range = timeRange(filter)
+  if (range !== undefined) chunks.push(chunksOfTime(database, range, direction))
+  return chunks
+}
+
+function chunksOfValue(database: EventDatabase, facet: Facet, value: string, direction: Direction): ChunkStream {
+  return storedChunks(ordinal => database.facetParts(facet, value, direction, ordinal))
+}
+
+/** Whole chunks need no look at their rows; those at the edges of the range (two, if time only goes forward) do. */
+function chunksOfTime(database: EventDatabase, range: TimeRange, direction: Direction): ChunkStream {
+  return storedChunks(ordinal =>
+    database.chunksOfTime(range, direction, ordinal * direction).map(({ chunk, isWithin }) => ({
+      ordinal: chunk * direction,
+      members: () => (isWithin ? undefined : database.membersOfTime(range, chunk)),
+    })),
+  )
+}
+
+/** Undefined when the filter says nothing about time. */
+export function timeRange(filter: Pick<EventFilter, 'start_time' | 'end_time'>): TimeRange | undefined {
+  if (filter.start_time === undefined && filter.end_time === undefined) return undefined
+  return {
+    start: filter.start_time === undefined ? '' : canonicalTime(filter.start_time, 'start_time'),
+    end: filter.end_time === undefined ? LAST_TIME : canonicalTime(filter.end_time, 'end_time'),
+  }
+}
+
+/** Stored times are compared as text, so `...00Z` and `...00.000Z` must become one spelling. */
+export function canonicalTime(text: string, field: string): string {
+  const at = Date.parse(text)
+  if (!Number.isNaN(at)) return new Date(at).toISOString()
+  throw new Refusal('VALIDATION_FAILED', `${field} is not a time`, { violations: [{ field, rule: 'time' }] })
+}

@@ -1,0 +1,42 @@
+/** Entry of a reader thread: answers one question after the other over its own connection (see reader-host.ts). */
+import { parentPort, workerData } from 'node:worker_threads'
+import { Refusal } from '../errors.ts'
+import type { Deadline } from './id-streams.ts'
+import type { AskMessage, Reply } from './reader-protocol.ts'
+import { createSqliteEventQueries, type Question } from './sqlite-event-queries.ts'
+
+/** A walk that takes longer answers with what it has and where to go on, so that it does not hold up its lane. */
+const WALK_MS_MAX = 1_000
+/** An answer must be back before the host gives up on it. */
+const REPLY_MARGIN_MS = 250
+
+const WALKS: ReadonlySet<Question> = new Set<Question>(['page', 'exportChunk'])
+
+const port = parentPort
+if (port === null) throw new Error('this file is the entry of a worker thread')
+const queries = createSqliteEventQueries({ path: (workerData as { storePath: string }).storePath })
+
+port.on('message', (message: AskMessage | 'close') => {
+  if (message === 'close') {
+    queries.close()
+    port.close()
+  } else {
+    port.postMessage(reply(message))
+  }
+})
+
+function reply({ number, question, asked, expiresAt }: AskMessage): Reply {
+  const now = () => performance.timeOrigin + performance.now()
+  if (now() >= expiresAt) return { number, refusal: { code: 'QUERY_TIMEOUT' } } // nobody waits for it any more
+  const latest = expiresAt - REPLY_MARGIN_MS
+  const giveUpAt = WALKS.has(question) ? Math.min(latest, now() + WALK_MS_MAX) : latest
+  const deadline: Deadline = { passed: () => now() >= giveUpAt }
+  try {
+    const ask = queries[question] as (asked: unknown, deadline: Deadline) => unknown
+    return { number, answer: ask(asked, deadline) }
+  } catch (error) {
+    if (!(error instanceof Refusal)) return { number, defect: String(error) }
+    const { code, message: detail, retryAfterSeconds, violations } = error
+    return { number, refusal: { code, detail, retryAfterSeconds, violations } }
+  }
+}

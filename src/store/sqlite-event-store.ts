@@ -1,0 +1,153 @@
+/**
+ * The event store on SQLite: one file, write-ahead log, one writer transaction a batch.
+ *
+ * Promise: see event-store.ts. Owns the database file (mode 0600, its folder 0700) and nothing in memory but the
+ * connection. Calls block the thread they run on, for up to a second while another process holds the write lock,
+ * so it belongs into a worker or a command, never on the request path.
+ */
+import { closeSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { prepareChunkWriter } from './chunk-sets.ts'
+import { createConnection } from './connection.ts'
+import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
+import { migrate, schemaVersion } from './schema.ts'
+
+/** Whoever calls retries, so waiting long here only hides the state from the status page. */
+const BUSY_TIMEOUT_MS = 1_000
+const CACHE_KIB = 16 * 1024
+/** SQLite checkpoints by itself only past this many pages (64 MiB); the indexer does it earlier, at a time of its choice. */
+const AUTOCHECKPOINT_PAGES = 16 * 1024
+const WAL_BYTES_KEPT = 64 * 1024 * 1024
+
+export function createSqliteEventStore(options: { path: string; clock?: () => number }): EventStore {
+  const { path, clock = Date.now } = options
+  const connection = createConnection(path, () => open(path))
+
+  return {
+    position: async source => connection.use(store => store.position(source)),
+    append: async batch => connection.use(store => append(store, batch, new Date(clock()).toISOString())),
+    lastId: async () => connection.use(store => store.lastId()),
+    get: async id => connection.use(store => store.get(id)),
+    checkpoint: async () => connection.use(store => checkpoint(store.db, path)),
+    close: async () => connection.close(),
+  }
+}
+
+type OpenStore = ReturnType<typeof open>
+
+function open(path: string) {
+  const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  // Else a power loss could take the folder away, with all that was checkpointed in it. SQLite does so for its files.
+  if (made !== undefined) sync(dirname(made), 'r')
+  closeSync(openSync(path, 'a', 0o600)) // SQLite would make it 0644; its -wal and -shm take the mode from here
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
+  try {
+    schemaVersion(db) // before anything is written: switching to WAL would already change a foreign file
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
+    db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES}`)
+    db.exec(`PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`)
+    migrate(db)
+    return prepare(db)
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+function prepare(db: DatabaseSync) {
+  const columns = COLUMNS.join(', ')
+  const selectPosition = db.prepare('SELECT position FROM positions WHERE source = ?')
+  const upsertPosition = db.prepare(
+    'INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position',
+  )
+  const selectLastId = db.prepare('SELECT max(id) AS id FROM audit_events')
+  const selectEvent = db.prepare(`SELECT ${columns} FROM audit_events WHERE id = ?`)
+  const insertEvent = db.prepare(`INSERT INTO audit_events (${columns}) VALUES (${COLUMNS.map(() => '?').join(', ')})`)
+  const insertOnceKey = db.prepare('INSERT OR IGNORE INTO once_keys VALUES (?)')
+  return {
+    db,
+    startChunks: prepareChunkWriter(db),
+    position: (source: string) => Number(selectPosition.get(source)?.position ?? 0),
+    movePosition: (source: string, position: number) => void upsertPosition.run(source, position),
+    lastId: () => Number(selectLastId.get()?.id ?? 0),
+    get(id: number): StoredEvent | undefined {
+      const row = selectEvent.get(id)
+      return row === undefined ? undefined : ({ ...row } as unknown as StoredEvent)
+    },
+    /** False when a row with this key was written before. */
+    claim: (key: string) => insertOnceKey.run(keyBytes(key)).changes === 1,
+    insert(id: number, { event: e, createdAt }: Row, now: string): void {
+      insertEvent.run(
+        id,
+        e.date_time,
+        e.who,
+        e.ip,
+        e.action,
+        e.description,
+        e.severity,
+        e.reason_code,
+        e.request_id,
+        e.endpoint,
+        e.http_method,
+        e.status_code,
+        e.metadata_json,
+        createdAt ?? now,
+      )
+    },
+  }
+}
+
+/**
+ * One transaction: rows, their chunk sets, once keys and the position. A crash anywhere in it leaves the state before;
+ * the caller then finds its position unmoved and offers the batch again. IMMEDIATE, because the next id and the
+ * position are read first and another process may append too.
+ */
+function append(store: OpenStore, batch: Batch, now: string): Appended {
+  store.db.exec('BEGIN IMMEDIATE')
+  const position = store.position(batch.source)
+  if (position !== batch.after) {
+    throw new StoreError('POSITION_MOVED', `${batch.source} is at ${position}, not at ${batch.after}`)
+  }
+  const before = store.lastId()
+  let lastId = before
+  const chunks = store.startChunks()
+  for (const row of batch.rows) {
+    if (row.onceKey !== null && !store.claim(row.onceKey)) continue
+    store.insert(++lastId, row, now)
+    chunks.add(lastId, row.event)
+  }
+  chunks.flush()
+  store.movePosition(batch.source, batch.through)
+  store.db.exec('COMMIT')
+  return { lastId, written: lastId - before }
+}
+
+/**
+ * Copies the write-ahead log into the database and fsyncs, without waiting for readers. If a reader keeps part of the
+ * log in use, or somebody else is checkpointing, the log itself is fsynced: its frames are replayed after a power loss.
+ */
+function checkpoint(db: DatabaseSync, path: string): void {
+  const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get()
+  if (result?.busy === 0 && result.checkpointed === result.log) return
+  const log = `${path}-wal`
+  sync(log, 'r+')
+  // Past its size, the log is worth waiting a moment for readers, so that it starts again from its beginning.
+  if (statSync(log).size > WAL_BYTES_KEPT) db.exec('PRAGMA wal_checkpoint(RESTART)')
+}
+
+function sync(path: string, flags: 'r' | 'r+'): void {
+  const file = openSync(path, flags)
+  try {
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+}
+
+/** UUIDs and digests as their bytes; any other key as it is, so that two keys are never taken for one. */
+function keyBytes(key: string): Uint8Array {
+  const digits = key.replaceAll('-', '')
+  return /^(?:[0-9a-f]{2})+$/i.test(digits) ? Buffer.from(digits, 'hex') : Buffer.from(key)
+}
