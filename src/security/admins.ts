@@ -1,0 +1,137 @@
+/**
+ * Operators and their keys. A key is `evca_` and 64 hex digits (256 bits), or what EVC_ADMIN_KEY says; stored is its
+ * HMAC, by which it is looked up, so that every check is the same work and a stolen database holds no key.
+ * Owns no state.
+ */
+import { createHmac, randomBytes } from 'node:crypto'
+import type { Audit } from '../audit/audit.ts'
+import * as events from '../audit/events.ts'
+import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
+import { INCIDENT } from '../event/catalogue.ts'
+import { LIMITS } from '../limits.ts'
+import { deriveKey } from './derived-keys.ts'
+import type { Change, ChangeTransaction } from './outbox.ts'
+import { type Admin, ROLES, type Role, type Security } from './security.ts'
+import type { AdminRecord, SecurityState } from './security-state.ts'
+
+export interface Admins {
+  readonly doors: Security['admins']
+  /**
+   * Makes sure that there is an admin: `admin`, with the given key, else with a generated one, which is returned to be
+   * shown once. A given key that differs from the stored one replaces it (rotation), also if `admin` was revoked.
+   */
+  bootstrap(givenKey?: string): Promise<{ name: string; key: string } | undefined>
+}
+
+/** How others name an admin in the trail and on the command line. */
+const NAME = /^[A-Za-z0-9._@-]+$/
+const FIRST_ADMIN = 'admin'
+const BOOTSTRAP_ACTOR = 'system'
+
+export function createAdmins(deps: {
+  state: Pick<SecurityState, 'adminByKeyHash' | 'admins'>
+  change: Change
+  audit: Pick<Audit, 'incident'>
+  keyEncryptionKey: Uint8Array
+}): Admins {
+  const { state, change, audit } = deps
+  const hashKey = deriveKey(deps.keyEncryptionKey, 'admin-keys')
+  const hashOf = (key: string) => createHmac('sha256', hashKey).update(key).digest('hex')
+
+  function refuse(who: string, code: ErrorCode, cause: string): Refusal {
+    audit.incident(who, undefined, INCIDENT.UNAUTHORIZED_ADMIN_ACCESS, {
+      description: `Unauthorized admin access: ${cause}`,
+      statusCode: ERRORS[code].status,
+      metadata: { cause },
+    })
+    return new Refusal(code)
+  }
+
+  const authorize: Security['admins']['authorize'] = async (key, allowed) => {
+    const isSent = key !== undefined && key !== ''
+    const admin =
+      isSent && key.length <= LIMITS.adminKeyCharactersMax ? await state.adminByKeyHash(hashOf(key)) : undefined
+    if (admin === undefined) throw refuse('unknown', 'UNAUTHORIZED', isSent ? 'wrong' : 'missing')
+    if (admin.revoked_at !== null) throw refuse(admin.name, 'UNAUTHORIZED', 'revoked')
+    if (!allowed.includes(admin.role)) throw refuse(admin.name, 'FORBIDDEN', 'role')
+    return { name: admin.name, role: admin.role }
+  }
+
+  async function store(transaction: ChangeTransaction, name: string, role: Role, key: string, actor: string) {
+    const record: AdminRecord = {
+      name,
+      role,
+      key_hash: hashOf(key),
+      created_at: new Date().toISOString(),
+      revoked_at: null,
+    }
+    await transaction.putAdmin(record)
+    const description = `Admin ${name} may act as ${role}`
+    await transaction.record(
+      events.system('ADMIN_ADDED', undefined, { description, metadata: { admin: name, role, actor } }),
+    )
+    return record
+  }
+
+  const add: Security['admins']['add'] = async (name, role, actor) => {
+    if (!NAME.test(name) || name.length > LIMITS.adminNameCharactersMax) throw invalid('name', 'pattern')
+    if (!ROLES.includes(role)) throw invalid('role', 'enum')
+    const key = newKey()
+    const record = await change(async transaction => {
+      const known = await transaction.admin(name)
+      // A revoked name may come back, with a new key: that is how a person's key is changed.
+      if (known !== undefined && known.revoked_at === null) throw new Refusal('ADMIN_EXISTS')
+      return store(transaction, name, role, key, actor.name)
+    })
+    return { ...publicPart(record), key }
+  }
+
+  const revoke: Security['admins']['revoke'] = (name, actor) =>
+    change(async transaction => {
+      const admin = await transaction.admin(name)
+      if (admin === undefined || admin.revoked_at !== null) throw new Refusal('ADMIN_NOT_FOUND')
+      const others = (await transaction.admins()).filter(other => other.name !== name && isFull(other))
+      if (isFull(admin) && others.length === 0) throw new Refusal('LAST_ADMIN')
+      await transaction.putAdmin({ ...admin, revoked_at: new Date().toISOString() })
+      const metadata = { admin: name, actor: actor.name }
+      await transaction.record(
+        events.system('ADMIN_REVOKED', undefined, { description: `Admin ${name} revoked`, metadata }),
+      )
+    })
+
+  const bootstrap: Admins['bootstrap'] = givenKey =>
+    change(async transaction => {
+      if (givenKey === undefined) {
+        if ((await transaction.admins()).length > 0) return undefined
+        // Crash after the commit: nobody saw the key. Setting EVC_ADMIN_KEY, or `admin add`, gives another one.
+        const key = newKey()
+        await store(transaction, FIRST_ADMIN, 'admin', key, BOOTSTRAP_ACTOR)
+        return { name: FIRST_ADMIN, key }
+      }
+      const holder = await transaction.adminByKeyHash(hashOf(givenKey))
+      if (holder === undefined) await store(transaction, FIRST_ADMIN, 'admin', givenKey, BOOTSTRAP_ACTOR)
+      else if (holder.name !== FIRST_ADMIN) throw new Error('EVC_ADMIN_KEY is the key of another admin; choose another')
+      return undefined // unchanged: a revoked `admin` stays revoked
+    })
+
+  return {
+    doors: { authorize, add, revoke, list: async () => (await state.admins()).map(publicPart) },
+    bootstrap,
+  }
+}
+
+function newKey(): string {
+  return `evca_${randomBytes(32).toString('hex')}`
+}
+
+function isFull({ role, revoked_at }: AdminRecord): boolean {
+  return role === 'admin' && revoked_at === null
+}
+
+function publicPart({ name, role, created_at, revoked_at }: AdminRecord): Admin {
+  return { name, role, created_at, revoked_at }
+}
+
+function invalid(field: string, rule: string): Refusal {
+  return new Refusal('VALIDATION_FAILED', undefined, { violations: [{ field, rule }] })
+}

@@ -1,0 +1,128 @@
+/**
+ * The security stage, put together. What it promises stands in security.ts; here is which part does what, and the three
+ * things that run on their own: the outbox poll, the saving of last logins, and the sweep of nonces of dead keys.
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto'
+import type { Audit } from '../audit/audit.ts'
+import type { AuditLogger } from '../audit/audit-service.ts'
+import { loggableError } from '../audit/redaction.ts'
+import type { StoredEvent } from '../event/event.ts'
+import { type Admins, createAdmins } from './admins.ts'
+import { createAuthentication } from './authentication.ts'
+import { createChargePoints } from './charge-points.ts'
+import { createCredentials } from './credentials.ts'
+import { deriveKey } from './derived-keys.ts'
+import { createKeys } from './keys.ts'
+import { createLastSeen } from './last-seen.ts'
+import { createMessages } from './messages.ts'
+import { createOutbox } from './outbox.ts'
+import type { Security } from './security.ts'
+import { type SecurityState, SecurityStateError } from './security-state.ts'
+import { createStatus } from './status.ts'
+import { createTokens } from './tokens.ts'
+
+export interface SecurityService extends Security {
+  readonly bootstrap: Admins['bootstrap']
+  /** Feeds stored AUTH_FAIL events, oldest first, back into the throttles after a restart; others are skipped. */
+  replay(stored: readonly StoredEvent[]): Promise<void>
+  /** Saves what is held in memory and stops. The state is closed by whoever opened it. */
+  close(): Promise<void>
+}
+
+const OUTBOX_POLL_MS = 1_000
+const SAVE_MS = 5_000
+
+/**
+ * Events of earlier changes that never reached the journal are handed over before this resolves. A process that has no
+ * journal (the command line beside a running server) gives an audit whose `deliver` answers false: its events stay
+ * in the outbox, for the server to find.
+ * @throws {SecurityStateError} the state was made with another key-encryption key
+ */
+export async function createSecurity(deps: {
+  state: SecurityState
+  audit: Audit
+  secrets: { readonly tokenSecret: Uint8Array; readonly keyEncryptionKey: Uint8Array }
+  settings: {
+    readonly tokenTtlSeconds: number
+    readonly bruteForceThreshold: number
+    readonly bruteForceWindowSeconds: number
+  }
+  logger: AuditLogger
+}): Promise<SecurityService> {
+  const { state, audit, secrets, settings, logger } = deps
+  const { keyEncryptionKey } = secrets
+  await refuseOtherKey(state, keyEncryptionKey)
+
+  const outbox = createOutbox({ state, audit, logger })
+  const { change } = outbox
+  const credentials = createCredentials(keyEncryptionKey)
+  const tokens = createTokens({ tokenSecret: secrets.tokenSecret, ttlSeconds: settings.tokenTtlSeconds })
+  const lastSeen = createLastSeen({ state, logger })
+  const keys = createKeys({ state, change, keyEncryptionKey })
+  const admins = createAdmins({ state, change, audit, keyEncryptionKey })
+  const authentication = createAuthentication({ state, audit, credentials, tokens, lastSeen, settings })
+
+  await outbox.deliver()
+  const stopOutbox = repeat(OUTBOX_POLL_MS, async () => {
+    await outbox.deliver()
+    await outbox.trim()
+  })
+  const stopSaving = repeat(SAVE_MS, async () => {
+    await lastSeen.save()
+    await sweep(state, logger)
+  })
+
+  return {
+    chargePoints: createChargePoints({ state, change, audit, credentials, lastSeen }),
+    authentication: authentication.doors,
+    keys: keys.doors,
+    messages: createMessages({ state, audit, keys }),
+    status: createStatus({ change, keys }),
+    admins: admins.doors,
+    bootstrap: admins.bootstrap,
+    replay: authentication.replay,
+    async close() {
+      await Promise.all([stopOutbox(), stopSaving()])
+      await lastSeen.save()
+      await outbox.deliver()
+      await outbox.trim()
+    },
+  }
+}
+
+/** Another key-encryption key would make every credential, admin key and wrapped key wrong: better to say so at once. */
+async function refuseOtherKey(state: SecurityState, keyEncryptionKey: Uint8Array): Promise<void> {
+  const check = createHmac('sha256', deriveKey(keyEncryptionKey, 'key-check')).update('1').digest('hex')
+  await state.change(async transaction => {
+    const known = await transaction.meta('key_encryption_key_check')
+    if (known === undefined) await transaction.putMeta('key_encryption_key_check', check)
+    else if (known.length !== check.length || !timingSafeEqual(Buffer.from(known), Buffer.from(check))) {
+      throw new SecurityStateError(
+        'EVC_KEY_ENCRYPTION_KEY is not the one this data was written with: no credential, admin key or charge point key could be read',
+      )
+    }
+  })
+}
+
+async function sweep(state: SecurityState, logger: AuditLogger): Promise<void> {
+  try {
+    while (await state.sweepNonces()) await new Promise(setImmediate)
+  } catch (error) {
+    logger.warn({ err: loggableError(error) }, 'nonces of dead keys could not be deleted; it is tried again')
+  }
+}
+
+/** Runs `work`, which never rejects, again and again, never twice at once; the returned function stops that. */
+function repeat(everyMs: number, work: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined
+  const timer = setInterval(() => {
+    running ??= work().finally(() => {
+      running = undefined
+    })
+  }, everyMs)
+  timer.unref()
+  return async () => {
+    clearInterval(timer)
+    await running
+  }
+}

@@ -1,0 +1,115 @@
+/**
+ * The outbox: a change of state and its event are never one without the other (decision D6).
+ *
+ *   1. the change and its event are committed together        crash before: neither happened
+ *   2. the event is appended to the journal                   crash before: the row is delivered at the next start
+ *   3. the journal reports the event durable                  crash before: the same; the journal may have it already
+ *   4. the row is deleted                                     crash before: the same
+ *
+ * So an event may be appended more than once, always under the uuid of its row, and the indexer writes one row per uuid,
+ * ever. Rows go out in the order of their ids. Rows that another process wrote are found by a poll. Owns the position up
+ * to which rows were handed over; must not hand over a row out of order, nor delete one that is not durable.
+ */
+import { randomUUIDv7 } from 'node:crypto'
+import type { Audit } from '../audit/audit.ts'
+import type { AuditLogger } from '../audit/audit-service.ts'
+import { loggableError } from '../audit/redaction.ts'
+import { createContext, currentContext, type RequestContext, runInContext } from '../context/context.ts'
+import type { AuditEvent } from '../event/event.ts'
+import type { SecurityState, StateTransaction } from './security-state.ts'
+
+/** What a change may do: read and write the state, and record the events that belong to it. */
+export interface ChangeTransaction extends StateTransaction {
+  record(event: AuditEvent): Promise<void>
+}
+
+/** Runs a change (see SecurityState.change) and hands its events over before it resolves. */
+export type Change = <T>(work: (transaction: ChangeTransaction) => Promise<T>) => Promise<T>
+
+export interface Outbox {
+  readonly change: Change
+  /** Hands over what is there. Never rejects: what cannot be handed over now stays and is tried again. */
+  deliver(): Promise<void>
+  /** Deletes what was handed over and is durable. Never rejects. */
+  trim(): Promise<void>
+}
+
+const ROWS_AT_ONCE = 100
+
+export function createOutbox(deps: {
+  state: Pick<SecurityState, 'change' | 'outbox' | 'deleteOutbox'>
+  audit: Pick<Audit, 'deliver' | 'settled'>
+  logger: Pick<AuditLogger, 'warn'>
+}): Outbox {
+  const { state, audit, logger } = deps
+  /** Rows without a request of this process: found at start or written by another process. */
+  const background = createContext()
+  /** The request each row of ours belongs to, until it is handed over: its answer waits for the record. */
+  const owners = new Map<string, RequestContext>()
+  let handedOver = 0
+  let deleted = 0
+  let lastOwner = background
+  let delivering: Promise<void> = Promise.resolve()
+
+  async function change<T>(work: (transaction: ChangeTransaction) => Promise<T>): Promise<T> {
+    const uuids: string[] = []
+    const owner = currentContext()
+    try {
+      const result = await state.change(transaction =>
+        work({
+          ...transaction,
+          async record(event) {
+            const uuid = randomUUIDv7()
+            uuids.push(uuid)
+            if (owner !== undefined) owners.set(uuid, owner) // before the commit, as the poll may come first
+            await transaction.addToOutbox(uuid, event)
+          },
+        }),
+      )
+      await deliver()
+      return result
+    } catch (error) {
+      for (const uuid of uuids) owners.delete(uuid)
+      throw error
+    }
+  }
+
+  function deliver(): Promise<void> {
+    delivering = delivering.then(handOver)
+    return delivering
+  }
+
+  async function handOver(): Promise<void> {
+    try {
+      for (;;) {
+        const rows = await state.outbox(handedOver, ROWS_AT_ONCE)
+        for (const { id, uuid, event } of rows) {
+          const owner = owners.get(uuid) ?? background
+          if (!runInContext(owner, () => audit.deliver(event, uuid))) return
+          owners.delete(uuid)
+          handedOver = id
+          lastOwner = owner
+        }
+        if (rows.length < ROWS_AT_ONCE) return
+      }
+    } catch (error) {
+      logger.warn({ err: loggableError(error) }, 'the outbox could not be read; it is tried again')
+    }
+  }
+
+  async function trim(): Promise<void> {
+    const through = handedOver
+    if (through === deleted) return
+    try {
+      // The journal keeps order: if the last one is durable, so are those before it. Late is not durable: keep the rows.
+      const outcome: unknown = await audit.settled(lastOwner)
+      if (outcome === 'late') return
+      await state.deleteOutbox(through)
+      deleted = through
+    } catch (error) {
+      logger.warn({ err: loggableError(error) }, 'the outbox could not be trimmed; it is tried again')
+    }
+  }
+
+  return { change, deliver, trim }
+}

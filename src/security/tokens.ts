@@ -1,0 +1,82 @@
+/**
+ * The tokens of charge points: JWT (RFC 7519) signed with HS256, made and read by `jose`; one algorithm, one issuer, one
+ * audience, every claim required, so `none`, foreign keys and tokens for something else are all just invalid.
+ *
+ * A token carries the charge point's token version: raising that one number makes every token issued so far worthless.
+ * Cost: about 50 microseconds to issue, 40 to check (most of it jose's and WebCrypto's hop through the thread pool).
+ */
+import { randomUUIDv7 } from 'node:crypto'
+import { errors, jwtVerify, SignJWT } from 'jose'
+import { REASON } from '../event/catalogue.ts'
+import { LIMITS } from '../limits.ts'
+import { deriveKey } from './derived-keys.ts'
+
+const ALGORITHM = 'HS256'
+const TYPE = 'JWT'
+const ISSUER = 'ev-central'
+const AUDIENCE = 'charge-point'
+
+export interface ReadToken {
+  readonly cpId: string
+  readonly version: number
+  /** Seconds, more than 0. */
+  readonly expiresIn: number
+}
+
+export interface UnreadableToken {
+  readonly reason: typeof REASON.EXPIRED_TOKEN | typeof REASON.INVALID_TOKEN
+  /** Known only if the signature was right. */
+  readonly cpId: string | undefined
+}
+
+export interface Tokens {
+  issue(cpId: string, version: number): Promise<{ token: string; expiresIn: number }>
+  /** Never rejects. Says who signed it and when it ends, not whether its charge point still exists. */
+  read(token: string): Promise<ReadToken | UnreadableToken>
+}
+
+export function createTokens(options: { tokenSecret: Uint8Array; ttlSeconds: number }): Tokens {
+  const key = deriveKey(options.tokenSecret, 'charge-point-tokens').toCryptoKey(
+    { name: 'HMAC', hash: 'SHA-256' },
+    false,
+    ['sign', 'verify'],
+  )
+  const rules = {
+    algorithms: [ALGORITHM],
+    typ: TYPE,
+    issuer: ISSUER,
+    audience: AUDIENCE,
+    requiredClaims: ['sub', 'jti', 'ver', 'iat', 'exp'],
+  }
+
+  return {
+    async issue(cpId, version) {
+      const issuedAt = Math.floor(Date.now() / 1000)
+      const token = await new SignJWT({ ver: version })
+        .setProtectedHeader({ alg: ALGORITHM, typ: TYPE })
+        .setIssuer(ISSUER)
+        .setAudience(AUDIENCE)
+        .setSubject(cpId)
+        .setJti(randomUUIDv7())
+        .setIssuedAt(issuedAt)
+        .setExpirationTime(issuedAt + options.ttlSeconds)
+        .sign(key)
+      return { token, expiresIn: options.ttlSeconds }
+    },
+
+    async read(token) {
+      if (token.length > LIMITS.tokenCharactersMax) return { reason: REASON.INVALID_TOKEN, cpId: undefined }
+      try {
+        const { payload } = await jwtVerify(token, key, rules)
+        const { sub: cpId, ver: version, exp = 0 } = payload
+        if (typeof cpId !== 'string' || typeof version !== 'number') {
+          return { reason: REASON.INVALID_TOKEN, cpId: undefined }
+        }
+        return { cpId, version, expiresIn: Math.max(1, exp - Math.floor(Date.now() / 1000)) }
+      } catch (error) {
+        if (!(error instanceof errors.JWTExpired)) return { reason: REASON.INVALID_TOKEN, cpId: undefined }
+        return { reason: REASON.EXPIRED_TOKEN, cpId: error.payload.sub }
+      }
+    },
+  }
+}
