@@ -1,0 +1,47 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
+import type { Registry } from 'prom-client'
+import type { Audit } from '../audit/audit.ts'
+import type { AddressResolver } from '../context/client-address.ts'
+import type { EventQueries } from '../query/event-queries.ts'
+import type { Security } from '../security/security.ts'
+
+/** What the HTTP door is built from. */
+export interface HttpDeps {
+  readonly security: Security
+  readonly audit: Audit
+  readonly queries: EventQueries
+  readonly resolveAddress: AddressResolver
+  readonly logger: FastifyBaseLogger
+  readonly health: {
+    ready(): Promise<ReadinessReport>
+    /** The door adds its own metrics to it and serves all of it at /metrics. */
+    readonly registry: Registry
+  }
+  readonly streams: EventSignal
+  readonly settings: { readonly bruteForceWindowSeconds: number }
+  /** PEM. Given: HTTPS only. */
+  readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer }
+  readonly version: string
+}
+
+export interface ReadinessReport {
+  readonly ready: boolean
+  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[]
+}
+
+/** How the door learns that rows were added. */
+export interface EventSignal {
+  /** Calls back after rows were added; returns how to stop that. */
+  onIndexed(listener: () => void): () => void
+  lastEventId(): number
+}
+
+export type App = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>

@@ -1,0 +1,113 @@
+/** The trail as a file: streamed piece by piece, at the pace of the client. */
+import { Readable } from 'node:stream'
+import type { FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { loggableError } from '../../audit/redaction.ts'
+import { LIMITS } from '../../limits.ts'
+import type { EventFilter, ExportChunk, ExportFormat, Order } from '../../query/event-queries.ts'
+import { formatEvents } from '../../query/export-format.ts'
+import { createAccessRecorder } from '../access.ts'
+import { eventFilter, filterFields, orderField } from '../audit-filter.ts'
+import type { App, HttpDeps } from '../deps.ts'
+import { EVENT_EXAMPLE } from '../event-schema.ts'
+import { closed } from '../fields.ts'
+import { actorOf, type Guards } from '../guards.ts'
+
+const ExportQuery = Type.Object(
+  {
+    ...filterFields,
+    format: Type.Optional(
+      Type.Unsafe<ExportFormat>({ type: 'string', enum: ['ndjson', 'csv'], description: 'Default ndjson.' }),
+    ),
+    order: orderField('By id. Default asc: oldest first.'),
+  },
+  closed,
+)
+
+const CONTENT_TYPE = { ndjson: 'application/x-ndjson; charset=utf-8', csv: 'text/csv; charset=utf-8' } as const
+
+const Export = {
+  description:
+    'The matching events that existed when the export began. A connection that breaks means it is incomplete.',
+  content: {
+    'application/x-ndjson': {
+      schema: Type.String({ description: 'An event per line, as JSON with its 14 columns.' }),
+      example: formatEvents([EVENT_EXAMPLE], 'ndjson', true),
+    },
+    'text/csv': {
+      schema: Type.String({ description: 'RFC 4180, the 14 columns, with a header line.' }),
+      example: formatEvents([EVENT_EXAMPLE], 'csv', true),
+    },
+  },
+}
+
+export function auditExportRoute(app: App, deps: HttpDeps, guards: Guards): void {
+  const { queries } = deps
+  const access = createAccessRecorder(deps.audit)
+
+  app.get(
+    '/audit/export',
+    {
+      onRequest: guards.operator('admin', 'operator', 'auditor'),
+      exposeHeadRoute: false,
+      config: { errors: ['STORE_UNAVAILABLE', 'QUERY_TIMEOUT'] },
+      schema: {
+        operationId: 'exportEvents',
+        tags: ['Audit'],
+        summary: 'Export events',
+        security: [{ adminKey: [] }],
+        querystring: ExportQuery,
+        response: { 200: Export },
+      },
+    },
+    async (request, reply) => {
+      const filter = eventFilter(request.query)
+      const { format = 'ndjson', order = 'asc' } = request.query
+      // The first piece is fetched before the answer begins, so that a store that cannot be read is a proper 503.
+      const { chunk, through } = await access.exported(request, format, { ...filter, format, order }, async () => {
+        const through = await queries.lastId()
+        return { through, chunk: await queries.exportChunk(piece(filter, format, order, undefined, through)) }
+      })
+      const rest = (after: number) => queries.exportChunk(piece(filter, format, order, after, through))
+      const text = watched(request, remaining(chunk, rest, order === 'asc' ? through : 0))
+      const name = `audit-events-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}Z.${format}`
+      return reply
+        .type(CONTENT_TYPE[format])
+        .header('content-disposition', `attachment; filename="${name}"`)
+        .send(Readable.from(text, { objectMode: false }) as never)
+    },
+  )
+
+  /** An answer that has begun cannot become a 500; it breaks off, and the trail and the log say why. */
+  async function* watched(request: FastifyRequest, text: AsyncIterable<string>) {
+    try {
+      yield* text
+    } catch (error) {
+      deps.audit.error(actorOf(request).name, request.auditContext, error)
+      deps.logger.error(
+        { err: loggableError(error), request_id: request.auditContext.requestId },
+        'an export broke off',
+      )
+      throw error
+    }
+  }
+}
+
+/**
+ * Ids are gapless, so no more rows than ids are left up to `through`: without a filter the last piece ends exactly
+ * there. Downwards the first piece begins at the newest row, and newer ones are never met.
+ */
+function piece(filter: EventFilter, format: ExportFormat, order: Order, after: number | undefined, through: number) {
+  const left = order === 'asc' ? Math.max(1, through - (after ?? 0)) : LIMITS.pageEventsMax
+  const limit = Math.min(LIMITS.pageEventsMax, left)
+  return { filter, format, order, limit, ...(after === undefined ? {} : { after }) }
+}
+
+async function* remaining(first: ExportChunk, next: (after: number) => Promise<ExportChunk>, through: number) {
+  let chunk = first
+  for (;;) {
+    if (chunk.text !== '') yield chunk.text
+    if (chunk.next === null || (through > 0 && chunk.next >= through)) return
+    chunk = await next(chunk.next)
+  }
+}

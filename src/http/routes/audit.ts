@@ -1,0 +1,202 @@
+/** Questions to the audit trail that are answered in one piece. */
+import { Type } from 'typebox'
+import { Refusal } from '../../errors.ts'
+import { LIMITS } from '../../limits.ts'
+import type { EventFilter, Order } from '../../query/event-queries.ts'
+import { createAccessRecorder } from '../access.ts'
+import { addressFilter, eventFilter, filterFields, orderField, timeFields, timeFilter } from '../audit-filter.ts'
+import { formatCursor, parseCursor } from '../cursor.ts'
+import type { App, HttpDeps } from '../deps.ts'
+import { EVENT_EXAMPLE, Event, EventItem } from '../event-schema.ts'
+import { closed, cpId, cursorText, nextCursor } from '../fields.ts'
+import type { Guards } from '../guards.ts'
+import { invalid } from '../validation.ts'
+import { Incidents, Summary, SummaryQuery, summaryRequest } from './audit-reports.ts'
+
+const EventsQuery = Type.Object(
+  {
+    ...filterFields,
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.pageEventsMax, description: 'Default 100.' })),
+    cursor: Type.Optional(cursorText),
+    order: orderField('By id. Default desc: newest first.'),
+  },
+  closed,
+)
+
+const Events = Type.Object(
+  { events: Type.Array(EventItem), next_cursor: nextCursor },
+  {
+    description: 'A page. It may be short before the end when time ran out; only `next_cursor: null` is the end.',
+    examples: [{ events: [EVENT_EXAMPLE], next_cursor: 'p5c1bHb8ZDEwNDE' }],
+  },
+)
+
+const FailuresQuery = Type.Object(
+  {
+    ip: filterFields.ip,
+    cp_id: Type.Optional(cpId),
+    minutes: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: LIMITS.failureMinutesMax, description: 'How far back. Default 10.' }),
+    ),
+  },
+  closed,
+)
+
+const Failures = Type.Object(
+  { events: Type.Array(EventItem), count: Type.Integer() },
+  {
+    description: `AUTH_FAIL events, newest first, at most ${LIMITS.failureEventsMax}.`,
+    examples: [{ events: [EVENT_EXAMPLE], count: 1 }],
+  },
+)
+
+const IncidentsQuery = Type.Object(
+  {
+    ...timeFields,
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.episodesMax, description: 'Default 100.' })),
+  },
+  closed,
+)
+
+const EventParams = Type.Object({ id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) }, closed)
+
+export function auditRoutes(app: App, deps: HttpDeps, guards: Guards): void {
+  const { queries, settings } = deps
+  const access = createAccessRecorder(deps.audit)
+  const onRequest = guards.operator('admin', 'operator', 'auditor')
+  const common = { tags: ['Audit'], security: [{ adminKey: [] }] }
+  const config = { errors: ['STORE_UNAVAILABLE', 'QUERY_TIMEOUT'] } as const
+
+  app.get(
+    '/audit/events',
+    {
+      onRequest,
+      config,
+      schema: {
+        ...common,
+        operationId: 'listEvents',
+        summary: 'Search events',
+        description: 'A walk by cursor sees every row once, also while rows arrive.',
+        querystring: EventsQuery,
+        response: { 200: Events },
+      },
+    },
+    async request => {
+      const { limit = LIMITS.pageEventsDefault } = request.query
+      const filter = eventFilter(request.query)
+      const { order, after } = position(request.query.cursor, request.query.order, filter)
+      const read = { filter, limit, order, ...(after === undefined ? {} : { after }) }
+      const page = await access.read(request, 'events', { ...filter, order, limit }, () => queries.page(read))
+      return { events: page.events, next_cursor: page.next === null ? null : cursorAt(order, page.next, filter) }
+    },
+  )
+
+  app.get(
+    '/audit/events/:id',
+    {
+      onRequest,
+      config: { errors: ['EVENT_NOT_FOUND', ...config.errors] },
+      schema: {
+        ...common,
+        operationId: 'getEvent',
+        summary: 'One event',
+        params: EventParams,
+        response: { 200: Event },
+      },
+    },
+    request => {
+      const { id } = request.params
+      return access.read(request, `event ${id}`, { id }, async () => {
+        const event = await queries.event(id)
+        if (event === undefined) throw new Refusal('EVENT_NOT_FOUND')
+        return event
+      })
+    },
+  )
+
+  app.get(
+    '/audit/failures',
+    {
+      onRequest,
+      config,
+      schema: {
+        ...common,
+        operationId: 'recentFailures',
+        summary: 'Recent failed logins',
+        querystring: FailuresQuery,
+        response: { 200: Failures },
+      },
+    },
+    async request => {
+      const { ip, cp_id, minutes = 10 } = request.query
+      const filter = {
+        ...(ip === undefined ? {} : { ip: addressFilter(ip) }),
+        ...(cp_id === undefined ? {} : { who: cp_id }),
+      }
+      const since = new Date(Date.now() - minutes * 60_000).toISOString()
+      const events = await access.read(request, 'recent failures', { ...filter, minutes }, () =>
+        queries.failures({ ...filter, since, limit: LIMITS.failureEventsMax }),
+      )
+      return { events, count: events.length }
+    },
+  )
+
+  app.get(
+    '/audit/summary',
+    {
+      onRequest,
+      config,
+      schema: {
+        ...common,
+        operationId: 'summarize',
+        summary: 'Totals, tops and a time series',
+        querystring: SummaryQuery,
+        response: { 200: Summary },
+      },
+    },
+    request => {
+      const summary = summaryRequest(request.query, Date.now())
+      const { start_time, end_time, bucketSeconds: bucket_seconds } = summary
+      const metadata = { start_time, end_time, bucket_seconds }
+      return access.read(request, 'summary', metadata, () => queries.summary(summary))
+    },
+  )
+
+  app.get(
+    '/audit/incidents',
+    {
+      onRequest,
+      config,
+      schema: {
+        ...common,
+        operationId: 'listIncidents',
+        summary: 'Incidents as episodes',
+        querystring: IncidentsQuery,
+        response: { 200: Incidents },
+      },
+    },
+    async request => {
+      const { limit = LIMITS.pageEventsDefault } = request.query
+      const range = timeFilter(request.query)
+      const episodes = await access.read(request, 'incidents', { ...range, limit }, () =>
+        queries.episodes({ ...range, limit, quietSeconds: settings.bruteForceWindowSeconds }),
+      )
+      return { episodes, count: episodes.length }
+    },
+  )
+}
+
+const ORDER_LETTER = { asc: 'a', desc: 'd' } as const
+
+function cursorAt(order: Order, after: number, filter: EventFilter): string {
+  return formatCursor(`${ORDER_LETTER[order]}${after}`, JSON.stringify(filter))
+}
+
+/** Where a page begins. A cursor brings its order along; another one asked for next to it is refused. */
+function position(cursor: string | undefined, order: Order | undefined, filter: EventFilter) {
+  if (cursor === undefined) return { order: order ?? 'desc', after: undefined } as const
+  const place = parseCursor(cursor, JSON.stringify(filter))
+  const own: Order = place.startsWith('a') ? 'asc' : 'desc'
+  if (order !== undefined && order !== own) throw invalid([{ field: 'cursor', rule: 'order' }])
+  return { order: own, after: Number(place.slice(1)) }
+}

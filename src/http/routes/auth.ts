@@ -1,0 +1,104 @@
+/** Charge points log in: by credentials, or again by the token they were given. */
+import { Type } from 'typebox'
+import { LIMITS } from '../../limits.ts'
+import type { Login } from '../../security/security.ts'
+import type { App, HttpDeps } from '../deps.ts'
+import { closed, cpId, cpStatus, SAFE_TEXT } from '../fields.ts'
+
+const CredentialsRequest = Type.Object(
+  {
+    cp_id: cpId,
+    credentials: Type.String({ minLength: 1, maxLength: LIMITS.credentialsCharactersMax, pattern: SAFE_TEXT }),
+  },
+  { ...closed, examples: [{ cp_id: 'CP-0042', credentials: '5f2b...64 hex digits...c1' }] },
+)
+
+const TokenRequest = Type.Object(
+  {
+    cp_id: cpId,
+    token: Type.String({ minLength: 1, maxLength: LIMITS.tokenCharactersMax, pattern: SAFE_TEXT }),
+  },
+  { ...closed, examples: [{ cp_id: 'CP-0042', token: '<the token of the last login>' }] },
+)
+
+const Authenticated = Type.Object(
+  {
+    success: Type.Literal(true),
+    cp_id: cpId,
+    security_status: cpStatus,
+    is_authorized: Type.Literal(true),
+    message: Type.String(),
+    token: Type.String(),
+    token_type: Type.Literal('Bearer'),
+    expires_in: Type.Integer({ description: 'Seconds.' }),
+  },
+  {
+    description: 'The charge point is who it says it is, and may work.',
+    examples: [
+      {
+        success: true,
+        cp_id: 'CP-0042',
+        security_status: 'ACTIVE',
+        is_authorized: true,
+        message: 'Authentication successful',
+        token: '<token>',
+        token_type: 'Bearer',
+        expires_in: 86_400,
+      },
+    ],
+  },
+)
+
+export function authRoutes(app: App, { security }: HttpDeps): void {
+  const { authentication } = security
+  const config = {
+    isLogin: true,
+    errors: ['AUTHENTICATION_FAILED', 'CP_REVOKED', 'CP_OUT_OF_SERVICE', 'TOO_MANY_ATTEMPTS'],
+  } as const
+
+  app.post(
+    '/auth/credentials',
+    {
+      config,
+      schema: {
+        operationId: 'authenticateByCredentials',
+        tags: ['Authentication'],
+        summary: 'Log in with credentials',
+        description:
+          'An unknown id and a wrong secret get one and the same answer. Repeated failures are throttled by source address and by (address, id), never by id alone.',
+        body: CredentialsRequest,
+        response: { 200: Authenticated },
+      },
+    },
+    async ({ body }) => authenticated(await authentication.byCredentials(body.cp_id, body.credentials)),
+  )
+
+  app.post(
+    '/auth/token',
+    {
+      config,
+      schema: {
+        operationId: 'authenticateByToken',
+        tags: ['Authentication'],
+        summary: 'Check a token',
+        description: 'Answers with the same token and what is left of its life.',
+        body: TokenRequest,
+        response: { 200: Authenticated },
+      },
+    },
+    async ({ body }) => authenticated(await authentication.byToken(body.cp_id, body.token)),
+  )
+}
+
+function authenticated(login: Login) {
+  return {
+    success: true as const,
+    cp_id: login.cp_id,
+    security_status: login.security_status,
+    is_authorized: true as const,
+    message: 'Authentication successful',
+    token: login.token,
+    token_type: 'Bearer' as const,
+    expires_in: login.expires_in,
+  }
+}

@@ -1,0 +1,178 @@
+/** Operators register charge points, issue credentials, list and remove. */
+import { Type } from 'typebox'
+import { LIMITS } from '../../limits.ts'
+import { formatCursor, parseCursor } from '../cursor.ts'
+import type { App, HttpDeps } from '../deps.ts'
+import {
+  closed,
+  cpId,
+  cpParams,
+  cpStatus,
+  cursorText,
+  location,
+  nextCursor,
+  nullableText,
+  reason,
+  SAFE_TEXT,
+} from '../fields.ts'
+import { actorOf, type Guards } from '../guards.ts'
+
+const RegisterRequest = Type.Object(
+  {
+    cp_id: cpId,
+    location: Type.Optional(location),
+    credentials: Type.Optional(
+      Type.String({
+        minLength: LIMITS.credentialsCharactersMin,
+        maxLength: LIMITS.credentialsCharactersMax,
+        pattern: SAFE_TEXT,
+        description: 'Generated if not given, which is better.',
+      }),
+    ),
+  },
+  { ...closed, examples: [{ cp_id: 'CP-0042', location: 'Depot north, bay 7' }] },
+)
+
+const chargePointFields = { cp_id: cpId, location: nullableText(), security_status: cpStatus }
+const EXAMPLE = { cp_id: 'CP-0042', location: 'Depot north, bay 7', security_status: 'ACTIVE' }
+const CREDENTIALS_EXAMPLE = '5f2b...64 hex digits, shown this once...c1'
+
+const Registered = Type.Object(
+  {
+    ...chargePointFields,
+    credentials: Type.Optional(Type.String({ description: 'Only if generated; shown this once.' })),
+  },
+  { description: 'Registered.', examples: [{ ...EXAMPLE, credentials: CREDENTIALS_EXAMPLE }] },
+)
+
+const ReissueRequest = Type.Object(
+  { reason: Type.Optional(reason) },
+  { ...closed, examples: [{ reason: 'unit replaced' }] },
+)
+
+const Reissued = Type.Object(
+  { ...chargePointFields, credentials: Type.String({ description: 'Shown this once.' }) },
+  { description: 'New credentials.', examples: [{ ...EXAMPLE, credentials: CREDENTIALS_EXAMPLE }] },
+)
+
+/** Also of the security status list: both walk charge points by id. */
+export const ListQuery = Type.Object(
+  {
+    status: Type.Optional(cpStatus),
+    limit: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: LIMITS.listChargePointsMax, description: 'Default 100.' }),
+    ),
+    cursor: Type.Optional(cursorText),
+  },
+  closed,
+)
+
+const ChargePoints = Type.Object(
+  { charge_points: Type.Array(Type.Object(chargePointFields)), next_cursor: nextCursor },
+  { description: 'Ordered by cp_id.', examples: [{ charge_points: [EXAMPLE], next_cursor: null }] },
+)
+
+export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guards): void {
+  const { chargePoints } = security
+  const onRequest = guards.operator('admin', 'operator')
+  const tags = ['Charge points']
+
+  app.post(
+    '/charge-points',
+    {
+      onRequest,
+      config: { errors: ['CP_EXISTS'] },
+      schema: {
+        operationId: 'registerChargePoint',
+        tags,
+        summary: 'Register a charge point',
+        security: [{ adminKey: [] }],
+        body: RegisterRequest,
+        response: { 201: Registered },
+      },
+    },
+    async (request, reply) => {
+      const registered = await chargePoints.register(request.body, actorOf(request))
+      return reply.code(201).send(registered)
+    },
+  )
+
+  app.post(
+    '/charge-points/:cp_id/credentials',
+    {
+      onRequest,
+      config: { errors: ['CP_NOT_FOUND'] },
+      schema: {
+        operationId: 'reissueCredentials',
+        tags,
+        summary: 'Issue new credentials',
+        description: 'The old credentials and all tokens stop working at once.',
+        security: [{ adminKey: [] }],
+        params: cpParams,
+        body: ReissueRequest,
+        response: { 200: Reissued },
+      },
+    },
+    request => chargePoints.reissueCredentials(request.params.cp_id, request.body.reason, actorOf(request)),
+  )
+
+  app.get(
+    '/charge-points',
+    {
+      onRequest: guards.operator('admin', 'operator', 'auditor'),
+      schema: {
+        operationId: 'listChargePoints',
+        tags,
+        summary: 'List charge points',
+        security: [{ adminKey: [] }],
+        querystring: ListQuery,
+        response: { 200: ChargePoints },
+      },
+    },
+    async ({ query }) => {
+      const { charge_points, next } = await chargePoints.list(listRequest(query))
+      return { charge_points, next_cursor: listCursor(query.status, next) }
+    },
+  )
+
+  app.delete(
+    '/charge-points/:cp_id',
+    {
+      onRequest,
+      config: { errors: ['CP_NOT_FOUND'] },
+      schema: {
+        operationId: 'removeChargePoint',
+        tags,
+        summary: 'Remove a charge point',
+        description: 'Its audit trail stays.',
+        security: [{ adminKey: [] }],
+        params: cpParams,
+        response: { 204: Type.Null({ description: 'Removed.' }) },
+      },
+    },
+    async (request, reply) => {
+      await chargePoints.remove(request.params.cp_id, actorOf(request))
+      return reply.code(204).send(null)
+    },
+  )
+}
+
+type List = Type.Static<typeof ListQuery>
+
+/** @throws {Refusal} VALIDATION_FAILED when the cursor is not of a list with this filter. */
+export function listRequest(query: List) {
+  const { status, limit = LIMITS.pageEventsDefault, cursor } = query
+  return {
+    limit,
+    ...(status === undefined ? {} : { status }),
+    ...(cursor === undefined ? {} : { after: parseCursor(cursor, listBinding(status)) }),
+  }
+}
+
+export function listCursor(status: List['status'], next: string | null): string | null {
+  return next === null ? null : formatCursor(next, listBinding(status))
+}
+
+function listBinding(status: List['status']): string {
+  return `charge points ${status ?? 'all'}`
+}

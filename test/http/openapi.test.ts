@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import test, { after, before } from 'node:test'
+import Schema from 'typebox/schema'
+import { ERRORS, type ErrorCode } from '../../src/errors.ts'
+import { startTestCentral, type TestCentral } from './harness.ts'
+
+let central: TestCentral
+// biome-ignore lint/suspicious/noExplicitAny: a JSON document to look into
+let document: any
+before(async () => {
+  central = await startTestCentral()
+  document = (await central.send('GET', '/openapi.json')).body
+})
+after(() => central.close())
+
+const ROUTES = [
+  'POST /charge-points',
+  'GET /charge-points',
+  'DELETE /charge-points/{cp_id}',
+  'POST /charge-points/{cp_id}/credentials',
+  'POST /auth/credentials',
+  'POST /auth/token',
+  'POST /keys/generate',
+  'POST /keys/reset',
+  'POST /keys/revoke',
+  'GET /keys/current',
+  'POST /messages',
+  'POST /status/out-of-service',
+  'POST /status/restore',
+  'POST /status/revoke',
+  'GET /security/status',
+  'GET /security/status/{cp_id}',
+  'GET /audit/events',
+  'GET /audit/events/{id}',
+  'GET /audit/failures',
+  'GET /audit/summary',
+  'GET /audit/incidents',
+  'GET /audit/stream',
+  'GET /audit/export',
+  'GET /health',
+  'GET /ready',
+  'GET /metrics',
+  'GET /openapi.json',
+  'GET /docs',
+]
+
+interface Media {
+  schema: object
+  example?: unknown
+  examples?: Record<string, { value: unknown }>
+}
+interface Operation {
+  operationId: string
+  summary: string
+  tags: string[]
+  security?: Record<string, []>[]
+  requestBody?: { content: Record<string, Media> }
+  parameters?: { in: string; name: string; required: boolean; schema: object }[]
+  responses: Record<string, { description: string; content?: Record<string, Media>; headers: object }>
+}
+
+const operations = (): [string, Operation][] =>
+  Object.entries(document.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]): [string, Operation] => [
+      `${method.toUpperCase()} ${path}`,
+      operation,
+    ]),
+  )
+
+const examplesOf = (media: Media): unknown[] =>
+  'example' in media ? [media.example] : Object.values(media.examples ?? {}).map(example => example.value)
+
+/** Checks a value against a schema of the document, whose references all lead into the one components object. */
+function fits(schema: object, value: unknown): boolean {
+  return Schema.Check({ ...schema, components: document.components } as never, value)
+}
+
+test('openapi: version 3.1, and every route of the API is there, no other', () => {
+  assert.equal(document.openapi, '3.1.0')
+  assert.ok(document.info.title && document.info.version)
+  assert.deepEqual(
+    operations()
+      .map(([route]) => route)
+      .sort(),
+    ROUTES.toSorted(),
+  )
+})
+
+test('openapi: every operation has an id of its own, a summary, a known tag, known security schemes', () => {
+  const ids = operations().map(([, operation]) => operation.operationId)
+  assert.equal(new Set(ids).size, ids.length)
+  const tags = new Set(document.tags.map((tag: { name: string }) => tag.name))
+  for (const [route, operation] of operations()) {
+    assert.ok(operation.summary.length > 0, route)
+    assert.ok(
+      operation.tags.every(tag => tags.has(tag)),
+      route,
+    )
+    for (const scheme of (operation.security ?? []).flatMap(each => Object.keys(each))) {
+      assert.ok(scheme in document.components.securitySchemes, route)
+    }
+    for (const name of route.matchAll(/\{(\w+)\}/g)) {
+      assert.ok(
+        operation.parameters?.some(parameter => parameter.in === 'path' && parameter.name === name[1]),
+        route,
+      )
+    }
+  }
+})
+
+test('openapi: every request body and every response has an example, and the example fits its schema', () => {
+  for (const [route, operation] of operations()) {
+    const contents = [
+      operation.requestBody?.content,
+      ...Object.values(operation.responses).map(({ content }) => content),
+    ]
+    for (const [type, media] of contents.flatMap(content => Object.entries(content ?? {}))) {
+      const examples = examplesOf(media)
+      assert.ok(examples.length > 0, `${route} ${type}`)
+      for (const example of examples)
+        assert.ok(fits(media.schema, example), `${route} ${type} ${JSON.stringify(example)}`)
+    }
+    for (const [status, response] of Object.entries(operation.responses)) {
+      assert.ok(response.description.length > 0)
+      assert.ok('X-Request-ID' in (response.headers ?? {}) || /docs|openapi/.test(route), `${route} ${status}`)
+    }
+  }
+})
+
+test('openapi: errors are problem documents with the status of the table, and each kind of route has its own', () => {
+  const codesOf = (operation: Operation) =>
+    Object.entries(operation.responses).flatMap(([status, response]) => {
+      const problems = Object.entries(response.content?.['application/problem+json']?.examples ?? {})
+      for (const [code, { value }] of problems) {
+        assert.equal(ERRORS[code as ErrorCode].status, Number(status))
+        assert.equal((value as { code: string }).code, code)
+      }
+      return problems.map(([code]) => code)
+    })
+  for (const [route, operation] of operations()) {
+    if (/docs|openapi/.test(route)) continue
+    const codes = codesOf(operation)
+    assert.ok(codes.includes('INTERNAL_ERROR'), route)
+    const schemes = (operation.security ?? []).flatMap(each => Object.keys(each))
+    assert.equal(codes.includes('UNAUTHORIZED'), schemes.includes('adminKey'), route)
+    assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), operation.requestBody !== undefined, route)
+  }
+})
+
+test('openapi: what the service really answers fits what is written', async () => {
+  const check = (route: string, status: number, value: unknown) => {
+    const [, operation] = operations().find(([name]) => name === route) as [string, Operation]
+    const media = operation.responses[status]?.content?.['application/json']
+    assert.ok(media !== undefined && fits(media.schema, value), `${route} ${JSON.stringify(value)}`)
+  }
+  const registered = await central.send('POST', '/charge-points', { as: 'admin', body: { cp_id: 'CP-DOC' } })
+  check('POST /charge-points', 201, registered.body)
+  const key = await central.send('POST', '/keys/generate', { as: 'admin', body: { cp_id: 'CP-DOC' } })
+  check('POST /keys/generate', 200, key.body)
+  const body = { cp_id: 'CP-DOC', credentials: registered.body.credentials }
+  check('POST /auth/credentials', 200, (await central.send('POST', '/auth/credentials', { body })).body)
+  const reads = [
+    '/charge-points',
+    '/security/status',
+    '/audit/events',
+    '/audit/failures',
+    '/audit/summary',
+    '/audit/incidents',
+  ]
+  for (const path of reads) check(`GET ${path}`, 200, (await central.send('GET', path, { as: 'auditor' })).body)
+  check('GET /ready', 200, (await central.send('GET', '/ready')).body)
+})
