@@ -1,0 +1,128 @@
+/**
+ * EV Central, put together: the one place that names the concrete parts, in the order an event passes them.
+ *
+ *   data folder -> audit pipeline (journal, indexer, store, query) -> security -> HTTP door
+ *
+ * Undo is written next to do: stopping runs in reverse, also for a start that failed half-way.
+ */
+import { readFileSync } from 'node:fs'
+import type { Logger } from 'pino'
+import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
+import { createContext } from '../context/context.ts'
+import { createHttpServer } from '../http/server.ts'
+import { createSecurity } from '../security/create-security.ts'
+import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
+import { type Settings, SettingsError } from '../settings/settings.ts'
+import { type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
+import { createHealth } from './health.ts'
+import { openPipeline } from './pipeline.ts'
+import { readSecrets } from './secrets.ts'
+import { VERSION } from './version.ts'
+
+export interface Central {
+  /** Where it listens, for example `http://127.0.0.1:8080`. */
+  readonly url: string
+  readonly folder: DataFolder
+  /** The first admin's generated key: shown once by whoever started us, kept nowhere. */
+  readonly firstAdmin: { readonly name: string; readonly key: string } | undefined
+  /** Settings whose values were generated into the data folder. */
+  readonly generated: readonly string[]
+  /** Stops accepting, finishes requests, drains journal and indexer, records STOPPED. Safe to call twice. */
+  stop(): Promise<void>
+}
+
+/**
+ * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
+ * @throws {Refusal} DATA_FOLDER_IN_USE
+ * @throws {SettingsError} when a secret or file that the settings ask for is missing
+ */
+export async function startCentral(settings: Settings, logger: Logger, open = openPipeline): Promise<Central> {
+  await using undo = new AsyncDisposableStack()
+  const folder = dataFolder(settings.dataDir)
+  const lock = undo.use(lockDataFolder(folder))
+  const secrets = readSecrets(settings, folder)
+
+  const pipeline = await open({
+    folder,
+    logger,
+    ackTimeoutMs: settings.ackTimeoutMs,
+    bruteForceThreshold: settings.bruteForceThreshold,
+    bruteForceWindowSeconds: settings.bruteForceWindowSeconds,
+  })
+  const { audit, queries } = pipeline
+  undo.defer(async () => {
+    await pipeline.close()
+    if (pipeline.status().indexer.lagRecords === 0) lock.markClean()
+  })
+
+  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  undo.defer(() => state.close())
+  const security = await createSecurity({ state, audit, secrets, settings, logger })
+  undo.defer(() => security.close())
+  await security.replay(pipeline.recentFailures)
+  const firstAdmin = await bootstrap(settings, security)
+
+  const health = createHealth({ pipeline, audit, folder })
+  const app = await createHttpServer({
+    security,
+    audit,
+    queries,
+    resolveAddress: createAddressResolver(parseTrustedProxies(settings.trustedProxies)),
+    logger,
+    health,
+    streams: pipeline,
+    settings,
+    version: VERSION,
+    ...readTls(settings),
+  })
+
+  if (lock.isAfterUncleanStop)
+    audit.system('UNCLEAN_STOP', createContext(), { description: 'The process before this one did not stop cleanly' })
+  audit.system('STARTED', createContext(), {
+    description: `EV Central ${VERSION} started`,
+    metadata: { version: VERSION },
+  })
+  undo.defer(() => audit.system('STOPPED', createContext(), { description: `EV Central ${VERSION} stopped` }))
+
+  undo.defer(() => app.close())
+  await app.listen({ host: settings.host, port: settings.port })
+
+  const owned = undo.move()
+  let stopping: Promise<void> | undefined
+  return {
+    url: urlOf(app.server.address(), settings),
+    folder,
+    firstAdmin,
+    generated: secrets.generated,
+    stop() {
+      stopping ??= owned.disposeAsync()
+      return stopping
+    },
+  }
+}
+
+async function bootstrap(
+  settings: Settings,
+  security: Awaited<ReturnType<typeof createSecurity>>,
+): Promise<Central['firstAdmin']> {
+  if (settings.isProduction && settings.adminKey === undefined && (await security.admins.list()).length === 0) {
+    throw new SettingsError(['EVC_ADMIN_KEY is required in production until there is an admin'])
+  }
+  return security.bootstrap(settings.adminKey)
+}
+
+function readTls(settings: Settings): { tls?: { cert: Buffer; key: Buffer } } {
+  if (settings.tlsCertFile === undefined || settings.tlsKeyFile === undefined) return {}
+  try {
+    return { tls: { cert: readFileSync(settings.tlsCertFile), key: readFileSync(settings.tlsKeyFile) } }
+  } catch {
+    throw new SettingsError(['EVC_TLS_CERT or EVC_TLS_KEY names a file that cannot be read'])
+  }
+}
+
+function urlOf(address: ReturnType<import('node:net').Server['address']>, settings: Settings): string {
+  const scheme = settings.tlsCertFile === undefined ? 'http' : 'https'
+  const port = typeof address === 'object' && address !== null ? address.port : settings.port
+  const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host
+  return `${scheme}://${host}:${port}`
+}

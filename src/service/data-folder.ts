@@ -1,0 +1,113 @@
+/**
+ * The data folder: who uses it, where things lie in it, and which secrets were generated into it.
+ *
+ *   lock.db                held by the process that serves this folder
+ *   running                exists while a service runs; left behind by an unclean stop
+ *   journal/               the record of truth until indexed
+ *   audit/audit.db         audit_events
+ *   security/security.db   charge points, keys, admins, outbox
+ *   secrets/               generated secrets (development only), mode 0600
+ */
+import { randomBytes, randomUUID } from 'node:crypto'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
+import { join, resolve } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { Refusal } from '../errors.ts'
+
+export interface DataFolder {
+  readonly path: string
+  readonly journalDirectory: string
+  readonly auditDatabase: string
+  readonly securityDatabase: string
+}
+
+/** Names only; touches nothing. */
+export function dataFolder(path: string): DataFolder {
+  const root = resolve(path)
+  return {
+    path: root,
+    journalDirectory: join(root, 'journal'),
+    auditDatabase: join(root, 'audit', 'audit.db'),
+    securityDatabase: join(root, 'security', 'security.db'),
+  }
+}
+
+export interface DataFolderLock extends Disposable {
+  /** Whether the process before this one did not stop cleanly. */
+  readonly isAfterUncleanStop: boolean
+  /** To be called last in a clean stop, when everything is on disk. */
+  markClean(): void
+}
+
+/**
+ * Takes the folder for this process, creating it if need be. The lock is the kernel's (through SQLite), so it goes
+ * with the process however that ends.
+ * @throws {Refusal} DATA_FOLDER_IN_USE
+ */
+export function lockDataFolder(folder: DataFolder): DataFolderLock {
+  mkdirSync(folder.path, { recursive: true, mode: 0o700 })
+  const lockFile = join(folder.path, 'lock.db')
+  closeSync(openSync(lockFile, 'a', 0o600))
+  const lock = new DatabaseSync(lockFile, { timeout: 0 })
+  try {
+    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+  } catch (cause) {
+    lock.close()
+    throw new Refusal('DATA_FOLDER_IN_USE', `Another process uses the data folder ${folder.path}.`, { cause })
+  }
+  const marker = join(folder.path, 'running')
+  const isAfterUncleanStop = existsSync(marker)
+  writeDurably(marker, '')
+  return {
+    isAfterUncleanStop,
+    markClean: () => rmSync(marker, { force: true }),
+    [Symbol.dispose]: () => lock.close(),
+  }
+}
+
+/**
+ * A generated secret of the folder: 32 random bytes as hex, made at the first call.
+ */
+export function generatedSecret(folder: DataFolder, name: string): string {
+  const directory = join(folder.path, 'secrets')
+  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  const file = join(directory, name)
+  if (!existsSync(file)) createDurably(file, randomBytes(32).toString('hex'))
+  const secret = readFileSync(file, 'utf8').trim()
+  if (!/^[0-9a-f]{64}$/.test(secret)) throw new Error(`${file} does not hold a generated secret`)
+  return secret
+}
+
+function writeDurably(file: string, content: string): void {
+  // Crash before the rename: a leftover draft, overwritten next time. After it: the whole content.
+  const draft = `${file}.draft`
+  const fd = openSync(draft, 'w', 0o600)
+  writeSync(fd, content)
+  fsyncSync(fd)
+  closeSync(fd)
+  renameSync(draft, file)
+}
+
+/** As above, unless another process was first: then what that one wrote stays, and both go on with the same content. */
+function createDurably(file: string, content: string): void {
+  const own = `${file}.${randomUUID()}`
+  writeDurably(own, content)
+  try {
+    linkSync(own, file) // unlike a rename, never replaces
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  } finally {
+    rmSync(own)
+  }
+}

@@ -1,0 +1,106 @@
+/** Readiness and metrics: what the parts say of themselves, for load balancers and Prometheus. Owns no state. */
+import { statfs } from 'node:fs/promises'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
+import type { AuditService } from '../audit/audit-service.ts'
+import { LIMITS } from '../limits.ts'
+import type { DataFolder } from './data-folder.ts'
+import type { Pipeline } from './pipeline.ts'
+
+export interface Check {
+  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses'
+  readonly ok: boolean
+  readonly detail: string
+}
+
+export interface Health {
+  ready(): Promise<{ ready: boolean; checks: Check[] }>
+  readonly registry: Registry
+}
+
+export function createHealth(deps: { pipeline: Pipeline; audit: AuditService; folder: DataFolder }): Health {
+  const { pipeline, audit, folder } = deps
+  return {
+    registry: createRegistry(pipeline, audit),
+    async ready() {
+      const { journal, indexer } = pipeline.status()
+      const free = await freeBytes(folder.path)
+      const { undeclaredLosses } = audit.status()
+      const checks: Check[] = [
+        {
+          name: 'journal',
+          ok: journal.phase === 'open',
+          detail: journal.lastError === null ? journal.phase : `${journal.phase}: ${journal.lastError}`,
+        },
+        { name: 'store', ok: indexer.lastError === null, detail: indexer.lastError ?? indexer.phase },
+        {
+          name: 'index_lag',
+          ok: indexer.lagRecords <= LIMITS.lagRecordsReadyMax,
+          detail: `${indexer.lagRecords} records wait for the indexer`,
+        },
+        { name: 'disk', ok: free >= LIMITS.diskFreeBytesMin, detail: `${Math.floor(free / 1_048_576)} MiB free` },
+        { name: 'losses', ok: undeclaredLosses === 0, detail: `${undeclaredLosses} events lost and not declared yet` },
+      ]
+      return { ready: checks.every(check => check.ok), checks }
+    },
+  }
+}
+
+async function freeBytes(path: string): Promise<number> {
+  try {
+    const disk = await statfs(path)
+    return disk.bavail * disk.bsize
+  } catch {
+    return 0
+  }
+}
+
+function createRegistry(pipeline: Pipeline, audit: AuditService): Registry {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read())
+      },
+    })
+  const counter = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers: [registry],
+      collect() {
+        this.reset()
+        this.inc(read())
+      },
+    })
+  const journal = () => pipeline.status().journal
+  const indexer = () => pipeline.status().indexer
+
+  counter('evc_audit_recorded_total', 'Audit events handed to the journal.', () => audit.status().recorded)
+  counter(
+    'evc_audit_lost_total',
+    'Audit events that could not be recorded; each is declared in the trail.',
+    () => audit.status().lost,
+  )
+  gauge(
+    'evc_detector_subjects',
+    'Addresses and charge points with recent failures.',
+    () => audit.status().detectorSubjects,
+  )
+  gauge('evc_journal_durable_sequence', 'Last journal record known to be on disk.', () => journal().durableSequence)
+  gauge('evc_journal_queued_bytes', 'Bytes of journal records not on disk yet.', () => journal().queuedBytes)
+  gauge('evc_journal_open', '1 while the journal can be written, 0 while it is stalled.', () =>
+    journal().phase === 'open' ? 1 : 0,
+  )
+  counter('evc_journal_late_total', 'Acknowledgements that took longer than EVC_ACK_TIMEOUT_MS.', () => journal().late)
+  counter('evc_journal_refused_total', 'Records refused because the queue was full.', () => journal().refused)
+  counter('evc_journal_write_errors_total', 'Failed writes.', () => journal().writeErrors)
+  counter('evc_journal_sync_errors_total', 'Failed fsyncs.', () => journal().syncErrors)
+  gauge('evc_index_lag_records', 'Durable journal records that are not rows yet.', () => indexer().lagRecords)
+  gauge('evc_index_last_event_id', 'Id of the newest row.', () => pipeline.lastEventId())
+  gauge('evc_store_available', '1 while the event store takes rows.', () => (indexer().lastError === null ? 1 : 0))
+  return registry
+}

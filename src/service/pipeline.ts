@@ -1,0 +1,142 @@
+/**
+ * The audit pipeline: audit -> journal -> indexer -> store -> query, wired in that order over one data folder.
+ *
+ * Shared by the service (central.ts) and the embedded library (embed/). Opening recovers what a crash left: the journal
+ * cuts a torn tail, the indexer catches up, the detector is replayed. Closing goes the other way: the journal is made
+ * durable, the indexer drains it, then the connections go.
+ */
+import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
+import { createDetector } from '../audit/detector.ts'
+import type { StoredEvent } from '../event/event.ts'
+import { type IndexerStatus, startIndexer } from '../indexer/indexer-host.ts'
+import type { JournalStatus } from '../journal/journal.ts'
+import { openJournal } from '../journal/segment-journal.ts'
+import { LIMITS } from '../limits.ts'
+import type { EventQueries } from '../query/event-queries.ts'
+import { startReader } from '../query/reader-host.ts'
+import type { DataFolder } from './data-folder.ts'
+
+export interface PipelineOptions {
+  readonly folder: DataFolder
+  readonly logger: AuditLogger
+  readonly ackTimeoutMs: number
+  readonly bruteForceThreshold: number
+  readonly bruteForceWindowSeconds: number
+}
+
+export interface Pipeline {
+  readonly audit: AuditService
+  readonly queries: EventQueries
+  /** Stored AUTH_FAIL and brute-force events of the recent past, oldest first, as replayed into the detector. */
+  readonly recentFailures: readonly StoredEvent[]
+  /** Calls back whenever rows were added; returns how to stop that. */
+  onIndexed(listener: (lastEventId: number) => void): () => void
+  lastEventId(): number
+  /** Resolves when everything recorded so far can be queried, or after the time-out (false). */
+  caughtUp(timeoutMs: number): Promise<boolean>
+  status(): { journal: JournalStatus; indexer: IndexerStatus }
+  close(): Promise<void>
+}
+
+/** How long opening waits for the indexer to catch up, so that the detector sees what was not indexed before a crash. */
+const CATCH_UP_MS = 5_000
+const DRAIN_MS = 5_000
+const REPLAY_HOURS = 24
+
+export async function openPipeline(options: PipelineOptions): Promise<Pipeline> {
+  const { folder, logger } = options
+  await using undo = new AsyncDisposableStack()
+  const listeners = new Set<(lastEventId: number) => void>()
+  let lastEventId = 0
+
+  let indexerDurable: (sequence: number) => void = () => {}
+  const journal = await openJournal({
+    directory: folder.journalDirectory,
+    ackTimeoutMs: options.ackTimeoutMs,
+    onDurable: sequence => indexerDurable(sequence),
+  })
+  undo.defer(() => journal.close(DRAIN_MS))
+  if (journal.recovered.tornBytes > 0 || journal.recovered.damaged.length > 0) {
+    logger.warn({ recovered: journal.recovered }, 'the journal was repaired after an unclean stop')
+  }
+
+  const indexer = startIndexer({
+    journalDirectory: folder.journalDirectory,
+    journalId: journal.id,
+    storePath: folder.auditDatabase,
+    onIndexed: progress => {
+      lastEventId = progress.lastEventId
+      for (const listener of listeners) listener(lastEventId)
+    },
+    onTrim: sequence => {
+      journal.trim(sequence).catch(error => logger.warn({ code: error?.code }, 'the journal could not be trimmed'))
+    },
+  })
+  indexerDurable = sequence => indexer.durable(sequence)
+  indexer.durable(journal.status().durableSequence)
+  undo.defer(() => indexer.stop(DRAIN_MS))
+
+  const queries = startReader({ storePath: folder.auditDatabase })
+  undo.defer(() => queries.close())
+
+  const detector = createDetector({
+    threshold: options.bruteForceThreshold,
+    windowMs: options.bruteForceWindowSeconds * 1000,
+  })
+  const audit = createAuditService({ journal, detector, logger, windowSeconds: options.bruteForceWindowSeconds })
+
+  if (!(await indexer.caughtUp(journal.status().durableSequence, CATCH_UP_MS))) {
+    logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
+  }
+  const recentFailures = await readRecentFailures(queries, logger)
+  audit.replay(recentFailures)
+
+  const owned = undo.move()
+  let closing: Promise<void> | undefined
+  return {
+    audit,
+    queries,
+    recentFailures,
+    onIndexed(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+    lastEventId: () => lastEventId,
+    caughtUp: timeoutMs => indexer.caughtUp(journal.status().appendedSequence, timeoutMs),
+    status: () => ({ journal: journal.status(), indexer: indexer.status() }),
+    close() {
+      closing ??= closeInOrder()
+      return closing
+    },
+  }
+
+  async function closeInOrder(): Promise<void> {
+    await journal.close(DRAIN_MS) // durable first, so that the indexer's drain sees the end of it
+    await owned.disposeAsync()
+  }
+}
+
+async function readRecentFailures(queries: EventQueries, logger: AuditLogger): Promise<StoredEvent[]> {
+  const start_time = new Date(Date.now() - REPLAY_HOURS * 3_600_000).toISOString()
+  const filter = { action: ['AUTH_FAIL', 'INCIDENT'], start_time } as const
+  const newestFirst: StoredEvent[] = []
+  let after: number | undefined
+  try {
+    do {
+      const page = await queries.page({
+        filter,
+        limit: LIMITS.pageEventsMax,
+        order: 'desc',
+        ...(after === undefined ? {} : { after }),
+      })
+      newestFirst.push(...page.events)
+      after = page.next ?? undefined
+    } while (after !== undefined && newestFirst.length < LIMITS.replayEventsMax)
+  } catch (error) {
+    logger.warn(
+      { code: (error as { code?: string }).code },
+      'brute-force windows start empty: the event store cannot be read',
+    )
+  }
+  return newestFirst.reverse()
+}

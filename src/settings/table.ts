@@ -1,0 +1,175 @@
+/**
+ * Every setting, as one table: name, meaning, default, how it is parsed, and what whoever reads its value could do.
+ * docs/settings.md is generated from here.
+ */
+import { parseTrustedProxies } from '../context/client-address.ts'
+
+export interface Setting<T> {
+  readonly description: string
+  /** Text of the default as the reference page shows it. */
+  readonly defaultText: string
+  readonly fallback: T
+  /** Throws with a message that says the rule and never repeats the value. */
+  readonly parse: (text: string) => T
+  /** For secrets: what a person who reads it could do. May also be given as `<NAME>_FILE`. */
+  readonly secret?: string
+}
+
+function setting<T>(entry: Setting<T>): Setting<T> {
+  return entry
+}
+
+function text(charactersMax: number): (value: string) => string {
+  return value => {
+    if (value === '' || value.length > charactersMax) throw new Error(`must be 1 to ${charactersMax} characters`)
+    return value
+  }
+}
+
+function secretText(charactersMin: number): (value: string) => string {
+  return value => {
+    if (value.length < charactersMin || value.length > 1024)
+      throw new Error(`must be ${charactersMin} to 1024 characters`)
+    return value
+  }
+}
+
+function integer(min: number, max: number): (value: string) => number {
+  return value => {
+    if (!/^\d{1,12}$/.test(value) || Number(value) < min || Number(value) > max) {
+      throw new Error(`must be a whole number from ${min} to ${max}`)
+    }
+    return Number(value)
+  }
+}
+
+function oneOf<const T extends string>(...values: T[]): (value: string) => T {
+  return value => {
+    const found = values.find(known => known === value)
+    if (found === undefined) throw new Error(`must be one of ${values.join(', ')}`)
+    return found
+  }
+}
+
+function cidrList(value: string): readonly string[] {
+  const entries = value
+    .split(',')
+    .map(entry => entry.trim())
+    .filter(entry => entry !== '')
+  try {
+    parseTrustedProxies(entries)
+  } catch {
+    throw new Error('must be a comma list of addresses or CIDR blocks')
+  }
+  return entries
+}
+
+function databaseUrl(): never {
+  throw new Error('must not be set: this version stores events in the embedded SQLite only')
+}
+
+function adminKey(value: string): string {
+  if (value.length < 32 || value.length > 256) throw new Error('must be 32 to 256 characters')
+  if (!/^[\x21-\x7e]+$/.test(value))
+    throw new Error('must be printable ASCII without spaces, as it travels in a header')
+  return value
+}
+
+export const SETTINGS = {
+  EVC_HOST: setting({
+    description: 'Address to listen on.',
+    defaultText: '127.0.0.1',
+    fallback: '127.0.0.1',
+    parse: text(255),
+  }),
+  EVC_PORT: setting({
+    description: 'Port to listen on; 0 takes a free one.',
+    defaultText: '8080',
+    fallback: 8080,
+    parse: integer(0, 65_535),
+  }),
+  EVC_DATA_DIR: setting({
+    description: 'Folder of the journal, the databases and generated secrets.',
+    defaultText: './data',
+    fallback: './data',
+    parse: text(1024),
+  }),
+  EVC_DATABASE_URL: setting<undefined>({
+    description:
+      'Reserved for a shared database server. Unset means the embedded SQLite in the data folder, the only store of this version.',
+    defaultText: 'none',
+    fallback: undefined,
+    parse: databaseUrl,
+  }),
+  EVC_ADMIN_KEY: setting<string | undefined>({
+    description: 'Key of the first admin, named `admin`. A changed value replaces that key at the next start.',
+    defaultText: 'generated at the first start in development and shown once; required in production',
+    fallback: undefined,
+    parse: adminKey,
+    secret: 'do everything an admin can',
+  }),
+  EVC_TOKEN_SECRET: setting<string | undefined>({
+    description: 'Signs the tokens of charge points.',
+    defaultText: 'generated into the data folder in development; required in production',
+    fallback: undefined,
+    parse: secretText(32),
+    secret: 'log in as any charge point',
+  }),
+  EVC_KEY_ENCRYPTION_KEY: setting<string | undefined>({
+    description: 'Wraps the stored keys and keys the hashes of credentials. Changing it makes both unreadable.',
+    defaultText: 'generated into the data folder in development; required in production',
+    fallback: undefined,
+    parse: secretText(32),
+    secret: 'with the database, read every charge point key',
+  }),
+  EVC_TOKEN_TTL_SECONDS: setting({
+    description: 'Life of a token, in seconds.',
+    defaultText: '86400',
+    fallback: 86_400,
+    parse: integer(1, 31_536_000),
+  }),
+  EVC_TRUSTED_PROXIES: setting<readonly string[]>({
+    description: 'Comma list of addresses and CIDR blocks whose X-Forwarded-For is believed.',
+    defaultText: 'none',
+    fallback: [],
+    parse: cidrList,
+  }),
+  EVC_BRUTE_FORCE_THRESHOLD: setting({
+    description: 'Failures within the window that make an incident.',
+    defaultText: '5',
+    fallback: 5,
+    parse: integer(2, 100),
+  }),
+  EVC_BRUTE_FORCE_WINDOW_SECONDS: setting({
+    description: 'Length of the brute-force window, in seconds.',
+    defaultText: '600',
+    fallback: 600,
+    parse: integer(1, 86_400),
+  }),
+  EVC_ACK_TIMEOUT_MS: setting({
+    description: 'How long an answer waits for its events to be on disk, in milliseconds.',
+    defaultText: '100',
+    fallback: 100,
+    parse: integer(1, 60_000),
+  }),
+  EVC_TLS_CERT: setting<string | undefined>({
+    description: 'File of the TLS certificate chain (PEM). With EVC_TLS_KEY: serve HTTPS only.',
+    defaultText: 'none',
+    fallback: undefined,
+    parse: text(1024),
+  }),
+  EVC_TLS_KEY: setting<string | undefined>({
+    description: 'File of the TLS private key (PEM).',
+    defaultText: 'none',
+    fallback: undefined,
+    parse: text(1024),
+  }),
+  EVC_LOG_LEVEL: setting({
+    description: 'fatal, error, warn, info, debug, trace or silent.',
+    defaultText: 'info',
+    fallback: 'info' as const,
+    parse: oneOf('fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent') as (value: string) => string,
+  }),
+} as const
+
+export type SettingName = keyof typeof SETTINGS

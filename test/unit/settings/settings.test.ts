@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import { readSettings, SettingsError } from '../../../src/settings/settings.ts'
+
+function problemsOf(environment: Record<string, string>): readonly string[] {
+  try {
+    readSettings(environment)
+  } catch (error) {
+    if (error instanceof SettingsError) return error.problems
+    throw error
+  }
+  return []
+}
+
+test('settings: the defaults are those of the contract, and frozen', () => {
+  const settings = readSettings({})
+  assert.equal(settings.host, '127.0.0.1')
+  assert.equal(settings.port, 8080)
+  assert.equal(settings.tokenTtlSeconds, 86_400)
+  assert.equal(settings.ackTimeoutMs, 100)
+  assert.deepEqual([settings.bruteForceThreshold, settings.bruteForceWindowSeconds], [5, 600])
+  assert.ok(Object.isFrozen(settings))
+})
+
+test('settings: every problem is reported at once, and no value is repeated', () => {
+  const problems = problemsOf({
+    EVC_PORT: '99999',
+    EVC_TOKEN_TTL_SECONDS: '1e3',
+    EVC_ADMIN_KEY: 'hunter2',
+    EVC_ADMIM_KEY: 'x',
+    EVC_LOG_LEVEL: 'loud',
+    EVC_TRUSTED_PROXIES: '10.0.0.0/99',
+    EVC_TLS_CERT: '/c.pem',
+    EVC_DATABASE_URL: 'postgres://evc:hunter2@db/evc',
+  })
+  assert.equal(problems.length, 8)
+  assert.ok(problems.some(problem => problem === 'EVC_ADMIM_KEY is not a setting'))
+  assert.ok(!problems.join().includes('hunter2'))
+})
+
+test('settings: a file named by EVC_CONFIG is read, the environment wins, and unknown names in it are refused', t => {
+  const folder = mkdtempSync(join(tmpdir(), 'evc-settings-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'config.json')
+  writeFileSync(
+    file,
+    JSON.stringify({ EVC_PORT: 9000, EVC_HOST: '127.0.0.2', EVC_TRUSTED_PROXIES: ['10.0.0.0/8', '::1'] }),
+  )
+  const settings = readSettings({ EVC_CONFIG: file, EVC_PORT: '9001' })
+  assert.deepEqual([settings.port, settings.host, settings.trustedProxies], [9001, '127.0.0.2', ['10.0.0.0/8', '::1']])
+  writeFileSync(file, JSON.stringify({ EVC_PROT: 1, port: 2 }))
+  assert.equal(problemsOf({ EVC_CONFIG: file }).length, 2)
+  writeFileSync(file, 'not json')
+  assert.equal(problemsOf({ EVC_CONFIG: file }).length, 1)
+})
+
+test('settings: a secret may come from a file, anything else may not', t => {
+  const folder = mkdtempSync(join(tmpdir(), 'evc-settings-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'key')
+  writeFileSync(file, `${'k'.repeat(40)}\n`)
+  assert.equal(readSettings({ EVC_ADMIN_KEY_FILE: file }).adminKey, 'k'.repeat(40))
+  assert.deepEqual(problemsOf({ EVC_ADMIN_KEY_FILE: join(folder, 'none') }), [
+    'EVC_ADMIN_KEY_FILE names a file that cannot be read',
+  ])
+  assert.deepEqual(problemsOf({ EVC_PORT_FILE: file }), ['EVC_PORT_FILE is not a setting'])
+})
