@@ -1,0 +1,63 @@
+/**
+ * The security stage as commands reach it: over the state file, beside a running server or without one.
+ *
+ * There is no journal here, as only one process may write it. Events of changes stay in the outbox, committed with
+ * the change itself; the running server delivers them within a second, or the next one that starts does.
+ */
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import type { Command } from 'commander'
+import { type AuditLogger, createAuditService } from '../audit/audit-service.ts'
+import { createDetector } from '../audit/detector.ts'
+import { createContext, runInContext } from '../context/context.ts'
+import { createSecurity } from '../security/create-security.ts'
+import type { Actor, Security } from '../security/security.ts'
+import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
+import { dataFolder } from '../service/data-folder.ts'
+import { readKeyEncryptionKey } from '../service/secrets.ts'
+import { UsageError } from './outcome.ts'
+import type { Shell } from './shell.ts'
+
+/**
+ * Runs one piece of work on the security state.
+ * @param options.mayCreate whether a data folder that was never used is set up; else it is refused, as it is most likely
+ * a misspelt one.
+ */
+export async function withSecurity<T>(
+  shell: Shell,
+  command: Command,
+  options: { mayCreate: boolean },
+  work: (security: Security, actor: Actor) => Promise<T>,
+): Promise<T> {
+  const settings = shell.settings(command)
+  const folder = dataFolder(settings.dataDir)
+  if (!options.mayCreate && !existsSync(folder.securityDatabase)) {
+    throw new UsageError(`${folder.path} holds no charge points or admins; --data-dir names another data folder`)
+  }
+  const keyEncryptionKey = readKeyEncryptionKey(settings, folder)
+  const logger = silentLogger()
+  const audit = createAuditService({
+    journal: { append: refuseRecord, acknowledged: async () => 'late' },
+    detector: createDetector({ threshold: settings.bruteForceThreshold, windowMs: 1 }),
+    logger,
+    windowSeconds: settings.bruteForceWindowSeconds,
+  })
+  await using undo = new AsyncDisposableStack()
+  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  undo.defer(() => state.close())
+  // No command issues or checks a token, so a token secret of the moment will do.
+  const secrets = { tokenSecret: randomBytes(32), keyEncryptionKey }
+  const security = await createSecurity({ state, audit, secrets, settings, logger })
+  undo.defer(() => security.close())
+  return await runInContext(createContext(), () => work(security, { name: shell.user, role: 'admin' }))
+}
+
+/** What the outbox takes for "not now". */
+function refuseRecord(): never {
+  throw new Error('the command line has no journal')
+}
+
+function silentLogger(): AuditLogger {
+  const nothing = () => {}
+  return { fatal: nothing, error: nothing, warn: nothing, info: nothing, debug: nothing }
+}

@@ -1,0 +1,86 @@
+/** `serve`: the security API and its audit trail, until a signal asks it to stop. */
+import { join } from 'node:path'
+import { Command } from 'commander'
+import type { Central } from '../service/central.ts'
+import { VERSION } from '../service/version.ts'
+import type { Settings } from '../settings/settings.ts'
+import type { Shell } from './shell.ts'
+import type { Terminal } from './terminal.ts'
+
+export function serveCommand(shell: Shell): Command {
+  return new Command('serve')
+    .description('Serve the security API. Logs go to stderr, as JSON lines.')
+    .addHelpText(
+      'after',
+      `
+Stops gracefully at SIGTERM or Ctrl-C, within 10 seconds; a second one ends it at once (exit code 1).
+
+Examples:
+  ev-central serve
+  EVC_PORT=9000 ev-central --data-dir /var/lib/ev-central serve 2> ev-central.log`,
+    )
+    .action(async (_options: object, command: Command) => {
+      const settings = shell.settings(command)
+      // Loaded only here and in `demo`: the server's parts would make every other command start twice as slowly.
+      const { aborted, runServer } = await import('./server-process.ts')
+      shell.exitCode = await runServer(settings, async (central, logger, stopping) => {
+        if (isOpenToOthers(settings)) logger.warn(PLAIN_TEXT_WARNING)
+        printBanner(central, settings, shell.terminal)
+        logger.info({ url: central.url, version: VERSION }, 'serving')
+        await aborted(stopping)
+      })
+    })
+}
+
+const PLAIN_TEXT_WARNING =
+  'serving other machines without TLS: credentials, tokens and admin keys can be read on the way. ' +
+  'Set EVC_TLS_CERT and EVC_TLS_KEY, or listen on 127.0.0.1 behind a proxy that does TLS.'
+
+function isOpenToOthers({ host, tlsCertFile }: Settings): boolean {
+  return tlsCertFile === undefined && !/^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/i.test(host)
+}
+
+function printBanner(central: Central, settings: Settings, terminal: Terminal): void {
+  const { url, folder } = central
+  terminal.print(terminal.paint('bold', `EV Central ${VERSION}`))
+  terminal.print(`  address      ${terminal.paint('cyan', url)}`)
+  terminal.print(`  reference    ${url}/docs`)
+  terminal.print(`  data folder  ${folder.path}`)
+  if (central.generated.length > 0)
+    terminal.print(`  secrets      ${join(folder.path, 'secrets')} (generated, mode 0600)`)
+  printShortcomings(central, settings, terminal)
+  printFirstAdmin(central, terminal)
+  terminal.print()
+  terminal.print('Ctrl-C stops it.')
+}
+
+/** What stands between these settings and production; nothing that does not apply. */
+function printShortcomings(central: Central, settings: Settings, terminal: Terminal): void {
+  if (isOpenToOthers(settings)) {
+    terminal.print()
+    terminal.print(terminal.paint('red', `WARNING: ${PLAIN_TEXT_WARNING}`))
+  }
+  const shortcomings = [
+    ...(settings.isProduction ? [] : ['development mode: set NODE_ENV=production, then nothing is generated any more']),
+    ...central.generated.map(name => `${name} was generated and lies beside the data it protects: set it`),
+    ...(settings.tlsCertFile === undefined
+      ? ['no TLS: set EVC_TLS_CERT and EVC_TLS_KEY, or put a proxy in front']
+      : []),
+    'embedded SQLite: one machine, one process; back up the data folder',
+  ]
+  terminal.print()
+  terminal.print('Not production-ready about these settings:')
+  for (const shortcoming of shortcomings) terminal.print(`  - ${shortcoming}`)
+}
+
+/** By console only, never through the logger: a log is kept and copied. */
+function printFirstAdmin({ firstAdmin, url }: Central, terminal: Terminal): void {
+  if (firstAdmin === undefined) return
+  terminal.print()
+  terminal.print(`First admin "${firstAdmin.name}". Its key, shown only now; store it:`)
+  terminal.print(`  ${terminal.paint('bold', firstAdmin.key)}`)
+  terminal.print()
+  terminal.print('Try it:')
+  terminal.print(`  curl -X POST ${url}/charge-points -H 'X-Admin-Key: ${firstAdmin.key}' \\`)
+  terminal.print(`    -H 'Content-Type: application/json' -d '{"cp_id": "CP-001"}'`)
+}

@@ -1,0 +1,44 @@
+/** What every command gets: the terminal, the settings with `--data-dir` applied, and a way to end. */
+import { userInfo } from 'node:os'
+import type { Command } from 'commander'
+import { type DataFolder, dataFolder } from '../service/data-folder.ts'
+import { readSettings, type Settings } from '../settings/settings.ts'
+import type { ExitCode } from './outcome.ts'
+import type { Terminal } from './terminal.ts'
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+export interface Shell {
+  readonly terminal: Terminal
+  readonly environment: Environment
+  /** Who acts, as the audit trail names them: `cli:<user of the operating system>`. */
+  readonly user: string
+  /** What the process ends with if nothing fails; a command that found something sets it. */
+  exitCode: ExitCode
+  /** @throws {SettingsError} with every problem found. */
+  settings(command: Command): Settings
+  folder(command: Command): DataFolder
+}
+
+export function createShell(terminal: Terminal, environment: Environment): Shell {
+  const settings = (command: Command): Settings => {
+    const { dataDir } = command.optsWithGlobals<{ dataDir?: string }>()
+    return readSettings(dataDir === undefined ? environment : { ...environment, EVC_DATA_DIR: dataDir })
+  }
+  return {
+    terminal,
+    environment,
+    user: `cli:${osUser(environment)}`,
+    exitCode: 0,
+    settings,
+    folder: command => dataFolder(settings(command).dataDir),
+  }
+}
+
+function osUser(environment: Environment): string {
+  try {
+    return userInfo().username
+  } catch {
+    return environment.USER ?? 'unknown' // in a container the user id may have no name
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * The audit trail as commands reach it: reading through the query stage, whether a server runs or not; recording through
+ * the outbox of the security database, from where the running server (or the next one that starts) takes the event.
+ */
+import { randomUUID } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import type { Command } from 'commander'
+import type { Metadata } from '../audit/audit.ts'
+import * as events from '../audit/events.ts'
+import { createContext } from '../context/context.ts'
+import { ACCESS, type Access } from '../event/catalogue.ts'
+import type { AuditEvent } from '../event/event.ts'
+import type { EventQueries } from '../query/event-queries.ts'
+import { startReader } from '../query/reader-host.ts'
+import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
+import type { DataFolder } from '../service/data-folder.ts'
+import { UsageError } from './outcome.ts'
+import type { Shell } from './shell.ts'
+
+export type OpenTrail = EventQueries & AsyncDisposable
+
+/** What is read, for the ACCESS event. */
+export interface Reading {
+  readonly access: Access
+  readonly filter: Metadata
+}
+
+/**
+ * Opens the stored events. That somebody reads them is an ACCESS event itself.
+ * @throws {UsageError} when the data folder holds no events database.
+ */
+export async function openTrail(shell: Shell, command: Command, reading: Reading): Promise<OpenTrail> {
+  const folder = shell.folder(command)
+  if (!existsSync(folder.auditDatabase)) {
+    throw new UsageError(
+      `${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`,
+    )
+  }
+  await recordAccess(shell, folder, command.name(), reading)
+  const queries = startReader({ storePath: folder.auditDatabase })
+  return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
+}
+
+/** Where there is no security database yet, or none that can be written, the command goes on without. */
+async function recordAccess(shell: Shell, folder: DataFolder, commandName: string, reading: Reading): Promise<void> {
+  if (!existsSync(folder.securityDatabase)) return
+  const { access, filter } = reading
+  const description = `Audit trail ${access === ACCESS.EXPORT ? 'exported' : 'read'}: command line, ${commandName}`
+  try {
+    await recordEvent(folder, events.access(shell.user, createContext(), access, { description, metadata: filter }))
+  } catch {
+    // Reading is what was asked for, and a copy of a data folder on a read-only disk can be read too.
+  }
+}
+
+/** Puts an event into the outbox, durably. Crash before: it is not there; after: it reaches the trail. */
+export async function recordEvent(folder: DataFolder, event: AuditEvent): Promise<void> {
+  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  try {
+    await state.change(transaction => transaction.addToOutbox(randomUUID(), event))
+  } finally {
+    await state.close()
+  }
+}
