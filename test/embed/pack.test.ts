@@ -1,0 +1,146 @@
+/**
+ * The package as a stranger gets it: packed (which builds it), installed into an empty project, run and type-checked
+ * there. Packed from a copy, so that a build in the working tree is neither used nor disturbed.
+ */
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, delimiter, dirname, join } from 'node:path'
+import test, { after, before } from 'node:test'
+import { promisify } from 'node:util'
+
+const root = join(import.meta.dirname, '..', '..')
+const run = promisify(execFile)
+const LEFT_BEHIND = new Set(['node_modules', '.git', 'dist', 'data'])
+
+let folder: string
+let project: string
+let files: string[]
+
+before(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'evc-pack-'))
+  const copy = join(folder, 'copy')
+  await cp(root, copy, { recursive: true, filter: source => !LEFT_BEHIND.has(basename(source)) })
+  await symlink(join(root, 'node_modules'), join(copy, 'node_modules'))
+  const { stdout } = await run('npm', ['pack', '--json', '--pack-destination', folder], { cwd: copy })
+  const [packed] = JSON.parse(stdout.slice(stdout.indexOf('[\n'))) as [{ filename: string; files: { path: string }[] }]
+  files = packed.files.map(file => file.path)
+
+  project = join(folder, 'project')
+  await mkdir(project)
+  await writeFile(join(project, 'package.json'), '{ "name": "empty", "private": true, "type": "module" }')
+  await run(
+    'npm',
+    ['install', '--prefer-offline', '--no-audit', '--no-fund', join(folder, packed.filename), 'fastify'],
+    {
+      cwd: project,
+    },
+  )
+})
+after(() => rm(folder, { recursive: true, force: true }))
+
+const node = (...args: string[]) => run(process.execPath, args, { cwd: project, timeout: 60_000 })
+
+test('package: holds compiled code, types and documents, and nothing else', () => {
+  const allowed =
+    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts))$/
+  assert.deepEqual(
+    files.filter(file => !allowed.test(file)),
+    [],
+  )
+  for (const entry of ['index', 'fastify', 'express', 'node-http']) {
+    assert.ok(files.includes(`dist/embed/${entry}.js`) && files.includes(`dist/embed/${entry}.d.ts`))
+  }
+})
+
+test('package: what package.json exports is there', async () => {
+  const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const targets = Object.values<string | Record<string, string>>(manifest.exports).flatMap(target =>
+    typeof target === 'string' ? [target] : Object.values(target),
+  )
+  for (const target of targets) assert.ok(files.includes(target.replace('./', '')), target)
+})
+
+const SCRIPT = `
+import fastify from 'fastify'
+import { createAudit, currentContext } from 'ev-central'
+import { auditFastify } from 'ev-central/fastify'
+import { auditExpress, auditExpressErrors } from 'ev-central/express'
+import { withAudit } from 'ev-central/node-http'
+
+const audit = await createAudit({ dataDir: './trail' })
+const app = fastify()
+app.register(auditFastify, { audit })
+app.post('/login', async () => {
+  audit.authFail('CP-1', currentContext(), audit.REASON.INVALID_CREDENTIALS)
+  return {}
+})
+const url = await app.listen({ host: '127.0.0.1', port: 0 })
+const login = body => fetch(url + '/login', { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+await login('{}')
+await login('{')
+await audit.flush()
+const events = await audit.queryEvents({ order: 'asc' })
+console.log(events.map(event => [event.action, event.endpoint, event.ip].join(' ')).join())
+console.log([auditExpress({ audit }), auditExpressErrors(), withAudit({ audit }, () => {})].map(it => typeof it).join())
+await app.close()
+await audit.close()
+`
+
+test('package: runs in an empty project, worker threads and all, and ends by itself', async () => {
+  await writeFile(join(project, 'app.js'), SCRIPT)
+  const { stdout, stderr } = await node('app.js')
+  assert.equal(stderr, '')
+  assert.deepEqual(stdout.trim().split('\n'), [
+    'AUTH_FAIL /login 127.0.0.1,VALIDATION_ERROR /login 127.0.0.1',
+    'function,function,function',
+  ])
+})
+
+const TYPED = `
+import fastify from 'fastify'
+import { createServer } from 'node:http'
+import { createAudit, type EmbeddedAudit, openAuditDatabase, type StoredEvent } from 'ev-central'
+import { auditExpress, auditExpressErrors } from 'ev-central/express'
+import { auditFastify } from 'ev-central/fastify'
+import { withAudit } from 'ev-central/node-http'
+
+const audit: EmbeddedAudit = await createAudit({ dataDir: './trail' })
+const events: StoredEvent[] = await audit.queryEvents({ action: ['AUTH_FAIL', 'INCIDENT'], limit: 10 })
+audit.authFail('CP-1', undefined, audit.REASON.REVOKED)
+// @ts-expect-error a reason of no catalogue
+audit.authFail('CP-1', undefined, 'BAD_MOOD')
+// @ts-expect-error no such filter
+await audit.queryEvents({ actoin: 'AUTH_FAIL' })
+fastify({ logger: true }).register(auditFastify, { audit, who: request => request.hostname })
+createServer(withAudit({ audit, trustedProxies: ['10.0.0.0/8'] }, (request, response) => response.end(request.url)))
+const handlers = [auditExpress({ audit }), auditExpressErrors({ problems: true })] as const
+export { events, handlers, openAuditDatabase }
+`
+
+test('package: its types check in that project, strictly, without the types of Express', async () => {
+  await writeFile(join(project, 'typed.ts'), TYPED)
+  const compilerOptions = {
+    target: 'es2024',
+    module: 'nodenext',
+    strict: true,
+    noEmit: true,
+    skipLibCheck: false,
+    types: ['node'],
+    typeRoots: [join(folder, 'types')],
+  }
+  await mkdir(join(folder, 'types'))
+  await symlink(join(root, 'node_modules', '@types', 'node'), join(folder, 'types', 'node'))
+  await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['typed.ts'] }))
+  const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  await node(tsc, '-p', 'tsconfig.json').catch(error => assert.fail(error.stdout || String(error)))
+})
+
+test('package: its command runs', async () => {
+  const { stdout } = await node(join('node_modules', 'ev-central', 'bin', 'ev-central.js'), '--help')
+  assert.match(stdout, /serve/)
+  const env = { ...process.env, PATH: `${dirname(process.execPath)}${delimiter}${process.env.PATH}` }
+  const { stdout: version } = await run('npx', ['ev-central', '--version'], { cwd: project, env })
+  assert.match(version, /\d+\.\d+\.\d+/)
+})
