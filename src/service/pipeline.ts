@@ -13,6 +13,7 @@ import type { JournalStatus } from '../journal/journal.ts'
 import { openJournal } from '../journal/segment-journal.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventQueries } from '../query/event-queries.ts'
+import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
 import type { DataFolder } from './data-folder.ts'
 
@@ -41,6 +42,8 @@ export interface Pipeline {
 /** How long opening waits for the indexer to catch up, so that the detector sees what was not indexed before a crash. */
 const CATCH_UP_MS = 5_000
 const DRAIN_MS = 5_000
+/** How long a question waits for the rows of what was durable when it was asked. */
+const FRESH_MS = 250
 const REPLAY_HOURS = 24
 
 export async function openPipeline(options: PipelineOptions): Promise<Pipeline> {
@@ -76,8 +79,11 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   indexer.durable(journal.status().durableSequence)
   undo.defer(() => indexer.stop(DRAIN_MS))
 
-  const queries = startReader({ storePath: folder.auditDatabase })
-  undo.defer(() => queries.close())
+  const reader = startReader({ storePath: folder.auditDatabase })
+  undo.defer(() => reader.close())
+  const queries = createFreshQueries(reader, async () => {
+    if (indexer.status().lastError === null) await indexer.caughtUp(journal.status().durableSequence, FRESH_MS)
+  })
 
   const detector = createDetector({
     threshold: options.bruteForceThreshold,

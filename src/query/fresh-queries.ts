@@ -1,0 +1,27 @@
+/**
+ * Reads that see one's own writes: a question waits, briefly, until what was durable when it was asked is a row.
+ *
+ * Whoever was answered and asks next finds the event. Followers (`lastId`, then `page`) are woken by the indexer and
+ * wait for nothing.
+ */
+import type { EventQueries } from './event-queries.ts'
+
+/** @param indexed resolves when everything durable by now is a row, or when that takes too long. */
+export function createFreshQueries(queries: EventQueries, indexed: () => Promise<unknown>): EventQueries {
+  const fresh =
+    <Request, Answer>(ask: (request: Request) => Promise<Answer>) =>
+    async (request: Request): Promise<Answer> => {
+      await indexed()
+      return ask(request)
+    }
+  return {
+    page: fresh(queries.page),
+    event: fresh(queries.event),
+    failures: fresh(queries.failures),
+    exportChunk: fresh(queries.exportChunk),
+    summary: fresh(queries.summary),
+    episodes: fresh(queries.episodes),
+    lastId: queries.lastId,
+    close: queries.close,
+  }
+}
