@@ -1,16 +1,20 @@
-/** docs/operations.md names the alert rules, metrics and checks that there are, and its backup can be restored. */
+/**
+ * docs/operations.md names the alert rules, metrics and checks that there are, and its backup can be restored; the pages
+ * on failures and security name tests that there are.
+ */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test, { type TestContext } from 'node:test'
+import test from 'node:test'
 import { pino } from 'pino'
 import { ALERT_RULES, ruleText } from '../../src/cli/alert-rules.ts'
 import { type Central, startCentral } from '../../src/service/central.ts'
 import { readSettings } from '../../src/settings/settings.ts'
 
-const TEXT = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'operations.md'), 'utf8')
+const ROOT = join(import.meta.dirname, '..', '..')
+const TEXT = readFileSync(join(ROOT, 'docs', 'operations.md'), 'utf8')
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
 const SECRETS = {
   EVC_ADMIN_KEY: ADMIN_KEY,
@@ -19,18 +23,19 @@ const SECRETS = {
 }
 
 test('operations: the alert rules are those of monitor, with their thresholds', () => {
-  const rows = section('Alert rules').matchAll(/^\| `([A-Z_]+)` \| ([^|]+) \|/gm)
+  const rows = section('Alert rules').matchAll(/^\| `([A-Z_]+)` +\| ([^|]+?) +\|/gm)
   assert.deepEqual(
     [...rows].map(([, name, fires]) => [name, fires]),
     ALERT_RULES.map(rule => [rule.name, ruleText(rule)]),
   )
 })
 
-test('operations: the tables have every metric and every readiness check of the service', async t => {
-  const central = await start(t, temporaryFolder(t))
+test('operations: the tables have every metric and every readiness check of the service', async () => {
+  await using undo = new AsyncDisposableStack()
+  const central = await start(undo, temporaryFolder(undo))
   const metrics = await (await fetch(`${central.url}/metrics`)).text()
   const known = [...metrics.matchAll(/^# TYPE (evc_\w+) (\w+)$/gm)].map(([, name, type]) => `${name} ${type}`)
-  const documented = [...section('Metrics').matchAll(/^\| `(evc_\w+)` \| (\w+) \|/gm)]
+  const documented = [...section('Metrics').matchAll(/^\| `(evc_\w+)` +\| (\w+) +\|/gm)]
   assert.deepEqual(documented.map(([, name, type]) => `${name} ${type}`).sort(), known.sort())
   const mentioned = [...TEXT.matchAll(/evc_[a-z_]+/g)].map(([name]) => name.replace(/_(?:count|sum|bucket)$/, ''))
   const names = new Set(known.map(line => line.split(' ')[0]))
@@ -38,17 +43,28 @@ test('operations: the tables have every metric and every readiness check of the 
 
   const { checks } = (await (await fetch(`${central.url}/ready`)).json()) as { checks: { name: string }[] }
   assert.deepEqual(
-    [...section('Health').matchAll(/^\| `([a-z_]+)` \|/gm)].map(([, name]) => name),
+    [...section('Health').matchAll(/^\| `([a-z_]+)` +\|/gm)].map(([, name]) => name),
     checks.map(({ name }) => name),
   )
 })
 
+test('failure modes, security: the tests that are named exist', () => {
+  for (const document of ['docs/failure-modes.md', 'SECURITY.md']) {
+    const named = readFileSync(join(ROOT, document), 'utf8').matchAll(/`((?:[a-z]+\/)+[a-z-]+)`(?=[,\s])/g)
+    const files = [...named].map(([, name]) => name as string)
+    assert.ok(files.length > 20, document)
+    for (const name of files)
+      assert.ok(globSync(`test/${name}{.test,}.ts`, { cwd: ROOT }).length > 0, `${document}: ${name}`)
+  }
+})
+
 const hasSqlite3 = spawnSync('sqlite3', ['--version']).status === 0
 
-test('operations: the documented backup of a running service can be restored', { skip: !hasSqlite3 }, async t => {
-  const folder = temporaryFolder(t)
+test('operations: the documented backup of a running service can be restored', { skip: !hasSqlite3 }, async () => {
+  await using undo = new AsyncDisposableStack()
+  const folder = temporaryFolder(undo)
   const data = join(folder, 'data')
-  const central = await start(t, data)
+  const central = await start(undo, data)
   const headers = { 'x-admin-key': ADMIN_KEY, 'content-type': 'application/json' }
   await fetch(`${central.url}/charge-points`, { method: 'POST', headers, body: '{"cp_id":"CP-0042"}' })
   const registered = async ({ url }: Central) => {
@@ -70,7 +86,7 @@ test('operations: the documented backup of a running service can be restored', {
   const before = await registered(central)
   await central.stop()
 
-  const restored = await start(t, backup)
+  const restored = await start(undo, backup)
   assert.deepEqual(await registered(restored), before)
   const list = await (await fetch(`${restored.url}/charge-points`, { headers })).json()
   assert.equal((list as { charge_points: { cp_id: string }[] }).charge_points[0]?.cp_id, 'CP-0042')
@@ -82,15 +98,15 @@ function section(title: string): string {
   return text
 }
 
-function temporaryFolder(t: TestContext): string {
+function temporaryFolder(undo: AsyncDisposableStack): string {
   const folder = mkdtempSync(join(tmpdir(), 'evc-docs-'))
-  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  undo.defer(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
 
-async function start(t: TestContext, dataDir: string): Promise<Central> {
+async function start(undo: AsyncDisposableStack, dataDir: string): Promise<Central> {
   const settings = readSettings({ EVC_PORT: '0', EVC_DATA_DIR: dataDir, ...SECRETS })
   const central = await startCentral(settings, pino({ level: 'silent' }))
-  t.after(() => central.stop())
+  undo.defer(() => central.stop())
   return central
 }

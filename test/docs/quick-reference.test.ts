@@ -278,7 +278,7 @@ for (const question of questions()) {
 test('quick reference: the table of event types has them all, in their order', () => {
   const [, table = ''] = /\n## Event types\n([\s\S]*?)\nMetadata of incidents/.exec(TEXT) ?? []
   assert.deepEqual(
-    [...table.matchAll(/^\| `([A-Z_]+)` \|/gm)].map(found => found[1]),
+    [...table.matchAll(/^\| `([A-Z_]+)` +\|/gm)].map(found => found[1]),
     [...ACTIONS],
   )
 })

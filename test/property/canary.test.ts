@@ -162,6 +162,12 @@ test(`service: after ${REQUESTS} requests with canaries no canary is in any file
       return pipeline
     },
   )
+  const registered = await fetch(`${central.url}/charge-points`, {
+    method: 'POST',
+    headers: { ...json, 'x-admin-key': ADMIN_KEY },
+    body: JSON.stringify({ cp_id: 'CP-1' }),
+  })
+  assert.equal(registered.status, 201)
   const statuses = new Map<number, number>()
   let left = REQUESTS
   const connection = async () => {
