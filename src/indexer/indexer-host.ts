@@ -51,6 +51,8 @@ const STOP_MARGIN_MS = 3_000
 
 export function startIndexer(options: IndexerOptions): IndexerHost {
   const durable = new BigInt64Array(new SharedArrayBuffer(8))
+  /** The highest sequence that somebody waits for; a change of it ends the thread's pause between batches. */
+  const wanted = new BigInt64Array(new SharedArrayBuffer(8))
   const waiters = createWaiters()
   let progress: IndexerProgress = {
     phase: 'catching-up',
@@ -66,8 +68,14 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
 
   function startWorker(): Worker {
     const { journalDirectory, journalId, storePath } = options
-    const workerData: IndexerThreadData = { journalDirectory, journalId, storePath, durable: durable.buffer }
-    const started = new Worker(THREAD, { workerData, name: 'evc-indexer' })
+    const workerData: IndexerThreadData = {
+      journalDirectory,
+      journalId,
+      storePath,
+      durable: durable.buffer,
+      wanted: wanted.buffer,
+    }
+    const started = new Worker(THREAD, { workerData, name: 'evc-indexer', execArgv: [] })
     started.on('message', receive)
     started.on('error', (error: Error) => {
       progress = { ...progress, lastError: `the indexer's thread died: ${error.message}` }
@@ -125,7 +133,12 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
     caughtUp(sequence, timeoutMs) {
       const { indexedSequence } = progress
       if (indexedSequence !== undefined && indexedSequence >= sequence) return Promise.resolve(true)
-      return progress.phase === 'stopped' ? Promise.resolve(false) : waiters.wait(sequence, timeoutMs)
+      if (progress.phase === 'stopped') return Promise.resolve(false)
+      if (Number(Atomics.load(wanted, 0)) < sequence) {
+        Atomics.store(wanted, 0, BigInt(sequence))
+        Atomics.notify(wanted, 0)
+      }
+      return waiters.wait(sequence, timeoutMs)
     },
     stop(drainTimeoutMs) {
       stopping ??= stop(drainTimeoutMs)

@@ -7,6 +7,8 @@ export interface IndexerThreadData {
   readonly storePath: string
   /** One BigInt64: the last durable sequence. The host stores and notifies, the thread waits; no message per event. */
   readonly durable: SharedArrayBuffer
+  /** One BigInt64: the highest sequence somebody waits for. The host stores and notifies, the thread hurries. */
+  readonly wanted: SharedArrayBuffer
 }
 
 export interface StopMessage {

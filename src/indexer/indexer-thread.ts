@@ -2,7 +2,8 @@
  * Entry of the indexer's thread: when to step, when to wait, when to checkpoint. What a step does is in indexer.ts.
  *
  * Batches follow the load: under a trickle one every 20 ms at most, so a row is visible soon and no transaction is made
- * for each event; when there is a backlog, one after the other and as large as allowed.
+ * for each event; under load one every 100 ms, as a transaction costs more than its rows; when there is a backlog, one
+ * after the other and as large as allowed. Whoever waits for a row ends the pause at once.
  */
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -12,7 +13,9 @@ import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { createIndexer, type IndexerProgress } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
 
-const BATCH_INTERVAL_MS = 20
+const TRICKLE_INTERVAL_MS = 20
+const LOAD_INTERVAL_MS = 100
+const LOAD_RECORDS = 20
 const BACKLOG_RECORDS = 1_000
 const RETRY_MS_MIN = 50
 const RETRY_MS_MAX = 1_000
@@ -23,6 +26,7 @@ const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
 const { journalDirectory, journalId, storePath, ...shared } = workerData as IndexerThreadData
 const durable = new BigInt64Array(shared.durable)
+const wanted = new BigInt64Array(shared.wanted)
 const store = createSqliteEventStore({ path: storePath })
 const indexer = createIndexer({
   journalId,
@@ -38,6 +42,7 @@ port.on('message', ({ drainMs }: StopMessage) => {
   drainUntil = performance.now() + drainMs
   stopAsked.resolve()
   Atomics.notify(durable, 0)
+  Atomics.notify(wanted, 0)
 })
 await run()
 indexer.stop()
@@ -50,6 +55,7 @@ async function run(): Promise<void> {
   let retryMs = RETRY_MS_MIN
   for (;;) {
     const started = performance.now()
+    const asked = Atomics.load(wanted, 0)
     const seen = Atomics.load(durable, 0)
     const records = await indexer.step(Number(seen))
     report()
@@ -64,9 +70,12 @@ async function run(): Promise<void> {
     }
     retryMs = RETRY_MS_MIN
     if (phase === 'following' || phase === 'halted') await waitForChange(seen, checkpoint.dueInMs())
-    const early = BATCH_INTERVAL_MS - (performance.now() - started)
-    if (records < BACKLOG_RECORDS && early > 0 && drainUntil === undefined) await setTimeout(early)
-    else await setImmediate() // lets a message in
+    const intervalMs = records < LOAD_RECORDS ? TRICKLE_INTERVAL_MS : LOAD_INTERVAL_MS
+    const early = intervalMs - (performance.now() - started)
+    if (records < BACKLOG_RECORDS && early > 0 && drainUntil === undefined) {
+      await Atomics.waitAsync(wanted, 0, asked, early).value
+    }
+    await setImmediate() // lets a message in
   }
 }
 

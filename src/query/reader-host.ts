@@ -52,7 +52,7 @@ function startLane(name: string, storePath: string) {
   let worker: Worker | undefined = startWorker()
 
   function startWorker(): Worker {
-    const started = new Worker(THREAD, { workerData: { storePath }, name: `evc-reader-${name}` })
+    const started = new Worker(THREAD, { workerData: { storePath }, name: `evc-reader-${name}`, execArgv: [] })
     started.on('message', (reply: Reply) => {
       queued--
       settle(reply)
