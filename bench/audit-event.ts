@@ -15,6 +15,8 @@ const REFERENCE_EVENTS_PER_SECOND = 970
 const EVENTS = 200_000
 const TURN_EVENTS = 64
 const ROUNDS = 5
+/** As the service records a login. */
+const METADATA = Object.freeze({ security_status: 'ACTIVE', method: 'credentials' })
 
 export async function benchAuditEvent(): Promise<Figure[]> {
   const directory = mkdtempSync(join(tmpdir(), 'evc-bench-journal-'))
@@ -60,7 +62,7 @@ async function throughput(audit: ReturnType<typeof createAuditService>): Promise
   const start = performance.now()
   let context = createContext({ ip: '192.0.2.1', endpoint: '/auth/credentials', httpMethod: 'POST' })
   for (let i = 0; i < EVENTS; i++) {
-    audit.authSuccess(`CP-${i % 1000}`, context, { security_status: 'ACTIVE', method: 'credentials' })
+    audit.authSuccess(`CP-${i % 1000}`, context, METADATA)
     if (i % TURN_EVENTS === TURN_EVENTS - 1) {
       await turn() // as a server does: some events per turn of the event loop
       context = createContext({ ip: '192.0.2.1', endpoint: '/auth/credentials', httpMethod: 'POST' })
@@ -96,7 +98,7 @@ async function mainThreadCpu(audit: ReturnType<typeof createAuditService>): Prom
       Array.from({ length: 64 }, async (_, producer) => {
         for (let i = 0; i < 500; i++) {
           const context = createContext({ ip: '192.0.2.1', endpoint: '/auth/credentials', httpMethod: 'POST' })
-          audit.authSuccess(`CP-${producer}`, context, { security_status: 'ACTIVE', method: 'credentials' })
+          audit.authSuccess(`CP-${producer}`, context, METADATA)
           await audit.settled(context)
         }
       }),

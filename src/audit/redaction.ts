@@ -31,6 +31,9 @@ const OPAQUE = /[A-Za-z0-9+/_=%-]{16,}/g
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g
 const HAS_UNPRINTABLE = new RegExp(UNPRINTABLE.source)
 
+/** What most texts have nothing of: a mark of a secret, an unprintable character, half a surrogate pair. One look decides. */
+const NEEDS_WORK = new RegExp(`${MAYBE_SECRET.source}|${UNPRINTABLE.source}|[\\ud800-\\udfff]`, 'i')
+
 /** Makes control, ANSI and bidirectional characters visible (`\u001b`) instead of effective. */
 export function escapeUnprintable(text: string): string {
   if (!HAS_UNPRINTABLE.test(text)) return text
@@ -53,6 +56,7 @@ export function redactText(text: string): string {
  * marked. The part that is looked at is bounded first; the patterns match secrets that this cuts in two.
  */
 export function safeText(text: string, charactersMax: number): string {
+  if (text.length <= charactersMax && !NEEDS_WORK.test(text)) return text
   const bounded = text.length > charactersMax * 2 ? text.slice(0, charactersMax * 2) : text
   const safe = escapeUnprintable(redactText(bounded.isWellFormed() ? bounded : bounded.toWellFormed()))
   if (safe.length <= charactersMax && bounded.length === text.length) return safe
@@ -85,10 +89,22 @@ export function loggableError(error: unknown): SafeError & { frames: string[] } 
 /** Metadata as JSON text, redacted; null for none. Cycles, depth, size and odd values are marked, never an error. */
 export function metadataJson(metadata: Readonly<Record<string, unknown>> | undefined): string | null {
   if (metadata === undefined) return null
+  const known = constants.get(metadata)
+  if (known !== undefined) return known
   const budget = { nodes: LIMITS.metadataNodesMax }
   const json = JSON.stringify(redactValue(metadata, 0, [], budget))
-  if (json.length <= LIMITS.metadataJsonCharactersMax) return json
-  return JSON.stringify({ cut: true, characters: json.length })
+  if (json.length > LIMITS.metadataJsonCharactersMax) return JSON.stringify({ cut: true, characters: json.length })
+  if (isConstant(metadata)) constants.set(metadata, json)
+  return json
+}
+
+/** Text of metadata that never changes, such as that of every login: made once. Goes with the object. */
+const constants = new WeakMap<object, string>()
+
+function isConstant(metadata: Readonly<Record<string, unknown>>): boolean {
+  if (!Object.isFrozen(metadata)) return false
+  const fields = Object.values(Object.getOwnPropertyDescriptors(metadata)) // a getter has no value, and may throw
+  return fields.every(field => typeof field.value === 'string')
 }
 
 function redactValue(value: unknown, depth: number, path: object[], budget: { nodes: number }): unknown {

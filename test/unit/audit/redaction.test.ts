@@ -96,6 +96,20 @@ test('redaction: cycles, depth, width and odd values are marked and cost a bound
   })
 })
 
+test('redaction: metadata that cannot change is made into text once, metadata that can is not', () => {
+  const constant = Object.freeze({ method: 'token', password: 'p' })
+  assert.equal(metadataJson(constant), '{"method":"token","password":"***REDACTED***"}')
+  assert.equal(metadataJson(constant), metadataJson({ ...constant }))
+  let reads = 0
+  const live = Object.freeze({
+    get count() {
+      reads++
+      return String(reads)
+    },
+  })
+  assert.deepEqual([metadataJson(live), metadataJson(live)], ['{"count":"1"}', '{"count":"2"}'])
+})
+
 test('redaction: __proto__ in metadata is a field like any other', () => {
   const text = metadataJson(JSON.parse('{"__proto__": {"polluted": 1}}')) ?? ''
   assert.equal(text, '{"__proto__":{"polluted":1}}')
