@@ -212,6 +212,13 @@ export const ERRORS = {
     exit: 2,
     help: 'Stop it, or set EVC_DATA_DIR to another folder.',
   },
+  JOURNAL_BEHIND: {
+    status: 409,
+    title: 'The journal is older than the event database',
+    retry: 'no',
+    exit: 2,
+    help: 'An old copy of the journal was restored. Everything in it is in the database: move the journal folder away and start again.',
+  },
   OVERLOADED: {
     status: 503,
     title: 'The service is overloaded',

@@ -7,6 +7,7 @@
  */
 import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
 import { createDetector } from '../audit/detector.ts'
+import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { type IndexerStatus, startIndexer } from '../indexer/indexer-host.ts'
 import type { JournalStatus } from '../journal/journal.ts'
@@ -46,6 +47,7 @@ const DRAIN_MS = 5_000
 const FRESH_MS = 250
 const REPLAY_HOURS = 24
 
+/** @throws {Refusal} JOURNAL_BEHIND */
 export async function openPipeline(options: PipelineOptions): Promise<Pipeline> {
   const { folder, logger } = options
   await using undo = new AsyncDisposableStack()
@@ -94,6 +96,8 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   if (!(await indexer.caughtUp(journal.status().durableSequence, CATCH_UP_MS))) {
     logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
   }
+  // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
+  if (indexer.status().indexedSequence > journal.status().appendedSequence) throw new Refusal('JOURNAL_BEHIND')
   const recentFailures = await readRecentFailures(queries, logger)
   audit.replay(recentFailures)
 
