@@ -1,6 +1,7 @@
 /** `npm run bench [-- NAME ...]`: measures what the documents claim; prints a table and writes bench-result.json. */
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
+import { benchExport } from './export.ts'
 import { benchLogin } from './login.ts'
 import { benchQueries } from './queries.ts'
 import { type Figure, printFigures } from './table.ts'
@@ -9,6 +10,7 @@ const BENCHMARKS: Record<string, () => Promise<Figure[]>> = {
   event: benchAuditEvent,
   queries: benchQueries,
   login: benchLogin,
+  export: benchExport,
 }
 
 const wanted = process.argv.slice(2)

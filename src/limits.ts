@@ -58,6 +58,7 @@ export const LIMITS = {
   // queries
   pageEventsMax: 1_000,
   pageEventsDefault: 100,
+  exportPieceEvents: 250,
   filterValuesMax: 20,
   queryMsMax: 5_000,
   queriesWaitingMax: 256,

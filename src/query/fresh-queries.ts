@@ -14,11 +14,12 @@ export function createFreshQueries(queries: EventQueries, indexed: () => Promise
       await indexed()
       return ask(request)
     }
+  const firstChunk = fresh(queries.exportChunk)
   return {
     page: fresh(queries.page),
     event: fresh(queries.event),
     failures: fresh(queries.failures),
-    exportChunk: fresh(queries.exportChunk),
+    exportChunk: request => (request.after === undefined ? firstChunk : queries.exportChunk)(request),
     summary: fresh(queries.summary),
     episodes: fresh(queries.episodes),
     lastId: queries.lastId,

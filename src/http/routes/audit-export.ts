@@ -1,5 +1,6 @@
 /** The trail as a file: streamed piece by piece, at the pace of the client. */
 import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { loggableError } from '../../audit/redaction.ts'
@@ -98,16 +99,20 @@ export function auditExportRoute(app: App, deps: HttpDeps, guards: Guards): void
  * there. Downwards the first piece begins at the newest row, and newer ones are never met.
  */
 function piece(filter: EventFilter, format: ExportFormat, order: Order, after: number | undefined, through: number) {
-  const left = order === 'asc' ? Math.max(1, through - (after ?? 0)) : LIMITS.pageEventsMax
-  const limit = Math.min(LIMITS.pageEventsMax, left)
+  const left = order === 'asc' ? Math.max(1, through - (after ?? 0)) : LIMITS.exportPieceEvents
+  const limit = Math.min(LIMITS.exportPieceEvents, left)
   return { filter, format, order, limit, ...(after === undefined ? {} : { after }) }
 }
 
+/** Rests after each piece for as long as the piece took, so that an export leaves half of what it could use to others. */
 async function* remaining(first: ExportChunk, next: (after: number) => Promise<ExportChunk>, through: number) {
   let chunk = first
+  let started = performance.now()
   for (;;) {
     if (chunk.text !== '') yield chunk.text
     if (chunk.next === null || (through > 0 && chunk.next >= through)) return
+    await sleep(performance.now() - started)
+    started = performance.now()
     chunk = await next(chunk.next)
   }
 }
