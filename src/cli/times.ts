@@ -1,9 +1,10 @@
 /** Times on the command line: ISO-8601, or relative to now (`-90s`, `-15m`, `-1h`, `-7d`, `now`). */
 import { InvalidArgumentError } from 'commander'
+import { parseInstant } from '../event/instant.ts'
 
 const RELATIVE = /^-(\d{1,6})([smhd])$/
 const UNIT_MS = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
-const ISO = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}:\d{2}))?$/
+const DATE = /^\d{4}-\d{2}-\d{2}$/
 
 /** As the query stage wants it: UTC with milliseconds and `Z`. A date alone is its midnight, UTC. */
 export function parseTime(text: string): string {
@@ -21,10 +22,5 @@ function relativeMs(text: string): number | undefined {
 }
 
 function absoluteMs(text: string): number {
-  if (!ISO.test(text)) return Number.NaN
-  const ms = Date.parse(text)
-  // Date.parse lets 31 February roll over into March; a day that does not exist is refused instead.
-  const day = Number(text.slice(8, 10))
-  const lastDay = new Date(Date.UTC(Number(text.slice(0, 4)), Number(text.slice(5, 7)), 0)).getUTCDate()
-  return day <= lastDay ? ms : Number.NaN
+  return Date.parse(parseInstant(DATE.test(text) ? `${text}T00:00:00Z` : text) ?? '')
 }

@@ -7,7 +7,7 @@ import { canonicalAddress } from '../context/client-address.ts'
 import { Refusal, type Violation } from '../errors.ts'
 import { ACTIONS, type Action, SEVERITIES, type Severity } from '../event/catalogue.ts'
 import type { StoredEvent } from '../event/event.ts'
-import { parseInstant } from '../http/times.ts'
+import { parseInstant } from '../event/instant.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventFilter, Order, PageRequest } from '../query/event-queries.ts'
 

@@ -3,10 +3,10 @@ import { Type } from 'typebox'
 import { canonicalAddress } from '../context/client-address.ts'
 import type { Violation } from '../errors.ts'
 import { ACTIONS, type Action, SEVERITIES, type Severity } from '../event/catalogue.ts'
+import { parseInstant } from '../event/instant.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventFilter, Order } from '../query/event-queries.ts'
 import { SAFE_TEXT } from './fields.ts'
-import { parseInstant } from './times.ts'
 import { invalid } from './validation.ts'
 
 const text = (charactersMax: number, description: string) =>

@@ -104,7 +104,7 @@ function checkPages(db: DatabaseSync): void {
 
 function asRefusal(error: unknown): unknown {
   if (error instanceof Refusal || !(error instanceof Error)) return error
-  if ('errstr' in error) return new Refusal('FOREIGN_FILE', `SQLite says: ${error.message}`, { cause: error })
+  if ('errstr' in error) return new Refusal('FOREIGN_FILE', `it cannot be opened: ${error.message}`, { cause: error })
   if ('code' in error && error.code === 'ERR_OUT_OF_RANGE') {
     return new Refusal('FOREIGN_FILE', 'it holds a number that is too large', { cause: error })
   }
