@@ -67,6 +67,8 @@ export const LIMITS = {
   summaryDaysMax: 366,
   summaryBucketsMax: 1_000,
   summaryTopMax: 10,
+  /** Counted exactly up to here, in 16 bytes each. */
+  summaryNamesMax: 4_000_000,
   episodesMax: 200,
 
   // health

@@ -12,7 +12,7 @@ import type { StoredEvent } from '../event/event.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { Episode, EventFilter, EventQueries } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
-import { canonicalTime } from './planner.ts'
+import { parseTime } from './planner.ts'
 import { walkEvents } from './walk.ts'
 
 export type EpisodesRequest = Parameters<EventQueries['episodes']>[0]
@@ -166,9 +166,14 @@ function metadataOf(event: StoredEvent): Record<string, unknown> {
   }
 }
 
-function timeOf(request: EpisodesRequest): EventFilter {
+function timeOf({ start_time, end_time }: EpisodesRequest): EventFilter {
   return {
-    ...(request.start_time === undefined ? {} : { start_time: canonicalTime(request.start_time, 'start_time') }),
-    ...(request.end_time === undefined ? {} : { end_time: canonicalTime(request.end_time, 'end_time') }),
+    ...(start_time === undefined ? {} : { start_time: canonicalTime(start_time, 'start_time') }),
+    ...(end_time === undefined ? {} : { end_time: canonicalTime(end_time, 'end_time') }),
   }
+}
+
+/** As text that compares in the order of time. */
+function canonicalTime(text: string, field: string): string {
+  return new Date(parseTime(text, field)).toISOString()
 }

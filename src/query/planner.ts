@@ -7,8 +7,9 @@
  */
 import { Refusal } from '../errors.ts'
 import type { Facet } from '../store/chunk-sets.ts'
+import type { TimeRange } from './chunk-reader.ts'
 import { type ChunkStream, chunkIntersection, chunkUnion, keysOfChunks, storedChunks } from './chunk-streams.ts'
-import { type EventDatabase, KEY_COLUMNS, type KeyColumn, type TimeRange } from './event-database.ts'
+import type { EventDatabase } from './event-database.ts'
 import type { EventFilter } from './event-queries.ts'
 import {
   batchedStream,
@@ -18,11 +19,11 @@ import {
   type KeyStream,
   rangeStream,
 } from './id-streams.ts'
+import { KEY_COLUMNS, type KeyColumn } from './segment-reader.ts'
 
 const FACETS_BY_SELECTIVITY = ['reason_code', 'action', 'severity'] as const satisfies readonly Facet[]
 
-/** Sorts after every time: `~` follows all digits and letters. */
-const LAST_TIME = '~'
+const CHUNKS_PER_READ = 64
 
 /** The keys of all rows that match, within `first` to `last`, in walking order. */
 export function planWalk(
@@ -66,25 +67,32 @@ function chunksOfValue(database: EventDatabase, facet: Facet, value: string, dir
 /** Whole chunks need no look at their rows; those at the edges of the range (two, if time only goes forward) do. */
 function chunksOfTime(database: EventDatabase, range: TimeRange, direction: Direction): ChunkStream {
   return storedChunks(ordinal =>
-    database.chunksOfTime(range, direction, ordinal * direction).map(({ chunk, isWithin }) => ({
-      ordinal: chunk * direction,
-      members: () => (isWithin ? undefined : database.membersOfTime(range, chunk)),
-    })),
+    database
+      .chunksOfTime(range, direction, ordinal)
+      .take(CHUNKS_PER_READ)
+      .map(({ chunk, minMs, maxMs }) => {
+        const isWithin = minMs >= range.startMs && maxMs < range.endMs
+        return {
+          ordinal: chunk * direction,
+          members: () => (isWithin ? undefined : database.membersOfTime(range, chunk)),
+        }
+      })
+      .toArray(),
   )
 }
 
 /** Undefined when the filter says nothing about time. */
-export function timeRange(filter: Pick<EventFilter, 'start_time' | 'end_time'>): TimeRange | undefined {
-  if (filter.start_time === undefined && filter.end_time === undefined) return undefined
+function timeRange({ start_time, end_time }: EventFilter): TimeRange | undefined {
+  if (start_time === undefined && end_time === undefined) return undefined
   return {
-    start: filter.start_time === undefined ? '' : canonicalTime(filter.start_time, 'start_time'),
-    end: filter.end_time === undefined ? LAST_TIME : canonicalTime(filter.end_time, 'end_time'),
+    startMs: start_time === undefined ? Number.NEGATIVE_INFINITY : parseTime(start_time, 'start_time'),
+    endMs: end_time === undefined ? Number.POSITIVE_INFINITY : parseTime(end_time, 'end_time'),
   }
 }
 
-/** Stored times are compared as text, so `...00Z` and `...00.000Z` must become one spelling. */
-export function canonicalTime(text: string, field: string): string {
+/** Epoch milliseconds. @throws {Refusal} VALIDATION_FAILED */
+export function parseTime(text: string, field: string): number {
   const at = Date.parse(text)
-  if (!Number.isNaN(at)) return new Date(at).toISOString()
+  if (!Number.isNaN(at)) return at
   throw new Refusal('VALIDATION_FAILED', `${field} is not a time`, { violations: [{ field, rule: 'time' }] })
 }

@@ -1,6 +1,6 @@
 /**
  * The questions of event-queries.ts, answered synchronously over one read-only connection. Runs inside a reader
- * thread (reader-thread.ts); each call is bounded by a deadline and reads a consistent snapshot per page.
+ * thread (reader-thread.ts); each call is bounded by a deadline and reads one consistent snapshot.
  */
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
@@ -28,7 +28,7 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
 
   function read<R>(work: (database: EventDatabase) => R): R {
     try {
-      return connection.use(work)
+      return connection.inSnapshot(work)
     } catch (error) {
       if (!(error instanceof StoreError)) throw error
       throw new Refusal('STORE_UNAVAILABLE', undefined, { cause: error, retryAfterSeconds: 1 })

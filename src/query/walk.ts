@@ -17,24 +17,22 @@ export interface WalkRequest {
  * when time ran out the last one examined.
  */
 export function walkEvents(database: EventDatabase, request: WalkRequest, deadline: Deadline): EventPage {
-  return database.inSnapshot(() => {
-    const direction = request.order === 'asc' ? 1 : -1
-    const lastId = database.lastId()
-    const start = direction === 1 ? 1 : -lastId
-    const first = request.after === undefined ? start : Math.max(start, request.after * direction + 1)
-    const last = direction === 1 ? lastId : -1
-    const keys = planWalk(database, request.filter, { direction, first, last }, deadline)
-    const events: StoredEvent[] = []
-    try {
-      for (let key = keys.seek(first); key !== END; key = keys.seek(key + 1)) {
-        if (events.length === request.limit) return { events, next: (events.at(-1) as StoredEvent).id }
-        const event = database.event(key * direction)
-        if (event !== undefined) events.push(event)
-      }
-    } catch (error) {
-      if (!(error instanceof OutOfTime)) throw error
-      return { events, next: (error.key - 1) * direction }
+  const direction = request.order === 'asc' ? 1 : -1
+  const lastId = database.lastId()
+  const start = direction === 1 ? 1 : -lastId
+  const first = request.after === undefined ? start : Math.max(start, request.after * direction + 1)
+  const last = direction === 1 ? lastId : -1
+  const keys = planWalk(database, request.filter, { direction, first, last }, deadline)
+  const events: StoredEvent[] = []
+  try {
+    for (let key = keys.seek(first); key !== END; key = keys.seek(key + 1)) {
+      if (events.length === request.limit) return { events, next: (events.at(-1) as StoredEvent).id }
+      const event = database.event(key * direction)
+      if (event !== undefined) events.push(event)
     }
-    return { events, next: null }
-  })
+  } catch (error) {
+    if (!(error instanceof OutOfTime)) throw error
+    return { events, next: (error.key - 1) * direction }
+  }
+  return { events, next: null }
 }

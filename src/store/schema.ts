@@ -3,54 +3,44 @@
  *
  * `audit_events` is the documented table to the letter (decision D2): anyone may open the file with stock tools. What
  * else the store needs lives in tables of its own:
- *   positions    how far each source (a journal, an import) has been indexed
- *   once_keys    rows that must never be written twice
- *   event_chunks the time map: earliest and latest date_time of every 1,024 ids, so that a time range becomes id ranges
- *   event_facets per chunk and value of action, severity and reason_code, the set of ids that have it (chunk-sets.ts)
+ *   event_segments  which tables hold the rows, when one is not enough (segments.ts)
+ *   positions       how far each source (a journal, an import) has been indexed
+ *   once_keys       rows that must never be written twice
+ *   event_chunks, event_columns, event_facets   what is kept of every 1,024 rows (chunk-store.ts)
+ *   event_names, event_kinds                    their dictionaries
  */
 import type { DatabaseSync } from 'node:sqlite'
+import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
+import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
+import { DICTIONARY_TABLES } from './dictionary.ts'
 import { StoreError } from './event-store.ts'
+import { SEGMENT_TABLE, segmentSchema } from './segments.ts'
 
 /** `EVCA` in ASCII: marks the file as ours (PRAGMA application_id). */
 export const APPLICATION_ID = 0x45564341
 
-const AUDIT_EVENTS = `
-CREATE TABLE audit_events (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  date_time TEXT NOT NULL,
-  who TEXT NOT NULL,
-  ip TEXT NOT NULL,
-  action TEXT NOT NULL,
-  description TEXT NOT NULL,
-  severity TEXT NOT NULL,
-  reason_code TEXT,
-  request_id TEXT,
-  endpoint TEXT,
-  http_method TEXT,
-  status_code INTEGER,
-  metadata_json TEXT,
-  created_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
-);
-CREATE INDEX idx_audit_date_time ON audit_events(date_time);
-CREATE INDEX idx_audit_who ON audit_events(who);
-CREATE INDEX idx_audit_action ON audit_events(action);
-CREATE INDEX idx_audit_ip ON audit_events(ip);
-CREATE INDEX idx_audit_severity ON audit_events(severity);
-CREATE INDEX idx_audit_request_id ON audit_events(request_id);
-`
-
-const OWN_TABLES = `
+const FIRST = `
+${segmentSchema('audit_events', 'INTEGER PRIMARY KEY AUTOINCREMENT')}
 CREATE TABLE positions (source TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE once_keys (key BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE event_chunks (chunk INTEGER PRIMARY KEY, min_date_time TEXT NOT NULL, max_date_time TEXT NOT NULL);
-CREATE TABLE event_facets (
-  facet INTEGER NOT NULL, value TEXT NOT NULL, chunk INTEGER NOT NULL, ids BLOB NOT NULL,
-  PRIMARY KEY (facet, value, chunk)
-) WITHOUT ROWID;
 `
 
+/** Whatever rows there are become the first segment; the chunks are made anew from them. */
+function toSegments(db: DatabaseSync): void {
+  db.exec('DROP TABLE IF EXISTS event_chunks; DROP TABLE IF EXISTS event_facets')
+  db.exec(CHUNK_TABLES + DICTIONARY_TABLES + SEGMENT_TABLE)
+  db.exec("INSERT INTO event_segments VALUES (1, 'audit_events', 1, NULL)")
+  const lastId = Number(db.prepare('SELECT max(id) AS id FROM audit_events').get()?.id ?? 0)
+  const write = prepareChunkWriter(db)
+  for (let chunk = 0; chunk < chunkOf(lastId + 1); chunk++) {
+    const complete = readChunk(db, chunk, 'audit_events')
+    if (complete.count !== CHUNK_IDS) throw new StoreError('FOREIGN', 'the ids of audit_events are not gapless')
+    write(complete)
+  }
+}
+
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
-const MIGRATIONS: readonly string[] = [AUDIT_EVENTS + OWN_TABLES]
+const MIGRATIONS: readonly ((db: DatabaseSync) => void)[] = [db => db.exec(FIRST), toSegments]
 
 export const SCHEMA_VERSION = MIGRATIONS.length
 
@@ -82,7 +72,7 @@ export function migrate(db: DatabaseSync): void {
   if (schemaVersion(db) === SCHEMA_VERSION) return
   db.exec('BEGIN IMMEDIATE')
   // Asked again under the lock: another process may have migrated meanwhile. A crash before COMMIT leaves the old version.
-  for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) db.exec(MIGRATIONS[version] as string)
+  for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) MIGRATIONS[version]?.(db)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
   db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`)
   db.exec('COMMIT')

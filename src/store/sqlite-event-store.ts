@@ -1,18 +1,20 @@
 /**
  * The event store on SQLite: one file, write-ahead log, one writer transaction a batch.
  *
- * Promise: see event-store.ts. Owns the database file (mode 0600, its folder 0700) and nothing in memory but the
- * connection. Calls block the thread they run on, for up to a second while another process holds the write lock,
+ * Promise: see event-store.ts. Owns the database file (mode 0600, its folder 0700) and, in memory, the connection and the
+ * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write lock,
  * so it belongs into a worker or a command, never on the request path.
  */
 import { closeSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
-import { prepareChunkWriter } from './chunk-sets.ts'
+import { CHUNK_IDS } from './chunk-sets.ts'
+import { createChunkStore } from './chunk-store.ts'
 import { createConnection } from './connection.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
 import { migrate, schemaVersion } from './schema.ts'
+import { listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
 
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
 const BUSY_TIMEOUT_MS = 1_000
@@ -21,13 +23,18 @@ const CACHE_KIB = 16 * 1024
 const AUTOCHECKPOINT_PAGES = 16 * 1024
 const WAL_BYTES_KEPT = 64 * 1024 * 1024
 
-export function createSqliteEventStore(options: { path: string; clock?: () => number }): EventStore {
-  const { path, clock = Date.now } = options
+/** @param segmentIds rows of a segment, a multiple of 1,024; smaller than usual in tests only. */
+export function createSqliteEventStore(options: {
+  path: string
+  clock?: () => number
+  segmentIds?: number
+}): EventStore {
+  const { path, clock = Date.now, segmentIds = SEGMENT_IDS } = options
   const connection = createConnection(path, () => open(path))
 
   return {
     position: async source => connection.use(store => store.position(source)),
-    append: async batch => connection.use(store => append(store, batch, new Date(clock()).toISOString())),
+    append: async batch => connection.use(store => append(store, batch, new Date(clock()).toISOString(), segmentIds)),
     lastId: async () => connection.use(store => store.lastId()),
     get: async id => connection.use(store => store.get(id)),
     checkpoint: async () => connection.use(store => checkpoint(store.db, path)),
@@ -44,7 +51,8 @@ function open(path: string) {
   closeSync(openSync(path, 'a', 0o600)) // SQLite would make it 0644; its -wal and -shm take the mode from here
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
-    schemaVersion(db) // before anything is written: switching to WAL would already change a foreign file
+    const version = schemaVersion(db) // before anything is written: switching to WAL would already change a foreign file
+    if (version === 0) db.exec('PRAGMA auto_vacuum = INCREMENTAL') // what leaves gives its place back to the disk
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
     db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES}`)
     db.exec(`PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`)
@@ -57,27 +65,50 @@ function open(path: string) {
 }
 
 function prepare(db: DatabaseSync) {
-  const columns = COLUMNS.join(', ')
   const selectPosition = db.prepare('SELECT position FROM positions WHERE source = ?')
   const upsertPosition = db.prepare(
     'INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position',
   )
-  const selectLastId = db.prepare('SELECT max(id) AS id FROM audit_events')
-  const selectEvent = db.prepare(`SELECT ${columns} FROM audit_events WHERE id = ?`)
-  const insertEvent = db.prepare(`INSERT INTO audit_events (${columns}) VALUES (${COLUMNS.map(() => '?').join(', ')})`)
   const insertOnceKey = db.prepare('INSERT OR IGNORE INTO once_keys VALUES (?)')
+  const schemaChanges = db.prepare('PRAGMA schema_version')
+  let growing: ReturnType<typeof prepareSegment> | undefined
+  let schemaSeen: unknown
+
+  /** The segment that takes rows; looked up again when this or another writer has started one. */
+  function growingSegment() {
+    const schema = schemaChanges.get()?.schema_version
+    if (growing === undefined || schema !== schemaSeen) growing = prepareSegment(db, listSegments(db).at(-1) as Segment)
+    schemaSeen = schema
+    return growing
+  }
+
   return {
     db,
-    startChunks: prepareChunkWriter(db),
+    chunks: createChunkStore(db),
+    growingSegment,
     position: (source: string) => Number(selectPosition.get(source)?.position ?? 0),
     movePosition: (source: string, position: number) => void upsertPosition.run(source, position),
-    lastId: () => Number(selectLastId.get()?.id ?? 0),
+    lastId: () => growingSegment().lastId(),
     get(id: number): StoredEvent | undefined {
-      const row = selectEvent.get(id)
+      const segment = listSegments(db).find(({ firstId, lastId = id }) => id >= firstId && id <= lastId)
+      const row = db
+        .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${segment?.table ?? 'audit_events'} WHERE id = ?`)
+        .get(id)
       return row === undefined ? undefined : ({ ...row } as unknown as StoredEvent)
     },
     /** False when a row with this key was written before. */
     claim: (key: string) => insertOnceKey.run(keyBytes(key)).changes === 1,
+  }
+}
+
+function prepareSegment(db: DatabaseSync, segment: Segment) {
+  const selectLastId = db.prepare(`SELECT max(id) AS id FROM ${segment.table}`)
+  const insertEvent = db.prepare(
+    `INSERT INTO ${segment.table} (${COLUMNS.join(', ')}) VALUES (${COLUMNS.map(() => '?').join(', ')})`,
+  )
+  return {
+    segment,
+    lastId: () => Number(selectLastId.get()?.id ?? segment.firstId - 1),
     insert(id: number, { event: e, createdAt }: Row, now: string): void {
       insertEvent.run(
         id,
@@ -100,28 +131,43 @@ function prepare(db: DatabaseSync) {
 }
 
 /**
- * One transaction: rows, their chunk sets, once keys and the position. A crash anywhere in it leaves the state before;
+ * One transaction: rows, their chunks, once keys and the position. A crash anywhere in it leaves the state before;
  * the caller then finds its position unmoved and offers the batch again. IMMEDIATE, because the next id and the
  * position are read first and another process may append too.
  */
-function append(store: OpenStore, batch: Batch, now: string): Appended {
+function append(store: OpenStore, batch: Batch, now: string, segmentIds: number): Appended {
   store.db.exec('BEGIN IMMEDIATE')
   const position = store.position(batch.source)
   if (position !== batch.after) {
     throw new StoreError('POSITION_MOVED', `${batch.source} is at ${position}, not at ${batch.after}`)
   }
   const before = store.lastId()
-  let lastId = before
-  const chunks = store.startChunks()
-  for (const row of batch.rows) {
-    if (row.onceKey !== null && !store.claim(row.onceKey)) continue
-    store.insert(++lastId, row, now)
-    chunks.add(lastId, row.event)
+  try {
+    const lastId = insertRows(store, batch.rows, before, now, segmentIds)
+    store.movePosition(batch.source, batch.through)
+    store.db.exec('COMMIT')
+    return { lastId, written: lastId - before }
+  } catch (error) {
+    store.chunks.forget()
+    throw error
   }
-  chunks.flush()
-  store.movePosition(batch.source, batch.through)
-  store.db.exec('COMMIT')
-  return { lastId, written: lastId - before }
+}
+
+/** @returns the last id */
+function insertRows(store: OpenStore, rows: readonly Row[], before: number, now: string, segmentIds: number): number {
+  let lastId = before
+  let growing = store.growingSegment()
+  store.chunks.resume(lastId, growing.segment.table)
+  for (const row of rows) {
+    if (row.onceKey !== null && !store.claim(row.onceKey)) continue
+    if (lastId - growing.segment.firstId + 1 >= segmentIds && lastId % CHUNK_IDS === 0) {
+      startNextSegment(store.db, growing.segment, lastId)
+      growing = store.growingSegment()
+    }
+    growing.insert(++lastId, row, now)
+    store.chunks.add(row.event)
+  }
+  return lastId
 }
 
 /**

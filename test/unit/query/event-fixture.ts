@@ -26,7 +26,8 @@ export function createEventFixture(): EventFixture {
   const directory = mkdtempSync(join(tmpdir(), 'evc-query-'))
   const path = join(directory, 'audit.db')
   const created = timeAt(0)
-  const store = createSqliteEventStore({ path, clock: () => START })
+  // Small segments, so that walks and counts cross from table to table.
+  const store = createSqliteEventStore({ path, clock: () => START, segmentIds: 1_024 })
   const queries = createSqliteEventQueries({ path })
   const rows: StoredEvent[] = []
   return {

@@ -14,13 +14,17 @@ function tally<T>(values: readonly T[], nameOf: (value: T) => string | null): Re
   return counts
 }
 
-function topTen(events: readonly StoredEvent[], nameOf: (event: StoredEvent) => string) {
+/** Names of equal count in the order in which the whole log first has them. */
+function topTen(log: readonly StoredEvent[], events: readonly StoredEvent[], nameOf: (event: StoredEvent) => string) {
+  const firstSeen = new Map<string, number>()
+  for (const event of log.toReversed()) firstSeen.set(nameOf(event), event.id)
+  const seen = (name: string) => firstSeen.get(name) as number
   const failures = tally(
     events.filter(event => event.action === 'AUTH_FAIL'),
     nameOf,
   )
   return Object.entries(tally(events, nameOf))
-    .sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1))
+    .sort(([a, m], [b, n]) => n - m || seen(a) - seen(b))
     .slice(0, 10)
     .map(([name, count]) => ({ name, count, failures: failures[name] ?? 0 }))
 }
@@ -44,8 +48,9 @@ function naiveSummary(rows: readonly StoredEvent[], { start_time, end_time, buck
     by_action: tally(events, event => event.action),
     by_severity: tally(events, event => event.severity),
     by_reason: tally(events, event => event.reason_code),
-    top_charge_points: topTen(named, event => event.who).map(({ name, ...rest }) => ({ cp_id: name, ...rest })),
+    top_charge_points: topTen(rows, named, event => event.who).map(({ name, ...rest }) => ({ cp_id: name, ...rest })),
     top_addresses: topTen(
+      rows,
       events.filter(event => event.ip !== '-'),
       event => event.ip,
     ).map(({ name, ...rest }) => ({

@@ -1,0 +1,78 @@
+/** How often each name was seen, by its number in the dictionary, and which were seen most. */
+import { LIMITS } from '../limits.ts'
+
+export interface Tallied {
+  /** Number of the name. */
+  readonly name: number
+  readonly count: number
+  readonly failures: number
+}
+
+export interface Tally {
+  /** @param failures 1 for an event that is one, else 0. */
+  add(name: number, failures: number): void
+  /** Most events first, of equal count the lower number first. */
+  top(): Tallied[]
+}
+
+/**
+ * Exact, in 8 bytes a name, up to `summaryNamesMax` names. Beyond that the rarest are forgotten from time to time, so
+ * whoever invents names can neither fill the memory nor displace a frequent one.
+ */
+export function createTally(namesMax: number): Tally {
+  return namesMax <= LIMITS.summaryNamesMax ? denseTally(namesMax) : sparseTally()
+}
+
+function denseTally(namesMax: number): Tally {
+  const counts = new Uint32Array(namesMax)
+  const failed = new Uint32Array(namesMax)
+  return {
+    add(name, failures) {
+      counts[name] = (counts[name] as number) + 1
+      failed[name] = (failed[name] as number) + failures
+    },
+    top: () => topOf(counts.entries(), name => failed[name] as number),
+  }
+}
+
+export function sparseTally(namesKept: number = LIMITS.summaryNamesMax / 8): Tally {
+  const counts = new Map<number, number>()
+  const failed = new Map<number, number>()
+
+  function forgetRarest(): void {
+    for (let few = 1; counts.size > namesKept / 2; few *= 2) {
+      for (const [name, count] of counts) {
+        if (count > few) continue
+        counts.delete(name)
+        failed.delete(name)
+      }
+    }
+  }
+
+  return {
+    add(name, failures) {
+      if (counts.size >= namesKept && !counts.has(name)) forgetRarest()
+      counts.set(name, (counts.get(name) ?? 0) + 1)
+      if (failures > 0) failed.set(name, (failed.get(name) ?? 0) + failures)
+    },
+    top: () =>
+      topOf(
+        [...counts].sort(([a], [b]) => a - b),
+        name => failed.get(name) ?? 0,
+      ),
+  }
+}
+
+/** @param counts in the order of the numbers */
+function topOf(counts: Iterable<[name: number, count: number]>, failuresOf: (name: number) => number): Tallied[] {
+  const best: Tallied[] = []
+  let least = 0
+  for (const [name, count] of counts) {
+    if (count <= least) continue
+    const place = best.findIndex(other => other.count < count)
+    best.splice(place === -1 ? best.length : place, 0, { name, count, failures: failuresOf(name) })
+    if (best.length > LIMITS.summaryTopMax) best.pop()
+    if (best.length === LIMITS.summaryTopMax) least = (best.at(-1) as Tallied).count
+  }
+  return best
+}

@@ -1,0 +1,133 @@
+/**
+ * Checks that the event database agrees with itself: its file, its segments, the ids, and that what is kept of every 1,024
+ * rows (chunk-store.ts), from which queries and summaries are answered, is what those rows say. And makes the latter anew.
+ */
+import { DatabaseSync } from 'node:sqlite'
+import { type ChunkBuilder, type ChunkColumns, parseColumns } from './chunk.ts'
+import { CHUNK_IDS, chunkOf, FACETS, formatSet } from './chunk-sets.ts'
+import { prepareChunkWriter, readChunk } from './chunk-store.ts'
+import { migrate, SCHEMA_VERSION, schemaVersion } from './schema.ts'
+import { listSegments, type Segment } from './segments.ts'
+
+/** More than this is not said, only counted. */
+const PROBLEMS_MAX = 100
+
+/**
+ * Sentences, one for each thing that is wrong; none when all is well. Reads every row and changes nothing.
+ * @param onChunk called after each chunk, with how many there are
+ * @throws {StoreError} FOREIGN
+ */
+export function checkStore(path: string, onChunk: (done: number, total: number) => void = () => {}): string[] {
+  const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 })
+  try {
+    if (schemaVersion(db) !== SCHEMA_VERSION)
+      return ['the event database is of an older version: start the service once']
+    db.exec('BEGIN')
+    return [...checkFile(db), ...checkSegments(db), ...checkChunks(db, onChunk)].slice(0, PROBLEMS_MAX)
+  } finally {
+    db.close()
+  }
+}
+
+/**
+ * Makes all chunks anew from the rows, in one transaction. For when `checkStore` finds one wrong.
+ * @throws an SQLite error when the database is in use; nothing was changed then.
+ */
+export function rebuildChunks(path: string): void {
+  const db = new DatabaseSync(path, { timeout: 5_000 })
+  try {
+    migrate(db)
+    db.exec('BEGIN IMMEDIATE; DELETE FROM event_chunks; DELETE FROM event_columns; DELETE FROM event_facets')
+    const write = prepareChunkWriter(db)
+    for (const [segment, chunk] of completeChunks(db)) write(readChunk(db, chunk, segment.table))
+    db.exec('COMMIT')
+  } finally {
+    db.close()
+  }
+}
+
+function* checkFile(db: DatabaseSync): Generator<string> {
+  for (const { integrity_check: found } of db.prepare('PRAGMA integrity_check').all()) {
+    if (found !== 'ok') yield `the file is damaged: ${found}`
+  }
+}
+
+function* checkSegments(db: DatabaseSync): Generator<string> {
+  const segments = listSegments(db)
+  if (segments.at(-1)?.lastId !== undefined) yield 'no segment is growing'
+  for (const segment of segments) {
+    const { firstId, table } = segment
+    const found = db.prepare(`SELECT min(id) AS first, max(id) AS last, count(*) AS count FROM ${table}`).get()
+    const lastId = segment.lastId ?? Number(found?.last ?? firstId - 1)
+    const count = Number(found?.count)
+    const isWhole =
+      count === lastId - firstId + 1 && (count === 0 || (found?.first === firstId && found.last === lastId))
+    if (!isWhole) yield `${table} holds ${count} rows, not those with the ids ${firstId} to ${lastId}`
+  }
+}
+
+function* checkChunks(db: DatabaseSync, onChunk: (done: number, total: number) => void): Generator<string> {
+  const chunks = [...completeChunks(db)]
+  const check = prepareChunkCheck(db)
+  for (const [done, [{ table }, chunk]] of chunks.entries()) {
+    const wrong = check(readChunk(db, chunk, table))
+    if (wrong !== undefined)
+      yield `what is kept of the rows ${chunk * CHUNK_IDS + 1} to ${(chunk + 1) * CHUNK_IDS} is wrong: ${wrong}`
+    onChunk(done + 1, chunks.length)
+  }
+  const stored = Number(db.prepare('SELECT count(*) AS n FROM event_chunks').get()?.n)
+  if (stored !== chunks.length) yield `${stored} chunks are kept, of ${chunks.length} that are complete`
+}
+
+function* completeChunks(db: DatabaseSync): Generator<[Segment, number]> {
+  for (const segment of listSegments(db)) {
+    const max = db.prepare(`SELECT max(id) AS id FROM ${segment.table}`).get()?.id
+    const last = segment.lastId ?? Number(max ?? segment.firstId - 1)
+    for (let chunk = chunkOf(segment.firstId); chunk < chunkOf(last + 1); chunk++) yield [segment, chunk]
+  }
+}
+
+/** @returns what is wrong with a chunk, if anything */
+function prepareChunkCheck(db: DatabaseSync): (rows: ChunkBuilder) => string | undefined {
+  const selectTimes = db.prepare('SELECT min_ms, max_ms FROM event_chunks WHERE chunk = ?')
+  const selectColumns = db.prepare('SELECT columns FROM event_columns WHERE chunk = ?')
+  const selectSets = FACETS.map((_, facet) =>
+    db.prepare(`SELECT value, ids FROM event_facets WHERE facet = ${facet} AND value = ? AND chunk = ?`),
+  )
+  const isNamed = db.prepare('SELECT 1 FROM event_names WHERE number = ? AND name = ?')
+  const isKind = db.prepare(
+    "SELECT 1 FROM event_kinds WHERE number = ? AND action = ? AND severity = ? AND (reason_code IS ? OR reason_code = '(other)')",
+  )
+
+  function columnsAgree(stored: ChunkColumns, rows: ChunkBuilder): boolean {
+    for (let n = 0; n < CHUNK_IDS; n++) {
+      const { action, severity, reason } = rows.kinds[n] as ChunkBuilder['kinds'][number]
+      const isSame =
+        rows.minMs + (stored.times[n] as number) === rows.times[n] &&
+        isNamed.get(stored.who[n] as number, rows.who[n] as string) !== undefined &&
+        isNamed.get(stored.ip[n] as number, rows.ip[n] as string) !== undefined &&
+        isKind.get(stored.kinds[n] as number, action, severity, reason) !== undefined
+      if (!isSame) return false
+    }
+    return true
+  }
+
+  function setsAgree(rows: ChunkBuilder): boolean {
+    for (const [facet, sets] of rows.sets.entries()) {
+      for (const [value, set] of sets) {
+        const stored = selectSets[facet]?.get(value, rows.chunk)?.ids as Uint8Array | undefined
+        if (stored === undefined || !Buffer.from(stored).equals(formatSet(set))) return false
+      }
+    }
+    return true
+  }
+
+  return rows => {
+    if (rows.count !== CHUNK_IDS) return 'rows are missing'
+    const times = selectTimes.get(rows.chunk)
+    if (times?.min_ms !== rows.minMs || times.max_ms !== rows.maxMs) return 'its times'
+    const columns = selectColumns.get(rows.chunk)?.columns as Uint8Array | undefined
+    if (columns === undefined || !columnsAgree(parseColumns(columns), rows)) return 'its columns'
+    return setsAgree(rows) ? undefined : 'its sets'
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Writes chunks beside the rows they are made of, in the same transaction, as soon as one is complete.
+ *
+ *   event_chunks   earliest and latest time of each complete chunk: a time range becomes ranges of ids
+ *   event_columns  the columns of each (chunk.ts)
+ *   event_facets   its sets (chunk-sets.ts)
+ *
+ * Owns the rows of the chunk that is not complete, in memory; they are read again from the table when the database is
+ * not where this left it: another writer went on, or a transaction was rolled back (`forget`).
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import {
+  addRow,
+  CHUNK_COLUMNS,
+  type ChunkBuilder,
+  type ChunkRow,
+  formatColumns,
+  nextIdOf,
+  startChunk,
+} from './chunk.ts'
+import { CHUNK_IDS, chunkOf, firstIdOf, formatSet } from './chunk-sets.ts'
+import { createDictionary } from './dictionary.ts'
+
+export const CHUNK_TABLES = `
+CREATE TABLE event_chunks (chunk INTEGER PRIMARY KEY, min_ms INTEGER NOT NULL, max_ms INTEGER NOT NULL);
+CREATE TABLE event_columns (chunk INTEGER PRIMARY KEY, columns BLOB NOT NULL);
+CREATE TABLE event_facets (
+  facet INTEGER NOT NULL, value TEXT NOT NULL, chunk INTEGER NOT NULL, ids BLOB NOT NULL,
+  PRIMARY KEY (facet, value, chunk)
+) WITHOUT ROWID;
+`
+
+export interface ChunkStore {
+  /** Call at the start of a transaction that appends rows behind `lastId`, which are in `table`. */
+  resume(lastId: number, table: string): void
+  /** Takes the next row. */
+  add(row: ChunkRow): void
+  /** The transaction was not committed, or may not have been. */
+  forget(): void
+}
+
+export function createChunkStore(db: DatabaseSync): ChunkStore {
+  const write = prepareChunkWriter(db)
+  let builder: ChunkBuilder | undefined
+  return {
+    resume(lastId, table) {
+      if (builder === undefined || nextIdOf(builder) !== lastId + 1) builder = readChunk(db, chunkOf(lastId + 1), table)
+    },
+    add(row) {
+      const current = builder as ChunkBuilder
+      addRow(current, row)
+      if (current.count < CHUNK_IDS) return
+      write(current)
+      builder = startChunk(current.chunk + 1)
+    },
+    forget() {
+      builder = undefined
+      write.forget()
+    },
+  }
+}
+
+/** A chunk as its rows in the table say, complete or not. */
+export function readChunk(db: DatabaseSync, chunk: number, table: string): ChunkBuilder {
+  const builder = startChunk(chunk)
+  const first = firstIdOf(chunk)
+  const rows = db.prepare(`SELECT ${CHUNK_COLUMNS} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
+  for (const row of rows.iterate(first, first + CHUNK_IDS - 1)) addRow(builder, row as unknown as ChunkRow)
+  return builder
+}
+
+/** Their rows have left. */
+export function dropChunks(db: DatabaseSync, first: number, last: number): void {
+  for (const table of ['event_chunks', 'event_columns', 'event_facets']) {
+    db.prepare(`DELETE FROM ${table} WHERE chunk BETWEEN ? AND ?`).run(first, last)
+  }
+}
+
+/** Prepares the statements once. */
+export function prepareChunkWriter(db: DatabaseSync): ((complete: ChunkBuilder) => void) & { forget(): void } {
+  const dictionary = createDictionary(db)
+  const insertTimes = db.prepare('INSERT OR REPLACE INTO event_chunks VALUES (?, ?, ?)')
+  const insertColumns = db.prepare('INSERT OR REPLACE INTO event_columns VALUES (?, ?)')
+  const insertSet = db.prepare('INSERT OR REPLACE INTO event_facets VALUES (?, ?, ?, ?)')
+
+  function write(complete: ChunkBuilder): void {
+    const { chunk, who, ip, kinds } = complete
+    insertTimes.run(chunk, complete.minMs, complete.maxMs)
+    const columns = {
+      who: Uint32Array.from(who, dictionary.nameNumber),
+      ip: Uint32Array.from(ip, dictionary.nameNumber),
+      kinds: Uint16Array.from(kinds, dictionary.kindNumber),
+    }
+    insertColumns.run(chunk, formatColumns(columns, complete))
+    for (const [facet, sets] of complete.sets.entries()) {
+      for (const [value, set] of sets) insertSet.run(facet, value, chunk, formatSet(set))
+    }
+  }
+  return Object.assign(write, { forget: dictionary.forget })
+}
