@@ -3,12 +3,15 @@ import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { VERSION } from '../service/version.ts'
 import { adminCommand } from './admins.ts'
+import { backupCommand } from './backup.ts'
 import { cpCommand } from './charge-points.ts'
+import { checkCommand } from './check.ts'
 import { demoCommand } from './demo.ts'
 import { importCommand } from './import.ts'
 import { monitorCommand } from './monitor.ts'
 import { EXIT_CODES_HELP, type ExitCode, failureOf } from './outcome.ts'
 import { queryCommand } from './query.ts'
+import { restoreCommand } from './restore.ts'
 import { serveCommand } from './serve.ts'
 import { createShell, type Environment, type Shell } from './shell.ts'
 import { summaryCommand } from './summary.ts'
@@ -46,6 +49,9 @@ function createProgram(shell: Shell): Command {
     .addCommand(summaryCommand(shell))
     .addCommand(cpCommand(shell))
     .addCommand(adminCommand(shell))
+    .addCommand(backupCommand(shell))
+    .addCommand(restoreCommand(shell))
+    .addCommand(checkCommand(shell))
     .addCommand(demoCommand(shell))
     .addHelpText(
       'after',

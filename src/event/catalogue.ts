@@ -61,6 +61,9 @@ export const SYSTEM_SEVERITY = {
   ADMIN_ADDED: 'WARN',
   ADMIN_REVOKED: 'WARN',
   LOSS_DECLARED: 'CRITICAL',
+  BACKED_UP: 'INFO',
+  RESTORED: 'WARN',
+  ROLLED_BACK: 'CRITICAL',
 } as const satisfies Record<string, Severity>
 export type SystemReason = keyof typeof SYSTEM_SEVERITY
 export const SYSTEM = Object.fromEntries(Object.keys(SYSTEM_SEVERITY).map(name => [name, name])) as {

@@ -16,6 +16,8 @@ import { type Settings, SettingsError } from '../settings/settings.ts'
 import { type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createHealth } from './health.ts'
 import { openPipeline } from './pipeline.ts'
+import { openPositionGuard } from './position-guard.ts'
+import { refuseHalfRestored } from './restore.ts'
 import { readSecrets } from './secrets.ts'
 import { VERSION } from './version.ts'
 
@@ -33,12 +35,14 @@ export interface Central {
 
 /**
  * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
- * @throws {Refusal} DATA_FOLDER_IN_USE
+ * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE
  * @throws {SettingsError} when a secret or file that the settings ask for is missing
  */
 export async function startCentral(settings: Settings, logger: Logger, open = openPipeline): Promise<Central> {
   await using undo = new AsyncDisposableStack()
   const folder = dataFolder(settings.dataDir)
+  refuseHalfRestored(folder)
+  const guard = undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
   const secrets = readSecrets(settings, folder)
 
@@ -54,6 +58,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     await pipeline.close()
     if (pipeline.status().indexer.lagRecords === 0) lock.markClean()
   })
+  await guard.follow(pipeline)
 
   const state = createSqliteSecurityState({ path: folder.securityDatabase })
   undo.defer(() => state.close())
@@ -76,12 +81,14 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     ...readTls(settings),
   })
 
+  const starting = createContext()
   if (lock.isAfterUncleanStop)
-    audit.system('UNCLEAN_STOP', createContext(), { description: 'The process before this one did not stop cleanly' })
-  audit.system('STARTED', createContext(), {
+    audit.system('UNCLEAN_STOP', starting, { description: 'The process before this one did not stop cleanly' })
+  audit.system('STARTED', starting, {
     description: `EV Central ${VERSION} started`,
     metadata: { version: VERSION },
   })
+  await audit.settled(starting) // so that a kill right after the first answer cannot take it away
   undo.defer(() => audit.system('STOPPED', createContext(), { description: `EV Central ${VERSION} stopped` }))
 
   undo.defer(() => app.close())

@@ -18,6 +18,7 @@ export interface Settings {
   readonly bruteForceThreshold: number
   readonly bruteForceWindowSeconds: number
   readonly ackTimeoutMs: number
+  readonly positionFile: string | undefined
   readonly tlsCertFile: string | undefined
   readonly tlsKeyFile: string | undefined
   readonly logLevel: string
@@ -64,6 +65,7 @@ export function readSettings(environment: Environment): Settings {
     bruteForceThreshold: value('EVC_BRUTE_FORCE_THRESHOLD'),
     bruteForceWindowSeconds: value('EVC_BRUTE_FORCE_WINDOW_SECONDS'),
     ackTimeoutMs: value('EVC_ACK_TIMEOUT_MS'),
+    positionFile: value('EVC_POSITION_FILE'),
     tlsCertFile: value('EVC_TLS_CERT'),
     tlsKeyFile: value('EVC_TLS_KEY'),
     logLevel: value('EVC_LOG_LEVEL'),

@@ -152,6 +152,13 @@ export const SETTINGS = {
     fallback: 100,
     parse: integer(1, 60_000),
   }),
+  EVC_POSITION_FILE: setting<string | undefined>({
+    description:
+      'File on another disk where the service notes how far it is. A data folder that is older refuses to start. Without it the note lies in the data folder, and what is older there is only put on record.',
+    defaultText: 'none',
+    fallback: undefined,
+    parse: text(1024),
+  }),
   EVC_TLS_CERT: setting<string | undefined>({
     description: 'File of the TLS certificate chain (PEM). With EVC_TLS_KEY: serve HTTPS only.',
     defaultText: 'none',

@@ -1,0 +1,42 @@
+/** Files that are there whole or not at all, also after a power loss, and private to their owner. */
+import { constants, type FileHandle, mkdir, open, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** Crash before the rename: the old content, and a draft that is overwritten next time. After it: the new content. */
+export async function replaceFile(path: string, content: string): Promise<void> {
+  const draft = `${path}.draft`
+  await writeNew(draft, async file => void (await file.writeFile(content)), 'w')
+  await rename(draft, path)
+  await syncPath(dirname(path))
+}
+
+/** A file of mode 0600; its bytes are on disk when this resolves, its name once the folder is synced. */
+export async function writeNew(
+  path: string,
+  write: (file: FileHandle) => Promise<void>,
+  flags: 'w' | 'wx' = 'wx',
+): Promise<void> {
+  const file = await open(path, flags, 0o600)
+  try {
+    await write(file)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** A new folder of mode 0700, itself on disk. */
+export async function makeFolder(path: string): Promise<void> {
+  await mkdir(path, { mode: 0o700 })
+  await syncPath(dirname(path))
+}
+
+/** The entries of a folder, or the bytes of a file. */
+export async function syncPath(path: string): Promise<void> {
+  const file = await open(path, constants.O_RDONLY)
+  try {
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
