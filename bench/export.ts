@@ -7,14 +7,15 @@ import { promisify } from 'node:util'
 import { createSqliteEventStore } from '../src/store/sqlite-event-store.ts'
 import { ADMIN_KEY, type ServiceProcess, send, startServiceProcess } from '../test/harness/service-process.ts'
 import { createEventGenerator } from './generator.ts'
+import type { Size } from './size.ts'
 import { type Figure, median, percentile } from './table.ts'
 
 const EVENTS = 100_000
 const BATCH = 10_000
 const CLIENTS = 4
 
-export async function benchExport(): Promise<Figure[]> {
-  const rounds = await loginsDuringExports(7)
+export async function benchExport(size: Size): Promise<Figure[]> {
+  const rounds = await loginsDuringExports(size.exportRounds)
   const of = (figure: (round: Round) => number) => median(rounds.map(figure))
   return [
     { name: 'login p99, nothing else going on', value: of(round => round.quietMs), unit: 'ms' },

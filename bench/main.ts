@@ -1,19 +1,27 @@
-/** `npm run bench [-- NAME ...]`: measures what the documents claim; prints a table and writes bench-result.json. */
+/**
+ * `npm run bench [-- --quick] [NAME ...]`: measures what the documents claim; prints a table and writes bench-result.json.
+ * The full run takes about half an hour and 10 GB of disk, `--quick` about a minute.
+ */
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
+import { benchDurable } from './durable.ts'
 import { benchExport } from './export.ts'
 import { benchLogin } from './login.ts'
-import { benchQueries } from './queries.ts'
+import { FULL, QUICK, type Size } from './size.ts'
 import { type Figure, printFigures } from './table.ts'
+import { benchTrail } from './trail.ts'
 
-const BENCHMARKS: Record<string, () => Promise<Figure[]>> = {
+const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   event: benchAuditEvent,
-  queries: benchQueries,
+  durable: benchDurable,
   login: benchLogin,
   export: benchExport,
+  trail: benchTrail,
 }
 
-const wanted = process.argv.slice(2)
+const options = process.argv.slice(2)
+const size = options.includes('--quick') ? QUICK : FULL
+const wanted = options.filter(option => option !== '--quick')
 const unknown = wanted.filter(name => !Object.hasOwn(BENCHMARKS, name))
 if (unknown.length > 0) {
   console.error(`no such benchmark: ${unknown.join(', ')}; there are ${Object.keys(BENCHMARKS).join(', ')}`)
@@ -23,6 +31,6 @@ const figures: Figure[] = []
 for (const [name, bench] of Object.entries(BENCHMARKS)) {
   if (wanted.length > 0 && !wanted.includes(name)) continue
   console.log(`measuring ${name} ...`)
-  figures.push(...(await bench()))
+  figures.push(...(await bench(size)))
 }
 printFigures(figures, join(import.meta.dirname, '..', 'bench-result.json'))

@@ -15,7 +15,7 @@ export const LIMITS = {
   headersTimeoutMs: 10_000,
   keepAliveTimeoutMs: 65_000,
   connectionsMax: 10_000,
-  requestsInFlightMax: 2_000,
+  requestsInFlightMax: 1_000,
   streamClientsMax: 64,
   streamHeartbeatMs: 15_000,
   streamPageEvents: 200,
@@ -51,6 +51,10 @@ export const LIMITS = {
   recordBytesMax: 64 * 1024,
   segmentBytesMax: 64 * 1024 * 1024,
   journalQueueBytesMax: 32 * 1024 * 1024,
+  /** Of each of the two files that hold the room in which a loss is declared on a full disk. */
+  journalReserveBytes: 128 * 1024,
+  /** Less room than this on the journal's disk, and strict changes are refused: a few records of the largest size. */
+  journalFreeBytesMin: 512 * 1024,
 
   // indexer
   batchRecordsMax: 10_000,
@@ -71,6 +75,15 @@ export const LIMITS = {
   summaryNamesMax: 4_000_000,
   episodesMax: 200,
 
+  // retention
+  archiveBlockEventsMax: 1_024,
+  /** A block also ends here, so that large events do not fill the memory of whoever reads it. */
+  archiveBlockCharactersMax: 4 * 1024 * 1024,
+  /** Of one block, unpacked. */
+  archiveBlockBytesMax: 64 * 1024 * 1024,
+  archiveManifestBytesMax: 16 * 1024 * 1024,
+  legalHoldsMax: 1_000,
+
   // health
   diskFreeBytesMin: 100 * 1024 * 1024,
   lagRecordsReadyMax: 100_000,
@@ -88,4 +101,10 @@ export const LIMITS = {
   throttlePairsMax: 100_000,
   throttleAddressesMax: 10_000,
   throttleDelaySecondsMax: 900,
+  /** Different wrong admin keys from one network, then 429. */
+  adminGuessesMax: 20,
+  /** Wrong admin keys from one network, the same one again included, then 429. */
+  adminWrongKeysMax: 100,
+  /** Refusals of admin access to one network that are an incident each; of more, only those that double the count. */
+  adminIncidentsEachMax: 200,
 } as const

@@ -2,15 +2,19 @@
  * The audit service: turns what happened into journal records.
  *
  * Promise: no method throws or waits, whatever its arguments are. An event the journal cannot take now (its bounded
- * queue is full) is counted, logged and declared as one SYSTEM / LOSS_DECLARED event as soon as there is room again:
- * lost perhaps, never silently. Owns the brute-force detector and the count of undeclared losses.
+ * queue is full) is counted, logged and declared as one SYSTEM / LOSS_DECLARED event as soon as there is room again,
+ * whether or not another event comes: lost perhaps, never silently. An event that was taken has a number (journal id,
+ * sequence) that the indexer follows without a gap; a lost one has none, so its declaration says how many, from when
+ * to when. A process that ends first leaves the declaration to the journal (`declaration`).
+ * Owns the brute-force detector, whose windows the monotonic clock measures, and the count of undeclared losses.
  */
 import type { BaseLogger } from 'pino'
-import { currentContext, type RequestContext } from '../context/context.ts'
-import { INCIDENT } from '../event/catalogue.ts'
+import { createContext, currentContext, type RequestContext } from '../context/context.ts'
+import { INCIDENT, NOT_A_GUESS } from '../event/catalogue.ts'
+import { type Clock, pastByMonotonic, systemClock } from '../event/clock.ts'
 import { formatEntry } from '../event/codec.ts'
 import type { AuditEvent, StoredEvent } from '../event/event.ts'
-import type { Acknowledgement, Journal } from '../journal/journal.ts'
+import { type Acknowledgement, type Journal, JournalError } from '../journal/journal.ts'
 import type { Audit } from './audit.ts'
 import type { BruteForceReport, Detector } from './detector.ts'
 import * as events from './events.ts'
@@ -18,26 +22,34 @@ import { loggableError } from './redaction.ts'
 
 export type AuditLogger = Pick<BaseLogger, 'fatal' | 'error' | 'warn' | 'info' | 'debug'>
 
+/** How soon after there is room. */
+const DECLARE_MS = 250
+
 const NOTHING_TO_WAIT_FOR: Promise<Acknowledgement> = Promise.resolve('durable')
 
 export interface AuditService extends Audit {
   /** Feeds stored AUTH_FAIL and BRUTE_FORCE_SUSPECTED events, oldest first, back into the detector after a restart. */
   replay(stored: readonly StoredEvent[]): void
+  /** The record that declares the losses that are not declared yet; undefined when there are none. */
+  declaration(): string | undefined
   status(): { recorded: number; lost: number; undeclaredLosses: number; detectorSubjects: number }
 }
 
 export function createAuditService(deps: {
-  journal: Pick<Journal, 'append' | 'acknowledged'>
+  /** One without a status takes a declaration at any time. */
+  journal: Pick<Journal, 'append' | 'acknowledged'> & Partial<Pick<Journal, 'status'>>
   detector: Detector
   logger: AuditLogger
   windowSeconds: number
+  clock?: Clock
 }): AuditService {
-  const { journal, detector, logger } = deps
+  const { journal, detector, logger, clock = systemClock } = deps
   /** The last record of each context, so that its answer can wait for it. */
   const lastRecord = new WeakMap<RequestContext, number>()
   let recorded = 0
   let lost = 0
-  let undeclared: { count: number; since: string } | undefined
+  let undeclared: Loss | undefined
+  let declaring: NodeJS.Timeout | undefined
 
   /** Runs one recording; whatever goes wrong in it ends here. */
   function record(context: RequestContext | undefined, build: () => AuditEvent): void {
@@ -49,40 +61,61 @@ export function createAuditService(deps: {
   }
 
   function append(context: RequestContext | undefined, event: AuditEvent, outboxId: string | null): void {
+    if (undeclared !== undefined) declareLoss() // first, so that its place in the order says when
     const sequence = journal.append(formatEntry(event, outboxId))
     recorded++
     const owner = context ?? currentContext()
     if (owner !== undefined) lastRecord.set(owner, sequence)
-    if (undeclared !== undefined) declareLoss()
   }
 
   function declareLater(error: unknown): void {
     lost++
+    const now = new Date(clock.wallMs()).toISOString()
+    const durableSequence = journal.status?.().durableSequence ?? 0
     if (undeclared === undefined) {
-      undeclared = { count: 1, since: new Date().toISOString() }
+      undeclared = { count: 1, since: now, until: now, durableSequence, text: undefined }
+      declaring = setInterval(declareLoss, DECLARE_MS)
+      declaring.unref()
       logger.error({ err: loggableError(error) }, 'an audit event could not be recorded')
     } else {
       undeclared.count++
+      undeclared.until = now
+      undeclared.durableSequence = durableSequence
+      undeclared.text = undefined
     }
+  }
+
+  /**
+   * Not in what is left of a full queue: there would be one for each event, and if the process ended they would be lost
+   * with the rest of it, where the journal's reserve declares them all at once.
+   */
+  function isRoomFor(loss: Loss): boolean {
+    if (journal.status === undefined) return true
+    const { phase, durableSequence, appendedSequence } = journal.status()
+    return phase !== 'stalled' && (durableSequence > loss.durableSequence || durableSequence === appendedSequence)
   }
 
   function declareLoss(): void {
-    const loss = undeclared
-    if (loss === undefined) return
-    undeclared = undefined
-    const until = new Date().toISOString()
-    const description = `${loss.count} events could not be recorded between ${loss.since} and ${until}`
+    if (undeclared === undefined || !isRoomFor(undeclared)) return
+    const { count } = undeclared
     try {
-      journal.append(
-        formatEntry(events.system('LOSS_DECLARED', undefined, { description, metadata: { ...loss, until } })),
-      )
-      logger.fatal({ count: loss.count }, 'audit events were lost; the loss is declared in the trail')
-    } catch {
-      undeclared = loss // still full: the next event tries again
+      journal.append(declarationOf(undeclared))
+    } catch (error) {
+      // Still full: tried again. A closed journal has declared it as its last record.
+      if (error instanceof JournalError && error.code === 'CLOSED') clearInterval(declaring)
+      return
     }
+    undeclared = undefined
+    clearInterval(declaring)
+    logger.fatal({ count }, 'audit events were lost; the loss is declared in the trail')
   }
 
-  function report(cpId: string, context: RequestContext | undefined, found: BruteForceReport): void {
+  function report(
+    cpId: string,
+    context: RequestContext | undefined,
+    found: BruteForceReport,
+    statusCode: number,
+  ): void {
     const from = context ?? currentContext()
     const ip = from?.ip ?? '-'
     const subject = found.scope === 'ip' ? `from IP ${ip}` : `for CP ${cpId}`
@@ -96,7 +129,7 @@ export function createAuditService(deps: {
       distinct_cp_ids: found.distinctCpIds,
     }
     record(context, () =>
-      events.incident(cpId, context, INCIDENT.BRUTE_FORCE_SUSPECTED, { description, statusCode: 401, metadata }),
+      events.incident(cpId, context, INCIDENT.BRUTE_FORCE_SUSPECTED, { description, statusCode, metadata }),
     )
     logger.fatal({ ...metadata, request_id: from?.requestId }, 'brute force attack suspected')
   }
@@ -109,7 +142,7 @@ export function createAuditService(deps: {
     },
     authFail(cpId, context, reason, options = {}) {
       record(context, () => events.authFail(cpId, context, reason, options.statusCode, options.metadata))
-      detector.fail(ipOf(context), cpId, Date.now())
+      if (!NOT_A_GUESS.has(reason)) detector.fail(ipOf(context), cpId, clock.monotonicMs())
     },
     statusChange(cpId, context, change) {
       record(context, () => events.statusChange(cpId, context, change))
@@ -141,19 +174,19 @@ export function createAuditService(deps: {
     },
 
     detectBruteForce(cpId, context) {
-      return detector.isSuspected(ipOf(context), cpId, Date.now())
+      return detector.isSuspected(ipOf(context), cpId, clock.monotonicMs())
     },
-    detectAndReportBruteForce(cpId, context) {
+    detectAndReportBruteForce(cpId, context, statusCode = 401) {
       const ip = ipOf(context)
-      const now = Date.now()
+      const now = clock.monotonicMs()
       const found = detector.due(ip, cpId, now)
       if (found !== undefined) {
-        report(cpId, context, found)
+        report(cpId, context, found, statusCode)
         detector.markReported(ip, cpId, now)
       }
       return detector.isSuspected(ip, cpId, now)
     },
-    failuresInWindow: cpId => detector.failuresInWindow('cp_id', cpId, Date.now()),
+    failuresInWindow: cpId => detector.failuresInWindow('cp_id', cpId, clock.monotonicMs()),
 
     deliver(event, outboxId) {
       try {
@@ -170,12 +203,15 @@ export function createAuditService(deps: {
     },
 
     replay(stored) {
+      const monotonic = pastByMonotonic(clock)
       for (const event of stored) {
-        const at = Date.parse(event.date_time)
-        if (event.action === 'AUTH_FAIL') detector.fail(event.ip, event.who, at)
-        else if (event.reason_code === INCIDENT.BRUTE_FORCE_SUSPECTED) detector.markReported(event.ip, event.who, at)
+        const at = monotonic(Date.parse(event.date_time))
+        if (event.action === 'AUTH_FAIL') {
+          if (!NOT_A_GUESS.has(event.reason_code)) detector.fail(event.ip, event.who, at)
+        } else if (event.reason_code === INCIDENT.BRUTE_FORCE_SUSPECTED) detector.markReported(event.ip, event.who, at)
       }
     },
+    declaration: () => (undeclared === undefined ? undefined : declarationOf(undeclared)),
     status: () => ({
       recorded,
       lost,
@@ -183,4 +219,24 @@ export function createAuditService(deps: {
       detectorSubjects: detector.size,
     }),
   }
+}
+
+/** Events that no journal took. */
+interface Loss {
+  count: number
+  readonly since: string
+  until: string
+  /** How far the journal was when the last of them was lost. */
+  durableSequence: number
+  /** The record that declares it, once it was made. */
+  text: string | undefined
+}
+
+function declarationOf(loss: Loss): string {
+  const { count, since, until } = loss
+  const description = `${count} events could not be recorded between ${since} and ${until}`
+  loss.text ??= formatEntry(
+    events.system('LOSS_DECLARED', createContext(), { description, metadata: { count, since, until } }),
+  )
+  return loss.text
 }

@@ -14,7 +14,11 @@ export type Metadata = Readonly<Record<string, unknown>>
 
 export interface Audit {
   authSuccess(cpId: string, context?: RequestContext, metadata?: Metadata): void
-  /** Also counts the failure in the brute-force windows. `statusCode` is what the caller was answered (default 401). */
+  /**
+   * Also counts the failure in the brute-force windows, unless the reason says that the secret was right (REVOKED,
+   * OUT_OF_SERVICE): a charge point out of service that keeps calling is no attack. `statusCode` is what the caller was
+   * answered (default 401).
+   */
   authFail(
     cpId: string,
     context: RequestContext | undefined,
@@ -53,9 +57,12 @@ export interface Audit {
 
   /** Whether the address or the charge point has reached the threshold within the window. Records nothing. */
   detectBruteForce(cpId: string, context?: RequestContext): boolean
-  /** The same; and when an episode begins or escalates, records its INCIDENT (once) and logs at fatal level. */
-  detectAndReportBruteForce(cpId: string, context?: RequestContext): boolean
-  /** Failures of a charge point within the window. */
+  /**
+   * The same; and when an episode begins or escalates, records its INCIDENT (once) and logs at fatal level.
+   * `statusCode` is what the caller was answered (default 401).
+   */
+  detectAndReportBruteForce(cpId: string, context?: RequestContext, statusCode?: number): boolean
+  /** Failures of a charge point within the window, as counted by `authFail`. */
   failuresInWindow(cpId: string): number
 
   /**

@@ -4,7 +4,8 @@
  * Per subject: the times of its recent failures and, once the threshold is reached within the window, an *episode*.
  * An episode counts on while failures keep coming, is reported at threshold, 2x, 4x, 8x ..., and ends after a quiet
  * window. One failure yields at most one report even if its address and its charge point are both due, for they are
- * one attack. State is a function of the recorded AUTH_FAIL and INCIDENT events, so a restart replays those through
+ * one attack. Times are those of a clock that only goes forward; what the wall clock says does not matter here.
+ * State is a function of the recorded AUTH_FAIL and INCIDENT events, so a restart replays those through
  * the same functions and an attacker gains nothing from a crash.
  */
 import { networkOf } from '../context/client-address.ts'
@@ -21,7 +22,7 @@ export interface BruteForceReport {
 }
 
 export interface Detector {
-  /** Counts one failure. `at` is epoch milliseconds. */
+  /** Counts one failure. `at` is in milliseconds and never before the one given last. */
   fail(ip: string, cpId: string, at: number): void
   /** Whether either subject has reached the threshold within the window. */
   isSuspected(ip: string, cpId: string, at: number): boolean

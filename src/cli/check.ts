@@ -1,8 +1,10 @@
 /** `check`: reads everything in the data folder and says what does not agree. */
+import { existsSync } from 'node:fs'
 import { Command } from 'commander'
-import { checkAll } from '../service/check-all.ts'
+import { escapeUnprintable } from '../audit/redaction.ts'
+import { checkAll, type Report } from '../service/check-all.ts'
 import { rebuildChunks } from '../store/check-store.ts'
-import { EXIT } from './outcome.ts'
+import { EXIT, UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
 import type { Shell } from './shell.ts'
 
@@ -10,6 +12,9 @@ interface Options {
   readonly rebuild?: boolean
   readonly json?: boolean
 }
+
+/** Of declared losses. */
+const LOSSES_SHOWN = 20
 
 export function checkCommand(shell: Shell): Command {
   return new Command('check')
@@ -19,7 +24,8 @@ export function checkCommand(shell: Shell): Command {
     .addHelpText(
       'after',
       `
-Exit code 1 when something is wrong. Changes nothing, but for --rebuild.
+Compares the rows with the journal, and what summaries are answered from with the rows. Works with the service running
+or stopped. Exit code 1 when something is wrong. Changes nothing, but for --rebuild, which needs the service stopped.
 
 Examples:
   ev-central check
@@ -31,13 +37,27 @@ Examples:
 function check(options: Options, command: Command, shell: Shell): void {
   const { terminal } = shell
   const folder = shell.folder(command)
-  if (options.rebuild === true) rebuildChunks(folder.auditDatabase)
-  const { problems } = checkAll({
+  if (![folder.auditDatabase, folder.securityDatabase, folder.journalDirectory].some(path => existsSync(path))) {
+    throw new UsageError(`${folder.path} holds nothing to check; --data-dir names another data folder`)
+  }
+  if (options.rebuild === true && existsSync(folder.auditDatabase)) rebuildChunks(folder.auditDatabase)
+  const report = checkAll({
     folder,
-    onProgress: (done, total) => terminal.progress(progressBar('checking', done, total)),
+    onProgress: ({ phase, done, total }) => terminal.progress(progressBar(phase, done, total)),
   })
   terminal.progressDone()
-  if (options.json === true) terminal.print(JSON.stringify({ problems }))
-  else for (const problem of problems.length > 0 ? problems : ['everything agrees']) terminal.print(problem)
-  if (problems.length > 0) shell.exitCode = EXIT.failed
+  if (options.json === true) terminal.print(JSON.stringify(report))
+  else for (const line of describe(report)) terminal.print(line)
+  if (report.problems.length > 0) shell.exitCode = EXIT.failed
+}
+
+function* describe({ problems, notes, losses, counts }: Report): Generator<string> {
+  for (const problem of problems) yield `wrong: ${escapeUnprintable(problem)}`
+  for (const note of notes) yield `note: ${escapeUnprintable(note)}`
+  for (const { id, description } of losses.slice(0, LOSSES_SHOWN)) {
+    yield `declared loss, event ${id}: ${escapeUnprintable(description)}`
+  }
+  if (losses.length > LOSSES_SHOWN) yield `and ${losses.length - LOSSES_SHOWN} more declared losses; --json has all`
+  const extent = `${counts.rows} events and ${counts.waiting_records} journal records behind them`
+  yield problems.length === 0 ? `everything agrees: ${extent}` : `${problems.length} problems in ${extent}`
 }

@@ -147,6 +147,13 @@ function createNarration(terminal: Terminal): Narrator & { progress(seconds: num
   }
 }
 
+interface Episode {
+  readonly reason_code: string
+  readonly who: string
+  readonly ip: string
+  readonly event_ids: readonly number[]
+}
+
 /** Asked over HTTP, as anybody would. */
 async function printOutcome(api: Api, startedAt: Date, terminal: Terminal): Promise<void> {
   const summary = await api.operate('GET', `/audit/summary?start_time=${startedAt.toISOString()}`)
@@ -159,10 +166,12 @@ async function printOutcome(api: Api, startedAt: Date, terminal: Terminal): Prom
     [{ title: 'action' }, { title: 'events', align: 'right' }],
     byAction.map(([action, count]) => [action, String(count)]),
   )
-  const episodes = (incidents.body.episodes ?? []) as { reason_code: string; who: string; ip: string }[]
+  const episodes = (incidents.body.episodes ?? []) as Episode[]
+  terminal.print()
+  terminal.print(`The incidents belong to ${episodes.length} episodes; an attack that goes on is reported again:`)
   printTable(
     terminal,
-    [{ title: 'incident' }, { title: 'who' }, { title: 'address' }],
-    episodes.map(({ reason_code, who, ip }) => [reason_code, who, ip]),
+    [{ title: 'episode' }, { title: 'who' }, { title: 'address' }, { title: 'incidents', align: 'right' }],
+    episodes.map(({ reason_code, who, ip, event_ids }) => [reason_code, who, ip, String(event_ids.length)]),
   )
 }

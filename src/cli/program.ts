@@ -3,6 +3,7 @@ import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { VERSION } from '../service/version.ts'
 import { adminCommand } from './admins.ts'
+import { archiveCommand } from './archive.ts'
 import { backupCommand } from './backup.ts'
 import { cpCommand } from './charge-points.ts'
 import { checkCommand } from './check.ts'
@@ -51,6 +52,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(adminCommand(shell))
     .addCommand(backupCommand(shell))
     .addCommand(restoreCommand(shell))
+    .addCommand(archiveCommand(shell))
     .addCommand(checkCommand(shell))
     .addCommand(demoCommand(shell))
     .addHelpText(

@@ -1,21 +1,25 @@
-/** `query`: the stored events that match, as a table, NDJSON or CSV. */
+/** `query`: the stored events that match, in the database or in archives, as a table, NDJSON or CSV. */
+import { existsSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
+import { searchArchives } from '../archive/search.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventQueries, Order, PageRequest } from '../query/event-queries.ts'
+import { knownArchives } from './archive.ts'
 import { type EventFormat, eventLine, eventsAsData, eventTitles } from './event-text.ts'
 import { addFilterOptions, type FilterOptions, filterOf, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 import type { Terminal } from './terminal.ts'
-import { openTrail } from './trail.ts'
+import { openTrail, type Reading, recordAccess } from './trail.ts'
 
 interface QueryOptions extends FilterOptions {
   readonly limit: number
   readonly cursor?: number
   readonly order: Order
   readonly all?: boolean
+  readonly archive?: string
   readonly json?: boolean
   readonly csv?: boolean
 }
@@ -26,6 +30,7 @@ export function queryCommand(shell: Shell): Command {
     .option('--cursor <id>', 'go on behind this event', wholeNumber(1, Number.MAX_SAFE_INTEGER))
     .option('--order <order>', 'desc (newest first) or asc', parseOrder, 'desc')
     .option('--all', 'all pages, not only one')
+    .option('--archive <folder>', 'search the archives in this folder, not the database')
     .option('--json', 'one JSON object with the 14 columns a line')
     .option('--csv', 'CSV with the 14 columns')
     .addHelpText(
@@ -34,7 +39,8 @@ export function queryCommand(shell: Shell): Command {
 Examples:
   ev-central query --action AUTH_FAIL,INCIDENT --start-time -1h
   ev-central query --who CP-001 --severity WARN --limit 20
-  ev-central query --start-time 2026-01-01 --end-time 2026-02-01 --all --csv > january.csv`,
+  ev-central query --start-time 2026-01-01 --end-time 2026-02-01 --all --csv > january.csv
+  ev-central query --archive /mnt/archive --who CP-001 --order asc`,
     )
     .action((options: QueryOptions, command: Command) => query(options, command, shell))
 }
@@ -49,10 +55,8 @@ async function query(options: QueryOptions, command: Command, shell: Shell): Pro
   const format = options.json === true ? 'json' : options.csv === true ? 'csv' : 'table'
   const filter = filterOf(options)
   const isAll = options.all === true
-  await using trail = await openTrail(shell, command, {
-    access: isAll && format !== 'table' ? ACCESS.EXPORT : ACCESS.READ,
-    filter: { ...filter },
-  })
+  const access = isAll && format !== 'table' ? ACCESS.EXPORT : ACCESS.READ
+  await using trail = await openSource(options.archive, shell, command, { access, filter: { ...filter } })
 
   const { terminal } = shell
   const start = options.cursor === undefined ? {} : { after: options.cursor }
@@ -69,11 +73,36 @@ async function query(options: QueryOptions, command: Command, shell: Shell): Pro
   if (last === undefined && format === 'table') terminal.note('no events match')
 }
 
+type Source = Pick<EventQueries, 'page'> & AsyncDisposable
+
+/** An archive needs no data folder; where there is one, it is compared with what left its database. */
+async function openSource(
+  directory: string | undefined,
+  shell: Shell,
+  command: Command,
+  reading: Reading,
+): Promise<Source> {
+  if (directory === undefined) return openTrail(shell, command, reading)
+  if (!existsSync(directory)) throw new UsageError(`there is no folder ${directory}`)
+  const { terminal } = shell
+  const folder = shell.folder(command)
+  await recordAccess(shell, folder, command.name(), { ...reading, filter: { ...reading.filter, archive: directory } })
+  let looked = 0
+  const search = searchArchives(directory, knownArchives(folder), events => {
+    looked += events
+    terminal.progress(`searching: ${looked} events`)
+  })
+  return {
+    page: request => search.page(request).finally(() => terminal.progressDone()),
+    [Symbol.asyncDispose]: async () => search[Symbol.dispose](),
+  }
+}
+
 /**
  * One page, or all of them. A page that ran out of time is short and names where to go on: taken up there until it is
  * full, so that what is shown does not depend on how busy the machine is.
  */
-async function* pages(queries: EventQueries, first: PageRequest, isAll: boolean) {
+async function* pages(queries: Source, first: PageRequest, isAll: boolean) {
   let request = first
   let missing = first.limit
   for (;;) {

@@ -1,7 +1,9 @@
 /** `serve`: the security API and its audit trail, until a signal asks it to stop. */
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { Command } from 'commander'
 import type { Central } from '../service/central.ts'
+import { isEveryAddress } from '../service/listening-url.ts'
 import { VERSION } from '../service/version.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Shell } from './shell.ts'
@@ -13,7 +15,8 @@ export function serveCommand(shell: Shell): Command {
     .addHelpText(
       'after',
       `
-Stops gracefully at SIGTERM or Ctrl-C, within 10 seconds; a second one ends it at once (exit code 1).
+Stops gracefully at SIGTERM or Ctrl-C, within 10 seconds; another one, a second or more after the first, ends it at
+once (exit code 1).
 
 Examples:
   ev-central serve
@@ -26,6 +29,7 @@ Examples:
       shell.exitCode = await runServer(settings, async (central, logger, stopping) => {
         if (isOpenToOthers(settings)) logger.warn(PLAIN_TEXT_WARNING)
         printBanner(central, settings, shell.terminal)
+        if (central.firstAdmin !== undefined && (await isUnread(shell.terminal))) logger.warn(KEY_NOT_SHOWN)
         logger.info({ url: central.url, version: VERSION }, 'serving')
         await aborted(stopping)
       })
@@ -36,6 +40,16 @@ const PLAIN_TEXT_WARNING =
   'serving other machines without TLS: credentials, tokens and admin keys can be read on the way. ' +
   'Set EVC_TLS_CERT and EVC_TLS_KEY, or listen on 127.0.0.1 behind a proxy that does TLS.'
 
+const KEY_NOT_SHOWN =
+  'nobody reads the standard output, so the key of the first admin was not shown and is lost; ' +
+  'make another admin with `ev-central admin add`, on the same data folder, while this goes on'
+
+/** Writing to a pipe without a reader fails at once, but is told only in a later turn of the event loop. */
+async function isUnread(terminal: Terminal): Promise<boolean> {
+  await setImmediate()
+  return terminal.outputClosed.aborted
+}
+
 function isOpenToOthers({ host, tlsCertFile }: Settings): boolean {
   return tlsCertFile === undefined && !/^(?:127(?:\.\d{1,3}){3}|::1|localhost)$/i.test(host)
 }
@@ -43,7 +57,8 @@ function isOpenToOthers({ host, tlsCertFile }: Settings): boolean {
 function printBanner(central: Central, settings: Settings, terminal: Terminal): void {
   const { url, folder } = central
   terminal.print(terminal.paint('bold', `EV Central ${VERSION}`))
-  terminal.print(`  address      ${terminal.paint('cyan', url)}`)
+  const also = isEveryAddress(settings.host) ? `, and every other address of this machine (${settings.host})` : ''
+  terminal.print(`  address      ${terminal.paint('cyan', url)}${also}`)
   terminal.print(`  reference    ${url}/docs`)
   terminal.print(`  data folder  ${folder.path}`)
   if (central.generated.length > 0)
@@ -53,6 +68,10 @@ function printBanner(central: Central, settings: Settings, terminal: Terminal): 
   terminal.print()
   terminal.print('Ctrl-C stops it.')
 }
+
+const KEPT_ELSEWHERE =
+  'This is no terminal: whatever keeps this output now holds the key. `ev-central admin add` makes another admin, and ' +
+  '`admin revoke` ends this one.'
 
 /** What stands between these settings and production; nothing that does not apply. */
 function printShortcomings(central: Central, settings: Settings, terminal: Terminal): void {
@@ -73,14 +92,18 @@ function printShortcomings(central: Central, settings: Settings, terminal: Termi
   for (const shortcoming of shortcomings) terminal.print(`  - ${shortcoming}`)
 }
 
-/** By console only, never through the logger: a log is kept and copied. */
+/**
+ * By console only, once, and never through the logger: a log is kept and copied. Where the console is one too (a
+ * container, a service manager, a redirection), it says so, as there is no other place to show it.
+ */
 function printFirstAdmin({ firstAdmin, url }: Central, terminal: Terminal): void {
   if (firstAdmin === undefined) return
   terminal.print()
   terminal.print(`First admin "${firstAdmin.name}". Its key, shown only now; store it:`)
   terminal.print(`  ${terminal.paint('bold', firstAdmin.key)}`)
+  if (!terminal.isInteractive) terminal.print(KEPT_ELSEWHERE)
   terminal.print()
-  terminal.print('Try it:')
-  terminal.print(`  curl -X POST ${url}/charge-points -H 'X-Admin-Key: ${firstAdmin.key}' \\`)
+  terminal.print('Try it, with that key in ADMIN_KEY:')
+  terminal.print(`  curl -X POST ${url}/charge-points -H "X-Admin-Key: $ADMIN_KEY" \\`)
   terminal.print(`    -H 'Content-Type: application/json' -d '{"cp_id": "CP-001"}'`)
 }

@@ -8,7 +8,7 @@ import type { Command } from 'commander'
 import type { Metadata } from '../audit/audit.ts'
 import * as events from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
-import { ACCESS, type Access } from '../event/catalogue.ts'
+import type { Access } from '../event/catalogue.ts'
 import type { AuditEvent } from '../event/event.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { startReader } from '../query/reader-host.ts'
@@ -41,11 +41,18 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
 }
 
+const DONE: Readonly<Record<Access, string>> = { READ: 'read', EXPORT: 'exported', VERIFY: 'verified' }
+
 /** Where there is no security database yet, or none that can be written, the command goes on without. */
-async function recordAccess(shell: Shell, folder: DataFolder, commandName: string, reading: Reading): Promise<void> {
+export async function recordAccess(
+  shell: Shell,
+  folder: DataFolder,
+  commandName: string,
+  reading: Reading,
+): Promise<void> {
   if (!existsSync(folder.securityDatabase)) return
   const { access, filter } = reading
-  const description = `Audit trail ${access === ACCESS.EXPORT ? 'exported' : 'read'}: command line, ${commandName}`
+  const description = `Audit trail ${DONE[access]}: command line, ${commandName}`
   try {
     await recordEvent(folder, events.access(shell.user, createContext(), access, { description, metadata: filter }))
   } catch {

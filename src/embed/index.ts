@@ -108,7 +108,13 @@ export async function createAudit(options: AuditOptions): Promise<EmbeddedAudit>
 }
 
 function embed(pipeline: Pipeline, owned: AsyncDisposableStack): EmbeddedAudit {
-  const { deliver: _deliver, replay: _replay, status: recording, ...methods } = pipeline.audit
+  const {
+    deliver: _deliver,
+    replay: _replay,
+    declaration: _declaration,
+    status: recording,
+    ...methods
+  } = pipeline.audit
   let closing: Promise<void> | undefined
   const close = () => {
     closing ??= owned.disposeAsync()

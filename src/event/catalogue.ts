@@ -37,6 +37,9 @@ export const REASON = {
 } as const
 export type Reason = (typeof REASON)[keyof typeof REASON]
 
+/** Refused although the secret was right: a failed login, but nobody guessed. What it is not, is brute force. */
+export const NOT_A_GUESS: ReadonlySet<string | null> = new Set([REASON.REVOKED, REASON.OUT_OF_SERVICE])
+
 /** What kind of incident (`reason_code` of INCIDENT). */
 export const INCIDENT = {
   BRUTE_FORCE_SUSPECTED: 'BRUTE_FORCE_SUSPECTED',
@@ -61,9 +64,13 @@ export const SYSTEM_SEVERITY = {
   ADMIN_ADDED: 'WARN',
   ADMIN_REVOKED: 'WARN',
   LOSS_DECLARED: 'CRITICAL',
+  CLOCK_JUMPED: 'WARN',
   BACKED_UP: 'INFO',
   RESTORED: 'WARN',
   ROLLED_BACK: 'CRITICAL',
+  ARCHIVED: 'INFO',
+  HOLD_PLACED: 'INFO',
+  HOLD_LIFTED: 'WARN',
 } as const satisfies Record<string, Severity>
 export type SystemReason = keyof typeof SYSTEM_SEVERITY
 export const SYSTEM = Object.fromEntries(Object.keys(SYSTEM_SEVERITY).map(name => [name, name])) as {

@@ -9,6 +9,9 @@ import type { EventFilter, Order } from '../query/event-queries.ts'
 import { SAFE_TEXT } from './fields.ts'
 import { invalid } from './validation.ts'
 
+/** What the trail has where there is no address. */
+const NO_ADDRESS = '-'
+
 const text = (charactersMax: number, description: string) =>
   Type.Optional(Type.String({ minLength: 1, maxLength: charactersMax, pattern: SAFE_TEXT, description }))
 
@@ -20,7 +23,7 @@ export const timeFields = { start_time: instant('Inclusive.'), end_time: instant
 export const filterFields = {
   who: text(LIMITS.whoCharactersMax, 'cp_id, admin name, `system` or `unknown`.'),
   action: text(400, `Comma list of ${ACTIONS.join(', ')}.`),
-  ip: text(64, 'Client address.'),
+  ip: text(64, 'Client address, in any spelling; `-` where there was none.'),
   severity: text(100, `Comma list of ${SEVERITIES.join(', ')}.`),
   reason_code: text(1_000, 'Comma list, for example INVALID_CREDENTIALS,THROTTLED.'),
   request_id: text(128, 'As answered in `X-Request-ID`.'),
@@ -39,11 +42,12 @@ export function eventFilter(query: Filters): EventFilter {
   const action = list(query.action, 'action', isAction, violations)
   const severity = list(query.severity, 'severity', isSeverity, violations)
   const reasonCode = list(query.reason_code, 'reason_code', isReasonCode, violations)
+  const ip = query.ip === undefined ? undefined : address(query.ip, violations)
   const times = timeRange(query, violations)
   if (violations.length > 0) throw invalid(violations)
   return {
     ...(query.who === undefined ? {} : { who: query.who }),
-    ...(query.ip === undefined ? {} : { ip: addressFilter(query.ip) }),
+    ...(ip === undefined ? {} : { ip }),
     ...(query.request_id === undefined ? {} : { request_id: query.request_id }),
     ...(action === undefined ? {} : { action }),
     ...(severity === undefined ? {} : { severity }),
@@ -52,9 +56,21 @@ export function eventFilter(query: Filters): EventFilter {
   }
 }
 
-/** The spelling that addresses have in the trail; what is no address is looked for as it is. */
+/**
+ * The spelling that addresses have in the trail.
+ * @throws {Refusal} VALIDATION_FAILED for what is no address: nothing would be found, and a typo look like good news.
+ */
 export function addressFilter(ip: string): string {
-  return canonicalAddress(ip) ?? ip
+  const violations: Violation[] = []
+  const found = address(ip, violations)
+  if (found === undefined) throw invalid(violations)
+  return found
+}
+
+function address(ip: string, violations: Violation[]): string | undefined {
+  const found = ip === NO_ADDRESS ? ip : canonicalAddress(ip)
+  if (found === undefined) violations.push({ field: 'ip', rule: 'ip' })
+  return found
 }
 
 /** @throws {Refusal} VALIDATION_FAILED */

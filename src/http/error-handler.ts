@@ -17,6 +17,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** The route decides whether a charge point is authorized, and its refusals say so. */
     isLogin?: boolean
+    /** No body is as good as an empty object. */
+    isBodyOptional?: boolean
     /** What the route may refuse with, beyond what its kind implies; for the reference. */
     errors?: readonly ErrorCode[]
   }
@@ -36,11 +38,12 @@ export function createErrorHandler(deps: Pick<HttpDeps, 'audit' | 'logger'>) {
     const refusal = asRefusal(error, request)
     if (refusal === undefined || refusal.code === 'INTERNAL_ERROR') {
       unforeseen(deps, error, request)
-      sendProblem(reply, new Refusal('INTERNAL_ERROR'))
+      sendProblem(reply, new Refusal('INTERNAL_ERROR'), loginRefusal(request))
       return
     }
+    if (refusal.cause !== undefined) notedByOperators(deps.logger, refusal, request)
     if (INVALID_INPUT.has(refusal.code)) invalidInput(deps.audit, refusal, request)
-    sendProblem(reply, refusal, loginRefusal(refusal, request))
+    sendProblem(reply, refusal, loginRefusal(request))
   }
 }
 
@@ -50,6 +53,15 @@ function unforeseen(deps: Pick<HttpDeps, 'audit' | 'logger'>, error: unknown, re
   deps.logger.error({ err: loggableError(error), request_id: context.requestId }, 'unhandled error')
 }
 
+/** A refusal with a cause is no decision but a part of ours that cannot work now. */
+function notedByOperators(logger: HttpDeps['logger'], refusal: Refusal, request: FastifyRequest): void {
+  const { requestId } = request.auditContext
+  logger.warn(
+    { err: loggableError(refusal.cause), code: refusal.code, request_id: requestId },
+    'temporarily unavailable',
+  )
+}
+
 function invalidInput(audit: Audit, refusal: Refusal, request: FastifyRequest): void {
   if (request.raw.destroyed && !request.raw.complete) return // the client broke off; there is no input to speak of
   audit.validationError(whoOf(request), request.auditContext, violationsOf(refusal), ERRORS[refusal.code].status)
@@ -57,18 +69,18 @@ function invalidInput(audit: Audit, refusal: Refusal, request: FastifyRequest): 
 
 /** The cp_id that was named, if it is one; else whoever the guard let pass. */
 function whoOf(request: FastifyRequest): string | undefined {
-  const named = (request.body as { cp_id?: unknown } | null | undefined)?.cp_id
-  if (isCpId(named)) return named
-  return request.chargePoint?.cp_id ?? request.actor?.name
+  return claimedId(request) ?? request.chargePoint?.cp_id ?? request.actor?.name
 }
 
-function loginRefusal(refusal: Refusal, request: FastifyRequest): Record<string, unknown> | undefined {
-  const { status } = ERRORS[refusal.code]
-  if ((status !== 401 && status !== 403 && status !== 429) || request.routeOptions.config.isLogin !== true) {
-    return undefined
-  }
-  const { cp_id } = request.body as { cp_id: string }
-  return { success: false, cp_id, is_authorized: false }
+function claimedId(request: FastifyRequest): string | undefined {
+  const claimed = (request.body as { cp_id?: unknown } | null | undefined)?.cp_id
+  return isCpId(claimed) ? claimed : undefined
+}
+
+/** Whatever a login is refused for, its answer says so in the words that a charge point looks at. */
+function loginRefusal(request: FastifyRequest): Record<string, unknown> | undefined {
+  if (request.routeOptions.config?.isLogin !== true) return undefined
+  return { success: false, cp_id: claimedId(request) ?? null, is_authorized: false }
 }
 
 /** Refusals as they are; Fastify's own objections by their meaning; undefined for what nobody foresaw. */

@@ -46,4 +46,7 @@ export const cursorText = Type.String({
 
 export const nextCursor = nullableText({ description: 'Where the next page begins; null at the end.' })
 
+/** Of the form that generated ones have. */
+export const EXAMPLE_CREDENTIALS = '0123456789abcdef'.repeat(4)
+
 export const cpParams = Type.Object({ cp_id: cpId }, closed)

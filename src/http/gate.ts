@@ -1,12 +1,14 @@
 /**
- * The first hook of every request: opens its context, counts it, sets the headers that every answer carries, and turns
- * away at once what cannot be served (overload, no such address, no such method), before anything of a body is read.
+ * The first hook of every request that was admitted (admission.ts): opens its context, counts it, sets the headers that
+ * every answer carries, and turns away at once what cannot be served (no such address, no such method), before anything of
+ * a body is read.
  */
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { AddressResolver } from '../context/client-address.ts'
 import { type RequestContext, runInContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
+import { commonHeaders } from './admission.ts'
 import { openContext, pathOf } from './context.ts'
 import type { HttpMetrics } from './metrics.ts'
 import type { RouteTable } from './route-table.ts'
@@ -28,11 +30,7 @@ export interface Gate {
 
 export function createGate(deps: GateDeps): Gate {
   const { metrics } = deps
-  const headers = {
-    'cache-control': 'no-store',
-    'x-content-type-options': 'nosniff',
-    ...(deps.isTls ? { 'strict-transport-security': 'max-age=31536000' } : {}),
-  }
+  const headers = commonHeaders(deps.isTls)
 
   function enter(request: FastifyRequest, reply: FastifyReply): RequestContext {
     const started = performance.now()
@@ -49,9 +47,6 @@ export function createGate(deps: GateDeps): Gate {
   }
 
   function turnAway(request: FastifyRequest, reply: FastifyReply): Refusal | undefined {
-    if (metrics.requestsInFlight > LIMITS.requestsInFlightMax) {
-      return new Refusal('OVERLOADED', undefined, { retryAfterSeconds: 1 })
-    }
     const { raw } = request
     if ((raw.url as string).length > LIMITS.urlBytesMax) return brokenRequest('URI_TOO_LONG', 'path', 'size')
     // RFC 9112, 3.2. Left to us, as Node's own refusal is not a problem document.

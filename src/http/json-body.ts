@@ -20,6 +20,10 @@ const CLOSE_BRACKET = 0x5d
 
 export function registerJsonBody(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (request.body === undefined && isBodyOptional(request)) request.body = {}
+    done()
+  })
   app.addContentTypeParser<Buffer>(
     'application/json',
     { parseAs: 'buffer', bodyLimit: LIMITS.bodyBytesMax },
@@ -40,8 +44,12 @@ function readBody(request: FastifyRequest, body: Buffer): unknown {
     throw new Refusal('UNSUPPORTED_MEDIA_TYPE')
   }
   // Clients that label every request as JSON, also one without a body.
-  if (body.length === 0 && request.method === 'DELETE') return undefined
+  if (body.length === 0 && (request.method === 'DELETE' || isBodyOptional(request))) return undefined
   return parseJson(body)
+}
+
+function isBodyOptional(request: FastifyRequest): boolean {
+  return request.routeOptions.config.isBodyOptional === true
 }
 
 function isUtf8Charset(type: string): boolean {

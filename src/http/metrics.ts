@@ -5,6 +5,8 @@ export interface HttpMetrics {
   requestStarted(): void
   /** `route` is the pattern, undefined where none matched. */
   requestEnded(method: string, route: string | undefined, status: number, seconds: number): void
+  /** Turned away before it was looked at. */
+  requestRefused(method: string | undefined, status: number): void
   readonly requestsInFlight: number
   streamClients(count: number): void
   clientError(code: string): void
@@ -38,14 +40,17 @@ export function createHttpMetrics(registry: Registry): HttpMetrics {
     labelNames: ['code'],
     registers,
   })
+  const methodLabel = (method: string | undefined) => (method !== undefined && METHODS.has(method) ? method : 'other')
   return {
     requestStarted() {
       inFlight++
     },
     requestEnded(method, route, status, seconds) {
       inFlight--
-      const known = METHODS.has(method) ? method : 'other'
-      duration.observe({ method: known, route: route ?? 'none', status }, seconds)
+      duration.observe({ method: methodLabel(method), route: route ?? 'none', status }, seconds)
+    },
+    requestRefused(method, status) {
+      duration.observe({ method: methodLabel(method), route: 'none', status }, 0)
     },
     get requestsInFlight() {
       return inFlight

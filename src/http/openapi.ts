@@ -1,18 +1,15 @@
 /**
- * The description of the API, made from the schemas of the routes, and the interactive page over it.
+ * The description of the API, made from the schemas of the routes.
  *
  * Errors are not listed in the routes one by one: what every route of a kind can answer follows from its kind (takes a
  * body, wants a key), the rest is the `errors` of its config. Each becomes an example of the one problem schema.
  */
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import type { RouteOptions } from 'fastify'
 import { ERRORS, type ErrorCode } from '../errors.ts'
 import type { App, HttpDeps } from './deps.ts'
 import { PROBLEM_TYPE, problem } from './problem.ts'
-
-const CONTENT_POLICY =
-  "default-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action 'none'; object-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'"
+import { registerReferencePage } from './reference-page.ts'
 
 const EXAMPLE_REQUEST_ID = '019b1f6e-7a55-7cc0-8d0f-6f2f6f0c1a11'
 
@@ -22,15 +19,20 @@ after them; auditors read the trail of all of it.
 - Errors are \`application/problem+json\` (RFC 9457) with \`code\` from a closed table; \`type\` is
   \`urn:ev-central:error:<code>\`. 422 has \`errors: [{field, rule}]\`, never a submitted value.
 - \`X-Request-ID\` is taken if it matches \`^[A-Za-z0-9._:-]{1,128}$\`, else made; every answer has it.
-- Times are UTC, ISO-8601 with milliseconds and \`Z\`. Fields are \`snake_case\`. Unknown fields and parameters are refused.
-- At any address also: 400 \`BAD_REQUEST\`, 404 \`NOT_FOUND\`, 405 \`METHOD_NOT_ALLOWED\`, 408 \`REQUEST_TIMEOUT\`,
+- Times are UTC, ISO-8601 with milliseconds and \`Z\`. Fields are \`snake_case\`. Unknown fields and parameters are refused;
+  only \`/health\`, \`/ready\`, \`/metrics\` and the pages about the API let unknown parameters pass, as probes may add some.
+- \`/\` leads to \`/docs\`. At any address also: 400 \`BAD_REQUEST\`, 404 \`NOT_FOUND\`, 405 \`METHOD_NOT_ALLOWED\`, 408 \`REQUEST_TIMEOUT\`,
   414 \`URI_TOO_LONG\`, 431 \`HEADERS_TOO_LARGE\`.`
 
 /** To be called before any route is added. */
 export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
   const errorsOf = new Map<string, ErrorCode[]>()
+  const bodyOptional = new Set<string>()
   app.addHook('onRoute', route => {
-    if (route.schema?.operationId !== undefined) errorsOf.set(route.schema.operationId, errorCodes(route))
+    const id = route.schema?.operationId
+    if (id === undefined) return
+    errorsOf.set(id, errorCodes(route))
+    if (route.config?.isBodyOptional === true) bodyOptional.add(id)
   })
   await app.register(swagger, {
     openapi: {
@@ -48,24 +50,23 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
           adminKey: { type: 'apiKey', in: 'header', name: 'X-Admin-Key', description: 'The key of an admin.' },
           chargePointToken: { type: 'http', scheme: 'bearer', description: 'The token of a charge point.' },
         },
-        schemas: { Problem: PROBLEM_SCHEMA },
+        schemas: { Problem: PROBLEM_SCHEMA as object },
       },
     },
     transformObject: document => {
       const { openapiObject } = document as { openapiObject: OpenApiDocument }
       for (const path of Object.values(openapiObject.paths)) {
-        for (const operation of Object.values(path)) complete(operation, errorsOf.get(operation.operationId) ?? [])
+        for (const operation of Object.values(path)) {
+          complete(operation, errorsOf.get(operation.operationId) ?? [])
+          if (operation.requestBody !== undefined && bodyOptional.has(operation.operationId))
+            operation.requestBody.required = false
+        }
       }
       Object.assign(openapiObject.paths, OWN_PATHS)
       return openapiObject as never
     },
   })
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    staticCSP: CONTENT_POLICY,
-    uiConfig: { docExpansion: 'list', persistAuthorization: false, tryItOutEnabled: true },
-    theme: { title: 'EV Central API' },
-  })
+  registerReferencePage(app)
   let text: string | undefined
   app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => {
     text ??= JSON.stringify(app.swagger())
@@ -77,11 +78,17 @@ function errorCodes(route: RouteOptions): ErrorCode[] {
   const { schema } = route
   const codes = new Set<ErrorCode>(route.config?.errors ?? [])
   const schemes = (schema?.security ?? []).flatMap(scheme => Object.keys(scheme))
-  if (schemes.includes('adminKey')) for (const code of ['UNAUTHORIZED', 'FORBIDDEN'] as const) codes.add(code)
+  if (schemes.includes('adminKey')) {
+    for (const code of ['UNAUTHORIZED', 'FORBIDDEN', 'TOO_MANY_ATTEMPTS'] as const) codes.add(code)
+  }
   if (schemes.includes('chargePointToken')) {
     for (const code of ['AUTHENTICATION_FAILED', 'CP_REVOKED', 'CP_OUT_OF_SERVICE', 'TOO_MANY_ATTEMPTS'] as const) {
       codes.add(code)
     }
+  }
+  if (route.method !== 'GET' && schemes.length > 0) {
+    codes.add('STATE_UNAVAILABLE') // every change and every message is written before it is answered
+    if (schemes.includes('adminKey')) codes.add('AUDIT_UNAVAILABLE')
   }
   if (schema?.body !== undefined) {
     for (const code of ['PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const) codes.add(code)
@@ -99,6 +106,7 @@ interface OpenApiDocument {
 interface Operation {
   readonly operationId: string
   readonly security?: unknown
+  readonly requestBody?: { required: boolean }
   readonly responses: Record<string, ResponseObject>
 }
 
@@ -163,12 +171,14 @@ function complete(operation: Operation, codes: readonly ErrorCode[]): void {
 
 function errorExample(code: ErrorCode, operation: Operation): Record<string, unknown> {
   const { status } = ERRORS[code]
-  const isLoginDecision = operation.operationId.startsWith('authenticate') && [401, 403, 429].includes(status)
+  const isLogin = operation.operationId.startsWith('authenticate') && code !== 'OVERLOADED' // given before any route
   return {
     ...problem(code, EXAMPLE_REQUEST_ID, {
       errors: status === 422 ? [{ field: 'cp_id', rule: 'pattern' }] : undefined,
     }),
-    ...(isLoginDecision ? { success: false, cp_id: 'CP-0042', is_authorized: false } : {}),
+    ...(isLogin
+      ? { success: false, cp_id: status === 413 || status === 415 ? null : 'CP-0042', is_authorized: false }
+      : {}),
     ...(code === 'NOT_READY'
       ? { ready: false, checks: [{ name: 'journal', ok: false, detail: 'stalled: ENOSPC' }] }
       : {}),
@@ -196,7 +206,10 @@ const PROBLEM_SCHEMA = {
       },
     },
     success: { type: 'boolean' as const, description: 'With a refused login: false.' },
-    cp_id: { type: 'string' as const, description: 'With a refused login: the id that was claimed.' },
+    cp_id: {
+      type: ['string', 'null'] as const,
+      description: 'With a refused login: the id that was claimed; null if none could be read.',
+    },
     is_authorized: { type: 'boolean' as const, description: 'With a refused login: false.' },
   },
 }

@@ -7,7 +7,7 @@
  * the acknowledgement time-out has passed). Owns: the counts behind its metrics, and the followers of the stream.
  * Must not decide anything about credentials, roles or state, and must not log or echo what a caller wrote.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
   type FastifyBaseLogger,
@@ -19,6 +19,7 @@ import Fastify, {
 import { runInContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
+import { createAdmission } from './admission.ts'
 import { createClientErrors } from './client-error.ts'
 import type { App, HttpDeps } from './deps.ts'
 import { createErrorHandler } from './error-handler.ts'
@@ -48,6 +49,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   const routes = createRouteTable()
   const clientErrors = createClientErrors({ audit, resolveAddress, metrics })
   const gate = createGate({ resolveAddress, metrics, routes, began: clientErrors.began, isTls: deps.tls !== undefined })
+  const admitted = createAdmission({ metrics, isTls: deps.tls !== undefined })
   const answerError = createErrorHandler(deps)
   const streams = createEventStreams({
     queries: deps.queries,
@@ -57,7 +59,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   })
 
   const app: App = Fastify<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>({
-    serverFactory: handler => createListener(handler, deps.tls),
+    serverFactory: handler => createListener(admitted(handler as RequestListener), deps.tls),
     clientErrorHandler: clientErrors.handle,
     // An address that cannot be decoded is met before any hook.
     frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
@@ -66,7 +68,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
     bodyLimit: LIMITS.bodyBytesMax,
     routerOptions: { maxParamLength: LIMITS.urlBytesMax },
     return503OnClosing: false,
-    loggerInstance: deps.logger,
+    loggerInstance: withoutNews(deps.logger),
     childLoggerFactory: logger => logger,
     logController: new LogController({ disableRequestLogging: true }),
   })
@@ -77,7 +79,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   app.setValidatorCompiler(schemaValidator)
   app.setErrorHandler(answerError)
   app.setNotFoundHandler(() => {
-    throw new Refusal('NOT_FOUND') // what the gate let pass: a file that the reference page does not have
+    throw new Refusal('NOT_FOUND') // the gate has turned it away already; Fastify wants a handler all the same
   })
   registerJsonBody(app)
   app.addHook('onRoute', route => {
@@ -103,6 +105,11 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   serviceRoutes(app, deps)
   await app.ready()
   return app
+}
+
+/** Fastify has nothing to say on a good day: where we listen, whoever started us says in words of their own. */
+function withoutNews(logger: FastifyBaseLogger): FastifyBaseLogger {
+  return ['trace', 'debug', 'info'].includes(logger.level) ? logger.child({}, { level: 'warn' }) : logger
 }
 
 /** A connection whose request ends while we close would otherwise stay for its keep-alive time. */

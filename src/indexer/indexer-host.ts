@@ -37,14 +37,20 @@ export interface IndexerOptions {
   readonly journalDirectory: string
   readonly journalId: string
   readonly storePath: string
+  /** The last record of the journal before this process appends any; left out, no row is looked at for being newer. */
+  readonly openedSequence?: number | undefined
   /** Rows were added, or the store was reached for the first time; about every 20 ms at most. */
   readonly onIndexed: (progress: { lastEventId: number; sequence: number }) => void
   /** The journal may drop its records up to this one. */
   readonly onTrim: (sequence: number) => void
+  /** It will not go on by itself. */
+  readonly onHalted?: (status: IndexerStatus) => void
 }
 
 /** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
 const THREAD = new URL(`./indexer-thread${extname(import.meta.url)}`, import.meta.url)
+/** V8 would let the young generation of each thread grow to several times this before it looks for garbage. */
+const HEAP = { maxYoungGenerationSizeMb: 16 } as const
 const RESTART_MS_MIN = 100
 const RESTART_MS_MAX = 5_000
 const STOP_MARGIN_MS = 3_000
@@ -68,14 +74,17 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
 
   function startWorker(): Worker {
     const { journalDirectory, journalId, storePath } = options
+    // A thread started again finds rows of its predecessor.
+    const openedSequence = progress.indexedSequence === undefined ? options.openedSequence : undefined
     const workerData: IndexerThreadData = {
       journalDirectory,
       journalId,
       storePath,
+      openedSequence,
       durable: durable.buffer,
       wanted: wanted.buffer,
     }
-    const started = new Worker(THREAD, { workerData, name: 'evc-indexer', execArgv: [] })
+    const started = new Worker(THREAD, { workerData, name: 'evc-indexer', execArgv: [], resourceLimits: HEAP })
     started.on('message', receive)
     started.on('error', (error: Error) => {
       progress = { ...progress, lastError: `the indexer's thread died: ${error.message}` }
@@ -99,11 +108,18 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
   function follow(reached: IndexerProgress): void {
     const before = progress
     progress = reached
+    if (progress.phase === 'halted' && before.phase !== 'halted') options.onHalted?.(status())
     const { indexedSequence: sequence, lastEventId } = progress
     if (sequence === undefined || (sequence === before.indexedSequence && lastEventId === before.lastEventId)) return
     restartMs = RESTART_MS_MIN
     waiters.reached(sequence)
     options.onIndexed({ lastEventId, sequence })
+  }
+
+  function status(): IndexerStatus {
+    const { indexedSequence = 0, ...rest } = progress
+    const lagRecords = Math.max(0, Number(Atomics.load(durable, 0)) - indexedSequence)
+    return { ...rest, indexedSequence, lagRecords }
   }
 
   async function stop(drainMs: number): Promise<void> {
@@ -125,11 +141,7 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
       Atomics.store(durable, 0, BigInt(sequence))
       Atomics.notify(durable, 0)
     },
-    status() {
-      const { indexedSequence = 0, ...rest } = progress
-      const lagRecords = Math.max(0, Number(Atomics.load(durable, 0)) - indexedSequence)
-      return { ...rest, indexedSequence, lagRecords }
-    },
+    status,
     caughtUp(sequence, timeoutMs) {
       const { indexedSequence } = progress
       if (indexedSequence !== undefined && indexedSequence >= sequence) return Promise.resolve(true)

@@ -5,6 +5,8 @@ export interface IndexerThreadData {
   readonly journalDirectory: string
   readonly journalId: string
   readonly storePath: string
+  /** See `createIndexer`. */
+  readonly openedSequence: number | undefined
   /** One BigInt64: the last durable sequence. The host stores and notifies, the thread waits; no message per event. */
   readonly durable: SharedArrayBuffer
   /** One BigInt64: the highest sequence somebody waits for. The host stores and notifies, the thread hurries. */

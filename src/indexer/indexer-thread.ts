@@ -8,7 +8,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { openJournalReader } from '../journal/segment-reader.ts'
-import { StoreError } from '../store/event-store.ts'
+import { startCheckpointer } from '../store/checkpointer.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { createIndexer, type IndexerProgress } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
@@ -24,13 +24,15 @@ const CHECKPOINT_INTERVAL_MS = 5_000
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
-const { journalDirectory, journalId, storePath, ...shared } = workerData as IndexerThreadData
+const { journalDirectory, journalId, storePath, openedSequence, ...shared } = workerData as IndexerThreadData
 const durable = new BigInt64Array(shared.durable)
 const wanted = new BigInt64Array(shared.wanted)
 const store = createSqliteEventStore({ path: storePath })
+const checkpointer = startCheckpointer(storePath)
 const indexer = createIndexer({
   journalId,
   openReader: after => openJournalReader({ directory: journalDirectory, after }),
+  openedSequence,
   store,
 })
 /** When to give up draining; undefined until the host says stop. */
@@ -46,12 +48,13 @@ port.on('message', ({ drainMs }: StopMessage) => {
 })
 await run()
 indexer.stop()
+await checkpointer.close()
 await store.close()
 send({ progress: indexer.progress() })
 port.close()
 
 async function run(): Promise<void> {
-  const checkpoint = createCheckpointer()
+  const checkpoints = createCheckpoints()
   let retryMs = RETRY_MS_MIN
   for (;;) {
     const started = performance.now()
@@ -59,17 +62,17 @@ async function run(): Promise<void> {
     const seen = Atomics.load(durable, 0)
     const records = await indexer.step(Number(seen))
     report()
-    checkpoint.count(records)
+    checkpoints.count(records)
     const { phase } = indexer.progress()
-    if (isDone(phase)) return checkpoint.run()
-    if (checkpoint.isDue()) await checkpoint.run()
+    if (isDone(phase)) return checkpoints.end()
+    await checkpoints.keepUp()
     if (phase === 'waiting-for-store') {
       await waitToRetry(retryMs)
       retryMs = Math.min(retryMs * 2, RETRY_MS_MAX)
       continue
     }
     retryMs = RETRY_MS_MIN
-    if (phase === 'following' || phase === 'halted') await waitForChange(seen, checkpoint.dueInMs())
+    if (phase === 'following' || phase === 'halted') await waitForChange(seen, checkpoints.dueInMs())
     const intervalMs = records < LOAD_RECORDS ? TRICKLE_INTERVAL_MS : LOAD_INTERVAL_MS
     const early = intervalMs - (performance.now() - started)
     if (records < BACKLOG_RECORDS && early > 0 && drainUntil === undefined) {
@@ -97,29 +100,46 @@ async function waitToRetry(ms: number): Promise<void> {
   else await Promise.race([setTimeout(ms), stopAsked.promise])
 }
 
-/** Until a checkpoint, committed rows survive our process but perhaps not a power loss; the journal must keep its copy. */
-function createCheckpointer() {
+/**
+ * Until a checkpoint, committed rows survive our process but perhaps not a power loss; the journal must keep its copy.
+ * Rows go on being written meanwhile, except under a backlog, when the log would never come to an end.
+ */
+function createCheckpoints() {
   let records = 1 // those that an earlier process left without one
   let last = performance.now()
+  let running: Promise<void> | undefined
+
+  async function run(): Promise<void> {
+    last = performance.now()
+    const { indexedSequence } = indexer.progress()
+    const covered = records
+    if (covered === 0 || indexedSequence === undefined) return
+    if (!(await checkpointer.checkpoint())) return
+    records -= covered
+    send({ trim: indexedSequence })
+  }
+
+  function begin(): Promise<void> {
+    running ??= run().finally(() => {
+      running = undefined
+    })
+    return running
+  }
+
   return {
     count(indexed: number) {
       records += indexed
     },
-    isDue: () => records >= CHECKPOINT_RECORDS || (records > 0 && performance.now() - last >= CHECKPOINT_INTERVAL_MS),
     dueInMs: () =>
       records === 0 ? CHECKPOINT_INTERVAL_MS : Math.max(0, last + CHECKPOINT_INTERVAL_MS - performance.now()),
-    async run() {
-      last = performance.now()
-      const { indexedSequence } = indexer.progress()
-      if (records === 0 || indexedSequence === undefined) return
-      try {
-        await store.checkpoint()
-      } catch (error) {
-        if (error instanceof StoreError) return // at the next occasion
-        throw error
-      }
-      records = 0
-      send({ trim: indexedSequence })
+    async keepUp(): Promise<void> {
+      const isDue = records > 0 && performance.now() - last >= CHECKPOINT_INTERVAL_MS
+      if (records >= CHECKPOINT_RECORDS) await begin()
+      else if (isDue) void begin()
+    },
+    async end(): Promise<void> {
+      await running
+      await begin()
     },
   }
 }

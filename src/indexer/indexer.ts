@@ -8,7 +8,8 @@
  *   catching-up        durable records are waiting
  *   following          everything durable is indexed
  *   waiting-for-store  the last step failed; the same batch is offered again
- *   halted             the journal cannot be read back, or the database is not ours: an operator has to look
+ *   halted             the journal cannot be read back or is older than the database, or the database is not ours: an
+ *                      operator has to look
  *   stopped            for good
  */
 import type { JournalReader, JournalRecord } from '../journal/journal.ts'
@@ -55,9 +56,11 @@ export function createIndexer(deps: {
   journalId: string
   openReader: (after: number) => JournalReader
   store: EventStore
+  /** The last record of the journal before this process appended any: no row can be of a later one at first. */
+  openedSequence?: number | undefined
   clock?: () => number
 }): Indexer {
-  const { journalId, openReader, store, clock = Date.now } = deps
+  const { journalId, openReader, store, openedSequence = Number.POSITIVE_INFINITY, clock = Date.now } = deps
   const source = `journal:${journalId}`
   let phase: Phase = 'catching-up'
   /** Undefined when it has to be asked of the store. */
@@ -79,7 +82,12 @@ export function createIndexer(deps: {
   async function locate(): Promise<number> {
     const found = await store.position(source)
     lastEventId = await store.lastId()
+    const isFirst = indexedSequence === undefined
     indexedSequence = found
+    // Else new records would be taken for known ones, as they have the same numbers.
+    if (isFirst && found > openedSequence) {
+      throw new JournalError('BEHIND', `the journal ended at record ${openedSequence}, the database has ${found}`)
+    }
     reader?.close()
     reader = openReader(found)
     return found

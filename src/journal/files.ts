@@ -17,6 +17,8 @@ export interface Files {
   sync(fd: number, done: Done): void
   /** Write-only and empty, mode 0600. */
   create(path: string): Promise<number>
+  /** Write-only, keeping what is in it. */
+  edit(path: string): Promise<number>
   close(fd: number): Promise<void>
   rename(from: string, to: string): Promise<void>
   unlink(path: string): Promise<void>
@@ -37,6 +39,7 @@ export const nodeFiles: Files = {
   write: (fd, buffer, offset, length, position, done) => fs.write(fd, buffer, offset, length, position, done),
   sync: (fd, done) => fs.fdatasync(fd, done),
   create: path => openFile(path, 'w', 0o600),
+  edit: path => openFile(path, fs.constants.O_WRONLY),
   close: fd => closeFile(fd),
   rename,
   unlink,

@@ -67,7 +67,8 @@ export interface JournalRecord {
   readonly text: string
 }
 
-export type JournalErrorCode = 'RECORD_TOO_LARGE' | 'QUEUE_FULL' | 'CLOSED' | 'CORRUPT' | 'FOREIGN'
+/** BEHIND: there are rows of records that the journal does not have; it is older than the database. */
+export type JournalErrorCode = 'RECORD_TOO_LARGE' | 'QUEUE_FULL' | 'CLOSED' | 'CORRUPT' | 'FOREIGN' | 'BEHIND'
 
 export class JournalError extends Error {
   override readonly name = 'JournalError'

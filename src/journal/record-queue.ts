@@ -6,7 +6,7 @@
  * being filled. Positions count bytes since the journal was opened. Knows no file.
  */
 
-import { FRAME_HEADER_BYTES, formatFrame } from './frame.ts'
+import { FRAME_HEADER_BYTES, formatFrame, frameSequence, measureFrame } from './frame.ts'
 
 const CHUNK_BYTES = 1024 * 1024 // holds any record several times over, and a group of a loaded server once
 const SPARE_CHUNKS_MAX = 2
@@ -29,7 +29,7 @@ export interface Range {
 export interface RecordQueue {
   /** Bytes accepted that are not durable. */
   bytes(): number
-  /** `characters` bounds the text's length in UTF-8 bytes by thrice its value. */
+  /** An empty text declares the records through `sequence` lost. */
   push(sequence: number, text: string): void
   /** The next frames to write, at most a chunk; undefined when everything is written. */
   unwritten(): Range | undefined
@@ -39,6 +39,8 @@ export interface RecordQueue {
   release(position: number): void
   /** Everything that is not durable counts as unwritten again. */
   rewind(): void
+  /** Copies frames that are not durable, oldest first, as far as they fit between `offset` and `end`. */
+  copyTo(target: Buffer, offset: number, end: number): { readonly offset: number; readonly lastSequence: number }
 }
 
 export function createRecordQueue(): RecordQueue {
@@ -96,6 +98,20 @@ export function createRecordQueue(): RecordQueue {
 
     rewind() {
       written = durable
+    },
+
+    copyTo(target, offset, end) {
+      let lastSequence = 0
+      for (const { buffer, start, length } of chunks) {
+        for (let at = Math.max(0, durable - start); at < length; ) {
+          const size = measureFrame(buffer, at, length)
+          if (offset + size > end) return { offset, lastSequence }
+          offset += buffer.copy(target, offset, at, at + size)
+          lastSequence = frameSequence(buffer, at)
+          at += size
+        }
+      }
+      return { offset, lastSequence }
     },
   }
 }

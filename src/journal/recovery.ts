@@ -5,16 +5,24 @@
  * back to be written anew; whatever could not be read is reported, kept as a `.damaged` copy and declared in its place, so
  * that a reader passes it knowingly. Refuses a folder that is not this format's before anything is changed.
  *
- * Mending is idempotent: a crash anywhere leaves the original or the mended file under its name, perhaps one more copy.
+ * Reading comes first and says everything there is to know: how far the sequence has come, what is to be written anew. The
+ * newest segment is fsynced with it, once. When that fails, its records do not count as durable, as the next fsync would
+ * report success for pages the kernel has dropped; they are written anew.
+ * What has to be written is a list of steps (`mend`), each of which can be tried again: a full or read-only disk only
+ * delays them, and the first new segment with them. A crash anywhere leaves the original or the mended file under its name,
+ * perhaps one more copy.
+ *
+ * A process that ended while its disk was full left a segment of the reserve, in which records are declared lost. Those
+ * that an older segment has all the same are written anew, and so is everything behind the first of them.
  */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ClosedSegment } from './closed-segments.ts'
 import type { Files } from './files.ts'
-import type { SegmentHeader } from './frame.ts'
+import { SEGMENT_HEADER_BYTES } from './frame.ts'
 import { type FoundSegment, readHeaders, type UnreadableFile } from './recovery-headers.ts'
-import { listFolder, placeFile } from './segment-folder.ts'
-import { type Loss, readRun, rebuildSegment, type Survey, surveySegment } from './segment-survey.ts'
+import { isDiskError, listFolder, placeFile } from './segment-folder.ts'
+import { type Entry, type Loss, mergeRuns, readEntries, rebuildSegment, surveySegment } from './segment-survey.ts'
 
 export interface Damage extends Loss {
   /** File name of the segment. */
@@ -37,99 +45,153 @@ export interface Recovery {
   /** Undefined when nothing in the folder has one: the journal begins. */
   readonly journalId: string | undefined
   readonly lastOrdinal: number
-  /** The last sequence in its place, durably. */
+  /** The last sequence in its place; durably so once all is mended. */
   readonly lastSequence: number
-  /** Texts of the records behind it that only superseded segments hold; to be written anew, in order. */
-  readonly requeue: readonly string[]
+  /** Behind it, only in superseded segments; to be written anew, in order. */
+  readonly requeue: readonly Entry[]
   readonly segments: readonly ClosedSegment[]
-  readonly recovered: Recovered
+  readonly recovered: Omit<Recovered, 'preserved'>
+  /** Does what is left to do. Rejects with the system's error where it cannot go on; to be called again then. */
+  mend(): Promise<void>
 }
 
-/** Readable records behind the part of a segment that counts. */
-interface Copies {
-  readonly firstSequence: number
-  readonly texts: readonly string[]
+type Step = () => Promise<void>
+
+interface Read {
+  readonly segment: ClosedSegment
+  readonly records: number
+  readonly lastSequence: number
+  readonly losses: readonly Loss[]
+  readonly tornBytes: number
+  /** Where its part ends, readable frames that a newer segment supersedes. */
+  readonly copies: readonly Entry[]
+  /** Everything in it, when it is the newest segment and whole. */
+  readonly entries: () => readonly Entry[]
 }
 
 /** @throws {JournalError} FOREIGN, CORRUPT (see `readHeaders`): nothing was changed. */
 export async function recover(files: Files, directory: string): Promise<Recovery> {
   const contents = listFolder(directory)
   const found = readHeaders(directory, contents.segments)
-  for (const name of contents.temporary) await files.unlink(join(directory, name))
-  const segments: ClosedSegment[] = []
-  const copies: Copies[] = []
+  const steps: Step[] = contents.temporary.map(name => () => removeFile(files, join(directory, name)))
+  const reads: Read[] = []
   const damaged: Damage[] = []
-  let lastSequence = (found.segments[0]?.header.firstSequence ?? 1) - 1
-  let records = 0
+  let isSynced = true
   let tornBytes = 0
   for (const [index, segment] of found.segments.entries()) {
     const through = (found.segments[index + 1]?.header.firstSequence ?? Number.POSITIVE_INFINITY) - 1
-    const { survey, superseded } = await recoverSegment(files, directory, segment, through)
-    lastSequence = survey.lastSequence
-    records += survey.records
-    tornBytes += survey.tornBytes
-    for (const loss of survey.losses) damaged.push({ segment: segment.name, ...loss })
+    const read = await readSegment(files, directory, segment, through, steps)
+    for (const loss of read.losses) damaged.push({ segment: segment.name, ...loss })
     if (segment.isHeaderDamaged) damaged.push(headerDamage(segment))
-    if (superseded.texts.length > 0) copies.push(superseded)
-    segments.push(closedSegment(segment.header, through, lastSequence + superseded.texts.length))
+    // A killed process may have left records that no fsync covered; from here on they count as durable.
+    const isNewest = segment === found.segments.at(-1)
+    if (isNewest && read.losses.length === 0) isSynced = await trySync(files, join(directory, segment.name))
+    reads.push(read)
+    tornBytes += read.tornBytes
   }
+  const lastSequence = reads.at(-1)?.lastSequence ?? 0
   for (const file of found.unreadable) {
-    await setAside(files, directory, file)
+    steps.push(() => setAside(files, directory, file))
     if (file.isUnfinished) tornBytes += file.bytes
     else damaged.push({ segment: file.name, offset: 0, firstSequence: lastSequence + 1, lastSequence })
   }
+  const inPlace = isSynced ? beforeLossesFound(reads) : (reads.at(-1) as Read).segment.firstSequence - 1
   return {
     journalId: found.journalId,
     lastOrdinal: found.lastOrdinal,
-    lastSequence,
-    requeue: copiesBehind(lastSequence, copies),
-    segments,
-    recovered: { records, tornBytes, damaged, preserved: listFolder(directory).preserved },
+    lastSequence: inPlace,
+    requeue: mergeRuns(inPlace, runsBehind(inPlace, reads)),
+    segments: reads.map(({ segment }) => ({
+      ...segment,
+      isSuperseded: segment.isSuperseded || segment.firstSequence > inPlace,
+    })),
+    recovered: { records: reads.reduce((sum, { records }) => sum + records, 0), tornBytes, damaged },
+    async mend() {
+      for (let step = steps[0]; step !== undefined; step = steps[0]) {
+        await step()
+        steps.shift()
+      }
+    },
   }
 }
 
-async function recoverSegment(
+/** Adds the steps that mend it. */
+async function readSegment(
   files: Files,
   directory: string,
-  segment: FoundSegment,
+  { name, header, isHeaderDamaged }: FoundSegment,
   through: number,
-): Promise<{ survey: Survey; superseded: Copies }> {
-  const bytes = await readFile(join(directory, segment.name))
-  const survey = surveySegment(bytes, segment.header.firstSequence, through)
-  const firstSequence = survey.lastSequence + 1
-  const isWhole = survey.losses.length === 0 && !segment.isHeaderDamaged
-  const texts = isWhole ? readRun(bytes, survey.end, firstSequence) : []
-  const path = join(directory, segment.name)
+  steps: Step[],
+): Promise<Read> {
+  const path = join(directory, name)
+  const bytes = await readFile(path)
+  const survey = surveySegment(bytes, header.firstSequence, through)
+  const { records, lastSequence, losses, tornBytes, end } = survey
+  const isWhole = losses.length === 0 && !isHeaderDamaged
+  const copies = isWhole ? readEntries(bytes, end, lastSequence + 1) : []
+  const isNewest = isWhole && through === Number.POSITIVE_INFINITY
+  const entries = () => (isNewest ? readEntries(bytes, SEGMENT_HEADER_BYTES, header.firstSequence) : [])
   if (!isWhole) {
-    await preserve(files, directory, segment.name)
-    const fd = await placeFile(files, directory, segment.name, rebuildSegment(bytes, segment.header, survey))
-    await files.close(fd)
-  } else if (through === Number.POSITIVE_INFINITY) {
-    // Crash after the cut: the same file again, without the tail.
-    if (survey.tornBytes > 0) await files.truncate(path, survey.end)
-    // A killed process may have left records that no fsync covered; from here on they count as durable.
+    steps.push(() => preserve(files, directory, name))
+    steps.push(async () => {
+      const found = await readFile(path) // the original, or what an attempt before this one has made of it
+      const mended = rebuildSegment(found, header, surveySegment(found, header.firstSequence, through))
+      await files.close(await placeFile(files, directory, name, mended))
+    })
+  } else if (tornBytes > 0) {
+    // Crash after the cut: the same file again, without the tail. It needs no fsync: a tail that comes back is cut again.
+    steps.push(() => files.truncate(path, end))
+  }
+  const segment = {
+    ordinal: header.ordinal,
+    firstSequence: header.firstSequence,
+    lastSequence: copies.at(-1)?.sequence ?? lastSequence,
+    isSuperseded: through < header.firstSequence,
+  }
+  return { segment, records, lastSequence, losses, tornBytes, copies, entries }
+}
+
+async function trySync(files: Files, path: string): Promise<boolean> {
+  try {
     await files.syncPath(path)
+    return true
+  } catch (error) {
+    if (isDiskError(error)) return false
+    throw error
   }
-  return { survey, superseded: { firstSequence, texts } }
 }
 
-/**
- * Records that a process had written but not confirmed when it gave a segment up, and that it did not live to write anew.
- * Same sequence, same record: a sequence is given once, and opening always goes on behind all of them.
- */
-function copiesBehind(lastSequence: number, all: readonly Copies[]): readonly string[] {
-  let longest: readonly string[] = []
-  for (const { firstSequence, texts } of all) {
-    if (firstSequence > lastSequence + 1) continue
-    const behind = texts.slice(lastSequence + 1 - firstSequence)
-    if (behind.length > longest.length) longest = behind
+/** The last sequence before the first declared loss of the newest segment that an older one has records of. */
+function beforeLossesFound(reads: readonly Read[]): number {
+  const newest = reads.at(-1)
+  if (newest === undefined) return 0
+  const found = new Set(reads.flatMap(({ copies }) => recordsBefore(copies)).map(({ sequence }) => sequence))
+  let before = newest.segment.firstSequence - 1
+  if (found.size === 0) return newest.lastSequence
+  for (const { sequence, text } of newest.entries()) {
+    if (text === '') for (let lost = before + 1; lost <= sequence; lost++) if (found.has(lost)) return before
+    before = sequence
   }
-  return longest
+  return newest.lastSequence
 }
 
-function closedSegment(header: SegmentHeader, through: number, lastSequence: number): ClosedSegment {
-  const { ordinal, firstSequence } = header
-  return { ordinal, firstSequence, lastSequence, isSuperseded: through < firstSequence }
+/** What a process had written and not confirmed, and did not live to write anew. Same sequence, same record. */
+function runsBehind(inPlace: number, reads: readonly Read[]): (readonly Entry[])[] {
+  const runs = reads.map(({ lastSequence, copies }) => (lastSequence > inPlace ? [] : copies))
+  const newest = reads.at(-1)
+  return newest === undefined || newest.lastSequence === inPlace ? runs : [...runs, newest.entries()]
+}
+
+/** What stands behind a loss in a segment of the reserve is a declaration made up for it, under a number given again. */
+function recordsBefore(copies: readonly Entry[]): readonly Entry[] {
+  const loss = copies.findIndex(({ text }) => text === '')
+  return loss < 0 ? copies : copies.slice(0, loss)
+}
+
+async function removeFile(files: Files, path: string): Promise<void> {
+  await files.unlink(path).catch(error => {
+    if (error.code !== 'ENOENT') throw error
+  })
 }
 
 function headerDamage({ name, header }: FoundSegment): Damage {
@@ -137,17 +199,24 @@ function headerDamage({ name, header }: FoundSegment): Damage {
 }
 
 /** An unreadable file leaves the order of segments; if it has any content, under a `.damaged` name. */
-async function setAside(files: Files, directory: string, file: UnreadableFile): Promise<void> {
-  if (file.bytes === 0) await files.unlink(join(directory, file.name))
-  else await files.rename(join(directory, file.name), join(directory, preservedName(directory, file.name)))
+async function setAside(files: Files, directory: string, { name, bytes }: UnreadableFile): Promise<void> {
+  if (bytes === 0) await removeFile(files, join(directory, name))
+  else if (listFolder(directory).segments.includes(name)) {
+    await files.rename(join(directory, name), join(directory, preservedName(directory, name)))
+  }
   await files.syncPath(directory)
 }
 
 /** Crash within: a copy too many, perhaps a partial one; the next opening makes another. */
 async function preserve(files: Files, directory: string, name: string): Promise<void> {
   const copy = join(directory, preservedName(directory, name))
-  await files.copy(join(directory, name), copy)
-  await files.syncPath(copy)
+  try {
+    await files.copy(join(directory, name), copy)
+    await files.syncPath(copy)
+  } catch (error) {
+    await removeFile(files, copy).catch(() => {}) // else each attempt would leave one
+    throw error
+  }
 }
 
 function preservedName(directory: string, name: string): string {

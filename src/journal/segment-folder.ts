@@ -7,6 +7,8 @@ import { type HeaderFault, parseSegmentHeader, SEGMENT_HEADER_BYTES, type Segmen
 const SEGMENT_NAME = /^\d{12}\.journal$/
 const TEMPORARY_NAME = /^\d{12}\.journal\.tmp$/
 const PRESERVED_NAME = /^\d{12}\.journal\.damaged(-\d+)?$/
+/** The files of the reserve (reserve.ts); no segments as long as they have these names. */
+export const RESERVE_NAMES = ['reserve-1', 'reserve-2'] as const
 
 export function formatSegmentName(ordinal: number): string {
   return `${String(ordinal).padStart(12, '0')}.journal`
@@ -67,7 +69,7 @@ export async function placeFile(files: Files, directory: string, name: string, b
   }
 }
 
-async function writeWhole(files: Files, fd: number, bytes: Buffer): Promise<void> {
+export async function writeWhole(files: Files, fd: number, bytes: Buffer): Promise<void> {
   for (let position = 0; position < bytes.length; ) {
     position += await new Promise<number>((resolve, reject) => {
       files.write(fd, bytes, position, bytes.length - position, position, (error, written) => {
@@ -79,8 +81,15 @@ async function writeWhole(files: Files, fd: number, bytes: Buffer): Promise<void
   }
 }
 
-function syncWhole(files: Files, fd: number): Promise<void> {
+export function syncWhole(files: Files, fd: number): Promise<void> {
   return new Promise((resolve, reject) => files.sync(fd, error => (error === null ? resolve() : reject(error))))
+}
+
+/** What a full, read-only or failing disk answers: nothing is wrong with what was asked, and it may pass. */
+const DISK_ERRORS: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'])
+
+export function isDiskError(error: unknown): boolean {
+  return DISK_ERRORS.has((error as NodeJS.ErrnoException | undefined)?.code)
 }
 
 /** A write that takes nothing and reports nothing would be retried for ever; it counts as a failed one. */

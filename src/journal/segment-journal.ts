@@ -20,6 +20,13 @@
  * Opening puts the folder in order (recovery.ts) and always goes on in a new segment: never behind bytes that another
  * process left, so no file is ever appended to by two, and a reader's file never changes behind its back. An empty
  * segment that this leaves behind is deleted once the new one is in place.
+ *
+ * A folder that can be read and not written (full, read-only or failing disk) opens stalled: reading tells how far the
+ * sequence has come, so records are taken at once, into the queue. Until what recovery has to mend is mended, nothing
+ * counts as durable, so that no reader meets what is not in order yet; then it goes on as after any other failure.
+ *
+ * What the full queue refused, its owner declares (`declaration`): in the reserve (reserve.ts) while the disk is full,
+ * and as the last record when the journal is closed.
  */
 import { randomBytes } from 'node:crypto'
 import { LIMITS } from '../limits.ts'
@@ -30,6 +37,8 @@ import { FRAME_HEADER_BYTES } from './frame.ts'
 import { type Journal, JournalError } from './journal.ts'
 import { createRecordQueue } from './record-queue.ts'
 import { type Recovered, recover } from './recovery.ts'
+import { createReserve } from './reserve.ts'
+import { listFolder } from './segment-folder.ts'
 import { createSegmentWriter } from './segment-writer.ts'
 
 export type { Damage, Recovered } from './recovery.ts'
@@ -43,8 +52,12 @@ export interface JournalOptions {
   readonly ackTimeoutMs: number
   /** Called after each successful group fsync with the last durable sequence. Must not throw. */
   readonly onDurable?: (sequence: number) => void
+  /** The record that declares what `append` refused and nothing has declared yet, if there is any. Must not throw. */
+  readonly declaration?: () => string | undefined
   readonly queueBytesMax?: number
   readonly segmentBytesMax?: number
+  /** Of each of the two files of the reserve. */
+  readonly reserveBytes?: number
   readonly files?: Files
 }
 
@@ -55,13 +68,15 @@ export interface SegmentJournal extends Journal {
 
 /**
  * @throws {JournalError} FOREIGN (the folder holds something else; nothing was changed), CORRUPT (the journal's id cannot
- * be read; nothing was changed). System errors when the folder cannot be read or written: nothing is lost, try again.
+ * be read; nothing was changed). System errors when the folder cannot be made or read, or writing it is not allowed:
+ * nothing is lost, try again. A full, read-only or failing disk is no error: the journal opens `stalled`.
  */
 export async function openJournal(options: JournalOptions): Promise<SegmentJournal> {
   const { directory, ackTimeoutMs, onDurable, files = nodeFiles } = options
   const { queueBytesMax = LIMITS.journalQueueBytesMax, segmentBytesMax = LIMITS.segmentBytesMax } = options
+  const { reserveBytes = LIMITS.journalReserveBytes, declaration = () => undefined } = options
   await files.createDirectory(directory)
-  const { requeue, recovered, ...recovery } = await recover(files, directory)
+  const { requeue, mend, ...recovery } = await recover(files, directory)
   const id = recovery.journalId ?? randomBytes(16).toString('hex')
   const queue = createRecordQueue()
   const acknowledgements = createAcknowledgements(ackTimeoutMs, recovery.lastSequence)
@@ -72,18 +87,34 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
     journalId: id,
     queue,
     closedSegments,
+    reserve: createReserve({ files, directory, bytes: reserveBytes }),
     lastOrdinal: recovery.lastOrdinal,
     durableSequence: recovery.lastSequence,
     segmentBytesMax,
+    mend: putInOrder,
+    lastSequence: () => appendedSequence,
+    declaration: () => (isDeclared ? undefined : declaration()),
     onWrite: acknowledgements.endTurn,
     onDurable: confirm,
   })
   let appendedSequence = recovery.lastSequence
+  let preserved: readonly string[] = []
+  let isInOrder = false
+  let isStarted = false
+  let isDeclared = false
   let refused = 0
   let isTurnEndDue = false
   let closing: Promise<void> | undefined
   let isClosed = false
   let onEmpty: (() => void) | undefined
+
+  async function putInOrder(): Promise<void> {
+    if (isInOrder) return
+    await mend()
+    preserved = listFolder(directory).preserved
+    isInOrder = true
+    if (isStarted) confirm(recovery.lastSequence)
+  }
 
   function confirm(sequence: number): void {
     acknowledgements.durable(sequence)
@@ -91,8 +122,9 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
     if (!isClosed) onDurable?.(sequence) // an fsync may outlive a close that ran out of time
   }
 
-  function take(text: string): number {
-    const sequence = ++appendedSequence
+  /** An empty text declares everything behind the last record through `sequence` lost. */
+  function take(text: string, sequence = appendedSequence + 1): number {
+    appendedSequence = sequence
     queue.push(sequence, text)
     acknowledgements.appended(sequence)
     if (!isTurnEndDue) {
@@ -101,6 +133,8 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
     }
     return sequence
   }
+
+  const durableSequence = () => (isInOrder ? writer.durableSequence() : 0)
 
   function endTurn(): void {
     isTurnEndDue = false
@@ -118,10 +152,15 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
     if (bytes === 0) throw new RangeError('a record has at least one byte') // an empty frame declares a loss
     if (bytes <= room) return
     refused++
+    if (!isTurnEndDue) {
+      isTurnEndDue = true
+      setImmediate(endTurn)
+    }
     throw new JournalError('QUEUE_FULL', 'the journal waits for the disk, and its queue is full')
   }
 
-  async function drainAndClose(timeoutMs: number): Promise<void> {
+  /** Whether everything accepted is durable. */
+  async function drain(timeoutMs: number): Promise<boolean> {
     if (writer.durableSequence() < appendedSequence) {
       const { promise, resolve } = Promise.withResolvers<void>()
       const timer = setTimeout(resolve, timeoutMs) // not unref'd: whoever awaits the close must not see the process end
@@ -130,30 +169,45 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
       await promise
       clearTimeout(timer)
     }
+    return writer.durableSequence() === appendedSequence
+  }
+
+  async function drainAndClose(timeoutMs: number): Promise<void> {
+    // If the disk takes nothing, the queue and the declaration go to the reserve, as far as there is room in it.
+    const text = (await drain(timeoutMs)) ? declaration() : undefined
+    if (text !== undefined) {
+      isDeclared = true
+      take(text)
+      await drain(timeoutMs)
+    }
     isClosed = true
     acknowledgements.close()
     await writer.close()
   }
 
+  for (const { sequence, text } of requeue) take(text, sequence) // bounded by what was a queue or a segment before
   await writer.start()
-  for (const text of requeue) take(text) // bounded by what was a queue before
+  isStarted = true
+  if (!isInOrder) preserved = listFolder(directory).preserved
 
   return {
     id,
-    recovered,
+    get recovered() {
+      return { ...recovery.recovered, preserved }
+    },
     append(text) {
       if (closing !== undefined) throw new JournalError('CLOSED', 'the journal is closed')
       admit(text)
       return take(text)
     },
     acknowledged: acknowledgements.wait,
-    trim: sequence => closedSegments.trim(Math.min(sequence, writer.durableSequence())),
+    trim: sequence => closedSegments.trim(Math.min(sequence, durableSequence())),
     status() {
       const { isStalled, ...health } = writer.health()
       return {
         phase: isClosed ? 'closed' : isStalled ? 'stalled' : 'open',
         appendedSequence,
-        durableSequence: writer.durableSequence(),
+        durableSequence: durableSequence(),
         queuedBytes: queue.bytes(),
         late: acknowledgements.lateCount(),
         refused,

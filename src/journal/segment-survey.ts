@@ -90,15 +90,53 @@ export function rebuildSegment(bytes: Buffer, header: SegmentHeader, survey: Sur
   return Buffer.concat(parts)
 }
 
-/** Texts of the unbroken run of record frames at `offset`, the first of which has to be `sequence`. */
+/** Texts of the records that a run begins with. */
 export function readRun(bytes: Buffer, offset: number, sequence: number): string[] {
-  const texts: string[] = []
+  const entries = readEntries(bytes, offset, sequence)
+  const records = entries.findIndex(({ text }) => text === '')
+  return entries.slice(0, records < 0 ? entries.length : records).map(({ text }) => text)
+}
+
+/** A record, or with an empty text the declaration that the records through `sequence` are lost. */
+export interface Entry {
+  readonly sequence: number
+  readonly text: string
+}
+
+/** The unbroken run of frames at `offset`, the first of which has to be for `sequence`. */
+export function readEntries(bytes: Buffer, offset: number, sequence: number): Entry[] {
+  const entries: Entry[] = []
+  let expected = sequence
   for (let at = offset; ; ) {
-    const size = measureFrame(bytes, at, bytes.length)
-    if (size <= FRAME_HEADER_BYTES || frameSequence(bytes, at) !== sequence + texts.length) return texts
-    texts.push(frameText(bytes, at, size))
+    const size = measureNext(bytes, at, expected)
+    if (size <= 0) return entries
+    const found = frameSequence(bytes, at)
+    entries.push({ sequence: found, text: frameText(bytes, at, size) })
+    expected = found + 1
     at += size
   }
+}
+
+/**
+ * One run from what several hold behind `after`, oldest first: a record counts more than a declared loss, a newer record
+ * more than an older one, and what none of them has is declared lost.
+ */
+export function mergeRuns(after: number, runs: readonly (readonly Entry[])[]): Entry[] {
+  const texts = new Map<number, string>()
+  let last = after
+  for (const { sequence, text } of runs.flat()) {
+    last = Math.max(last, sequence)
+    if (sequence > after && text !== '') texts.set(sequence, text)
+  }
+  const merged: Entry[] = []
+  let expected = after + 1
+  for (const sequence of [...texts.keys()].sort((a, b) => a - b)) {
+    if (sequence > expected) merged.push({ sequence: sequence - 1, text: '' })
+    merged.push({ sequence, text: texts.get(sequence) as string })
+    expected = sequence + 1
+  }
+  if (last >= expected) merged.push({ sequence: last, text: '' })
+  return merged
 }
 
 /** The first valid frame at or behind `offset` whose sequence is plausible there. */

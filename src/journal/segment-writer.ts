@@ -14,7 +14,14 @@
  *   closed
  *
  * After the first failed write or fsync a segment is never written or fsynced again: the next fsync would report success
- * for pages the kernel has dropped. Its unconfirmed records are still queued and go to the next segment.
+ * for pages the kernel has dropped. Its unconfirmed records are still queued and go to the next segment; those it
+ * holds are superseded by that one, and counted only if the process ends before they are there.
+ *
+ * A disk that takes nothing when the journal is opened is such a failure too: the writer starts waiting, and what
+ * recovery has to mend (`mend`) is mended before the first segment is made.
+ *
+ * While waiting, what would be lost if the process ended is kept in the reserve (reserve.ts), brought up to date soon
+ * after each change: before an answer stops waiting for its record, with the default acknowledgement time-out.
  *
  * Crash while writing: a torn tail, of which nobody was told "durable"; recovery cuts it.
  * Crash between write and fsync: records that may or may not be found; recovery keeps those it finds, in order.
@@ -26,11 +33,14 @@ import type { ClosedSegments } from './closed-segments.ts'
 import type { Files } from './files.ts'
 import { formatSegmentHeader, SEGMENT_HEADER_BYTES } from './frame.ts'
 import type { Range, RecordQueue } from './record-queue.ts'
-import { formatSegmentName, nothingWritten, placeFile } from './segment-folder.ts'
+import type { Reserve, ReservedSegment } from './reserve.ts'
+import { formatSegmentName, isDiskError, nothingWritten, placeFile } from './segment-folder.ts'
 
 const RETRY_MS_MIN = 50
 const RETRY_MS_MAX = 1_000
 const WRITE_HOLD_MS = 10
+const RESERVE_MS = 50
+const RESERVE_AT_CLOSE_MS = 1_000
 
 type State = 'writing' | 'leaving' | 'opening' | 'waiting' | 'closed'
 
@@ -58,9 +68,9 @@ interface Mark {
 }
 
 export interface SegmentWriter {
-  /** Makes the first segment. Rejects when the disk does not allow it. */
+  /** Makes the first segment, or waits until the disk allows it. Rejects when it is not for the disk to allow. */
   start(): Promise<void>
-  /** There is something new in the queue. */
+  /** There is something new in the queue, or a record was refused. */
   wake(): void
   durableSequence(): number
   health(): {
@@ -79,14 +89,21 @@ export function createSegmentWriter(deps: {
   journalId: string
   queue: RecordQueue
   closedSegments: ClosedSegments
+  reserve: Reserve
   lastOrdinal: number
   durableSequence: number
   segmentBytesMax: number
+  /** Puts the folder in order, if that is still to do. */
+  mend: () => Promise<void>
+  /** Last sequence given. */
+  lastSequence: () => number
+  /** The record that declares what was refused and is not declared yet. */
+  declaration: () => string | undefined
   /** A write takes everything queued so far. */
   onWrite: () => void
   onDurable: (sequence: number) => void
 }): SegmentWriter {
-  const { files, queue, closedSegments } = deps
+  const { files, queue, closedSegments, reserve } = deps
   let state: State = 'opening'
   let segment: Segment | undefined
   let ordinal = deps.lastOrdinal
@@ -96,6 +113,9 @@ export function createSegmentWriter(deps: {
   let isSyncing = false
   let hold: NodeJS.Timeout | undefined
   let retry: NodeJS.Timeout | undefined
+  let reserving: NodeJS.Timeout | undefined
+  /** What is in the reserve; undefined when nothing is. */
+  let reserved: Pick<ReservedSegment, 'lastSequence' | 'declaration'> | undefined
   let failuresInARow = 0
   let writeErrors = 0
   let syncErrors = 0
@@ -112,6 +132,7 @@ export function createSegmentWriter(deps: {
       startSync()
       startWrite()
     }
+    if (state === 'waiting') reserveSoon()
     if (isWriting || isSyncing) return
     if (state === 'leaving') leave()
     if (state === 'closed') void closeFile()
@@ -178,6 +199,37 @@ export function createSegmentWriter(deps: {
     if (state !== 'writing') return
     failuresInARow = 0
     lastError = null
+    if (reserved === undefined) return
+    const reach = reserved.lastSequence + (reserved.declaration === undefined ? 0 : 1)
+    if (mark.sequence < reach) return
+    reserved = undefined
+    void reserve.takeBack()
+  }
+
+  function reserveSoon(): void {
+    reserving ??= setTimeout(() => {
+      reserving = undefined
+      void reserveNow()
+    }, RESERVE_MS).unref()
+  }
+
+  async function reserveNow(): Promise<void> {
+    let placing: ReservedSegment | undefined
+    const isPlaced = await reserve.place(() => {
+      placing = state === 'waiting' || state === 'closed' ? withoutSegment() : undefined
+      return placing
+    })
+    if (isPlaced) reserved = placing
+  }
+
+  /** Nothing of it counts as durable: the next segment begins where this one does, and supersedes it. */
+  function withoutSegment(): ReservedSegment | undefined {
+    const lastSequence = deps.lastSequence()
+    const declaration = deps.declaration()
+    if (lastSequence === durable.sequence && declaration === undefined) return undefined
+    if (reserved?.lastSequence === lastSequence && reserved.declaration === declaration) return undefined
+    const header = { journalId: deps.journalId, ordinal: ++ordinal, firstSequence: durable.sequence + 1 }
+    return { header, queue, lastSequence, declaration }
   }
 
   function fail(operation: 'write' | 'sync', error: NodeJS.ErrnoException): void {
@@ -207,6 +259,7 @@ export function createSegmentWriter(deps: {
     move('waiting')
     const pauseMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** (failuresInARow - 2))
     retry = setTimeout(openNext, Math.max(RETRY_MS_MIN, pauseMs)).unref()
+    reserveSoon()
   }
 
   function openNext(): void {
@@ -215,6 +268,7 @@ export function createSegmentWriter(deps: {
       () => {
         if (state === 'opening') move('writing')
         step()
+        void reserve.restore()
       },
       (error: NodeJS.ErrnoException) => {
         if (state !== 'opening') return
@@ -226,6 +280,7 @@ export function createSegmentWriter(deps: {
 
   /** Every attempt takes a new ordinal: a reader may have seen the file of a failed one. */
   async function makeSegment(): Promise<void> {
+    await deps.mend()
     ordinal++
     const firstSequence = durable.sequence + 1
     const header = formatSegmentHeader({ journalId: deps.journalId, ordinal, firstSequence })
@@ -251,8 +306,16 @@ export function createSegmentWriter(deps: {
 
   return {
     async start() {
-      await makeSegment()
-      move('writing')
+      try {
+        await makeSegment()
+        move('writing')
+        step()
+      } catch (error) {
+        if (!isDiskError(error)) throw error
+        fail('write', error as NodeJS.ErrnoException)
+        pause()
+      }
+      await reserve.restore()
     },
     wake: step,
     durableSequence: () => durable.sequence,
@@ -260,8 +323,21 @@ export function createSegmentWriter(deps: {
 
     async close() {
       clearTimeout(retry)
+      clearTimeout(reserving)
+      // A segment that takes records has them; one whose fsync hangs may have them, and must not be superseded.
+      const isWithout = state === 'waiting' || state === 'opening'
       move('closed')
+      const lastWord = isWithout ? reserveNow() : Promise.resolve()
+      await within(RESERVE_AT_CLOSE_MS, lastWord.then(reserve.close))
       if (!isWriting && !isSyncing) await closeFile()
     },
   }
+}
+
+/** A disk that hangs must not hold up the end of the process. */
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([work, promise])
+  clearTimeout(timer)
 }

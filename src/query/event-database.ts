@@ -12,7 +12,7 @@ import { type ChunkReader, createChunkReader } from './chunk-reader.ts'
 import { createSegmentReader, type SegmentReader } from './segment-reader.ts'
 
 export interface EventDatabase
-  extends Pick<SegmentReader, 'lastId' | 'event' | 'keysOf'>,
+  extends Pick<SegmentReader, 'lastId' | 'event' | 'presentId' | 'keysOf'>,
     Omit<ChunkReader, 'refresh'> {
   readonly db: DatabaseSync
 }

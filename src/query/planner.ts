@@ -15,6 +15,7 @@ import {
   batchedStream,
   type Deadline,
   type Direction,
+  END,
   intersection,
   type KeyStream,
   rangeStream,
@@ -40,8 +41,19 @@ export function planWalk(
   }
   const chunks = chunkConditions(database, filter, direction)
   if (chunks.length > 0) streams.push(keysOfChunks(chunkIntersection(chunks, direction, deadline), direction))
-  streams.push(rangeStream(first, last))
+  streams.push(presentKeys(database, direction, rangeStream(first, last)))
   return intersection(streams, deadline)
+}
+
+/** What has left is stepped over at once, however much it is. */
+function presentKeys(database: EventDatabase, direction: Direction, range: KeyStream): KeyStream {
+  return {
+    seek(key) {
+      const at = range.seek(key)
+      const id = at === END ? undefined : database.presentId(at * direction, direction)
+      return id === undefined ? END : range.seek(id * direction)
+    },
+  }
 }
 
 function keysOfValue(database: EventDatabase, column: KeyColumn, value: string, direction: Direction): KeyStream {

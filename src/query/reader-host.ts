@@ -18,6 +18,8 @@ import type { Answer, Asked, Question } from './sqlite-event-queries.ts'
 
 /** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
 const THREAD = new URL(`./reader-thread${extname(import.meta.url)}`, import.meta.url)
+/** V8 would let the young generation of each thread grow to several times this before it looks for garbage. */
+const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const CLOSE_MS_MAX = 2_000
 
 export function startReader(options: { storePath: string }): EventQueries {
@@ -52,7 +54,12 @@ function startLane(name: string, storePath: string) {
   let worker: Worker | undefined = startWorker()
 
   function startWorker(): Worker {
-    const started = new Worker(THREAD, { workerData: { storePath }, name: `evc-reader-${name}`, execArgv: [] })
+    const started = new Worker(THREAD, {
+      workerData: { storePath },
+      name: `evc-reader-${name}`,
+      execArgv: [],
+      resourceLimits: HEAP,
+    })
     started.on('message', (reply: Reply) => {
       queued--
       settle(reply)

@@ -22,6 +22,8 @@ export interface SegmentReader {
   /** Table of the segment that grows. */
   growingTable(): string
   event(id: number): StoredEvent | undefined
+  /** The id itself, or the next one in walking order when its segment has left; undefined behind the last segment. */
+  presentId(id: number, direction: Direction): number | undefined
   /** Keys (see id-streams.ts) of the rows that have the value, in walking order from `key` on. */
   keysOf(column: KeyColumn, value: string, direction: Direction, key: number, count: number): number[]
 }
@@ -46,6 +48,14 @@ export function createSegmentReader(db: DatabaseSync): SegmentReader {
     lastId: () => growing().lastId(),
     growingTable: () => growing().segment.table,
     event: id => segments.findLast(({ segment }) => segment.firstId <= id)?.event(id),
+    presentId(id, direction) {
+      if (direction === 1) {
+        const found = segments.find(({ segment: { lastId = id } }) => lastId >= id)?.segment
+        return found && Math.max(found.firstId, id)
+      }
+      const found = segments.findLast(({ segment: { firstId } }) => firstId <= id)?.segment
+      return found && Math.min(found.lastId ?? id, id)
+    },
     keysOf(column, value, direction, key, count) {
       const id = key * direction
       const keys: number[] = []

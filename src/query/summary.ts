@@ -52,20 +52,15 @@ interface Columns {
   readonly baseMs: number
 }
 
-const NOTHING: Columns = {
-  count: 0,
-  who: new Uint32Array(0),
-  ip: new Uint32Array(0),
-  kinds: new Uint16Array(0),
-  times: [],
-  baseMs: 0,
-}
-
+/** @throws {Refusal} STORE_UNAVAILABLE: a sum without them would be a wrong sum. */
 function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chunk, minMs }: ChunkTimes): Columns {
   const growing = database.growing()
   if (chunk !== growing.chunk) {
     const columns = database.columns(chunk)
-    return columns === undefined ? NOTHING : { ...columns, count: CHUNK_IDS, baseMs: minMs }
+    if (columns === undefined) {
+      throw new Refusal('STORE_UNAVAILABLE', `Event ${chunk * CHUNK_IDS + 1} and those after it cannot be counted.`)
+    }
+    return { ...columns, count: CHUNK_IDS, baseMs: minMs }
   }
   return {
     count: growing.count,
@@ -78,7 +73,6 @@ function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chunk, min
 }
 
 function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number) {
-  const kindCounts = new Float64Array(vocabulary.kindsMax)
   const buckets = createBuckets(vocabulary, range, bucketMs)
   const chargePoints = createTally(vocabulary.namesMax)
   const addresses = createTally(vocabulary.namesMax)
@@ -90,18 +84,25 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
   return {
     add({ minMs, maxMs }: ChunkTimes, { count, who, ip, kinds, times, baseMs }: Columns): void {
       const isWithin = minMs >= range.startMs && maxMs < range.endMs
+      const bucket = isWithin ? buckets.of(minMs, maxMs) : undefined
       for (let n = 0; n < count; n++) {
-        const ms = baseMs + (times[n] as number)
-        if (!isWithin && (ms < range.startMs || ms >= range.endMs)) continue
         const kind = kinds[n] as number
-        kindCounts[kind] = (kindCounts[kind] as number) + 1
-        buckets.add(ms, kind)
+        if (bucket === undefined) {
+          const ms = baseMs + (times[n] as number)
+          if (!isWithin && (ms < range.startMs || ms >= range.endMs)) continue
+          buckets.add(ms, kind)
+        } else {
+          bucket[kind] = (bucket[kind] as number) + 1
+        }
         const failures = isFailure[kind] as number
-        if (isOfChargePoint[kind] === 1 && who[n] !== unknown) chargePoints.add(who[n] as number, failures)
-        if (ip[n] !== nowhere) addresses.add(ip[n] as number, failures)
+        const name = who[n] as number
+        const address = ip[n] as number
+        if (isOfChargePoint[kind] === 1 && name !== unknown) chargePoints.add(name, failures)
+        if (address !== nowhere) addresses.add(address, failures)
       }
     },
     result({ startMs, endMs }: TimeRange, bucketSeconds: number): Summary {
+      const kindCounts = buckets.total()
       const by = (nameOf: (kind: KnownKind) => string | null) => vocabulary.sumKinds(kindCounts, nameOf)
       return {
         start_time: new Date(startMs).toISOString(),
@@ -127,15 +128,31 @@ function createBuckets(vocabulary: Vocabulary, { startMs, endMs }: TimeRange, bu
   const buckets = new Map<number, Float64Array>()
   let current: Float64Array = new Float64Array(0)
   let fromMs = Number.POSITIVE_INFINITY
+
+  /** Neighbours in the log are mostly of one bucket. */
+  function at(ms: number): Float64Array {
+    if (ms >= fromMs && ms < fromMs + bucketMs) return current
+    fromMs = Math.floor(ms / bucketMs) * bucketMs
+    current = buckets.get(fromMs) ?? new Float64Array(vocabulary.kindsMax)
+    buckets.set(fromMs, current)
+    return current
+  }
+
   return {
-    /** Neighbours in the log are mostly of one bucket. */
+    /** The one bucket that both times fall into, if they do. */
+    of: (minMs: number, maxMs: number) =>
+      Math.floor(minMs / bucketMs) === Math.floor(maxMs / bucketMs) ? at(minMs) : undefined,
     add(ms: number, kind: number): void {
-      if (!(ms >= fromMs && ms < fromMs + bucketMs)) {
-        fromMs = Math.floor(ms / bucketMs) * bucketMs
-        current = buckets.get(fromMs) ?? new Float64Array(vocabulary.kindsMax)
-        buckets.set(fromMs, current)
-      }
-      current[kind] = (current[kind] as number) + 1
+      const bucket = at(ms)
+      bucket[kind] = (bucket[kind] as number) + 1
+    },
+    total(): Float64Array {
+      const sum = new Float64Array(vocabulary.kindsMax)
+      for (const counts of buckets.values())
+        counts.forEach((count, kind) => {
+          sum[kind] = (sum[kind] as number) + count
+        })
+      return sum
     },
     series: () =>
       [...buckets]

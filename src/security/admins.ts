@@ -1,14 +1,17 @@
 /**
  * Operators and their keys. A key is `evca_` and 64 hex digits (256 bits), or what EVC_ADMIN_KEY says; stored is its
  * HMAC, by which it is looked up, so that every check is the same work and a stolen database holds no key.
- * Owns no state.
+ * Owns the throttle of wrong keys.
  */
 import { createHmac, randomBytes } from 'node:crypto'
 import type { Audit } from '../audit/audit.ts'
 import * as events from '../audit/events.ts'
+import { networkOf } from '../context/client-address.ts'
+import { currentContext } from '../context/context.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
 import { INCIDENT } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
+import { createAdminThrottle } from './admin-throttle.ts'
 import { deriveKey } from './derived-keys.ts'
 import type { Change, ChangeTransaction } from './outbox.ts'
 import { type Admin, ROLES, type Role, type Security } from './security.ts'
@@ -33,26 +36,37 @@ export function createAdmins(deps: {
   change: Change
   audit: Pick<Audit, 'incident'>
   keyEncryptionKey: Uint8Array
+  windowSeconds: number
 }): Admins {
   const { state, change, audit } = deps
+  const throttle = createAdminThrottle(deps.windowSeconds * 1000)
   const hashKey = deriveKey(deps.keyEncryptionKey, 'admin-keys')
   const hashOf = (key: string) => createHmac('sha256', hashKey).update(key).digest('hex')
 
-  function refuse(who: string, code: ErrorCode, cause: string): Refusal {
-    audit.incident(who, undefined, INCIDENT.UNAUTHORIZED_ADMIN_ACCESS, {
-      description: `Unauthorized admin access: ${cause}`,
-      statusCode: ERRORS[code].status,
-      metadata: { cause },
-    })
-    return new Refusal(code)
+  function refuse(who: string, code: ErrorCode, cause: string, retryAfterSeconds?: number): Refusal {
+    const count = throttle.incidentOf(currentNetwork(), retryAfterSeconds !== undefined)
+    if (count !== undefined) {
+      audit.incident(who, undefined, INCIDENT.UNAUTHORIZED_ADMIN_ACCESS, {
+        description: `Unauthorized admin access: ${cause}`,
+        statusCode: ERRORS[code].status,
+        metadata: { cause, failure_count: count }, // of the episode so far, as later incidents stand for many
+      })
+    }
+    return new Refusal(code, undefined, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
+  }
+
+  /** A key that was sent and is nobody's, or that of a revoked admin. */
+  function refuseWrong(who: string, keyHash: string, cause: string): Refusal {
+    const wait = throttle.wrongKey(currentNetwork(), keyHash)
+    return wait > 0 ? refuse(who, 'TOO_MANY_ATTEMPTS', 'throttled', wait) : refuse(who, 'UNAUTHORIZED', cause)
   }
 
   const authorize: Security['admins']['authorize'] = async (key, allowed) => {
-    const isSent = key !== undefined && key !== ''
-    const admin =
-      isSent && key.length <= LIMITS.adminKeyCharactersMax ? await state.adminByKeyHash(hashOf(key)) : undefined
-    if (admin === undefined) throw refuse('unknown', 'UNAUTHORIZED', isSent ? 'wrong' : 'missing')
-    if (admin.revoked_at !== null) throw refuse(admin.name, 'UNAUTHORIZED', 'revoked')
+    if (key === undefined || key === '') throw refuse('unknown', 'UNAUTHORIZED', 'missing')
+    const keyHash = hashOf(key.slice(0, LIMITS.adminKeyCharactersMax + 1)) // one more than any key has: nobody's
+    const admin = await state.adminByKeyHash(keyHash)
+    if (admin === undefined) throw refuseWrong('unknown', keyHash, 'wrong')
+    if (admin.revoked_at !== null) throw refuseWrong(admin.name, keyHash, 'revoked')
     if (!allowed.includes(admin.role)) throw refuse(admin.name, 'FORBIDDEN', 'role')
     return { name: admin.name, role: admin.role }
   }
@@ -77,7 +91,7 @@ export function createAdmins(deps: {
     if (!NAME.test(name) || name.length > LIMITS.adminNameCharactersMax) throw invalid('name', 'pattern')
     if (!ROLES.includes(role)) throw invalid('role', 'enum')
     const key = newKey()
-    const record = await change(async transaction => {
+    const record = await change('admin', async transaction => {
       const known = await transaction.admin(name)
       // A revoked name may come back, with a new key: that is how a person's key is changed.
       if (known !== undefined && known.revoked_at === null) throw new Refusal('ADMIN_EXISTS')
@@ -87,7 +101,7 @@ export function createAdmins(deps: {
   }
 
   const revoke: Security['admins']['revoke'] = (name, actor) =>
-    change(async transaction => {
+    change('admin', async transaction => {
       const admin = await transaction.admin(name)
       if (admin === undefined || admin.revoked_at !== null) throw new Refusal('ADMIN_NOT_FOUND')
       const others = (await transaction.admins()).filter(other => other.name !== name && isFull(other))
@@ -99,8 +113,15 @@ export function createAdmins(deps: {
       )
     })
 
-  const bootstrap: Admins['bootstrap'] = givenKey =>
-    change(async transaction => {
+  /** Asked before the change, so that a start with nothing to change depends neither on a lock nor on the journal. */
+  async function isBootstrapped(givenKey: string | undefined): Promise<boolean> {
+    if (givenKey === undefined) return (await state.admins()).length > 0
+    return (await state.adminByKeyHash(hashOf(givenKey)))?.name === FIRST_ADMIN
+  }
+
+  const bootstrap: Admins['bootstrap'] = async givenKey => {
+    if (await isBootstrapped(givenKey)) return undefined
+    return change('admin', async transaction => {
       if (givenKey === undefined) {
         if ((await transaction.admins()).length > 0) return undefined
         // Crash after the commit: nobody saw the key. Setting EVC_ADMIN_KEY, or `admin add`, gives another one.
@@ -113,11 +134,16 @@ export function createAdmins(deps: {
       else if (holder.name !== FIRST_ADMIN) throw new Error('EVC_ADMIN_KEY is the key of another admin; choose another')
       return undefined // unchanged: a revoked `admin` stays revoked
     })
+  }
 
   return {
     doors: { authorize, add, revoke, list: async () => (await state.admins()).map(publicPart) },
     bootstrap,
   }
+}
+
+function currentNetwork(): string {
+  return networkOf(currentContext()?.ip ?? '-')
 }
 
 function newKey(): string {

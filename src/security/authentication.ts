@@ -17,7 +17,8 @@ import type { Audit } from '../audit/audit.ts'
 import { networkOf } from '../context/client-address.ts'
 import { currentContext } from '../context/context.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
-import { REASON, type Reason } from '../event/catalogue.ts'
+import { NOT_A_GUESS, REASON, type Reason } from '../event/catalogue.ts'
+import { type Clock, pastByMonotonic } from '../event/clock.ts'
 import type { StoredEvent } from '../event/event.ts'
 import type { Credentials } from './credentials.ts'
 import type { LastSeenNotes } from './last-seen.ts'
@@ -34,9 +35,6 @@ export interface Authentication {
   replay(stored: readonly StoredEvent[]): Promise<void>
 }
 
-/** Refused without a check, or after the secret was right: nothing was guessed. */
-const NOT_A_GUESS: ReadonlySet<string | null> = new Set([REASON.THROTTLED, REASON.REVOKED, REASON.OUT_OF_SERVICE])
-
 const SUCCESS_METADATA = {
   credentials: Object.freeze({ security_status: 'ACTIVE', method: 'credentials' }),
   token: Object.freeze({ security_status: 'ACTIVE', method: 'token' }),
@@ -49,8 +47,9 @@ export function createAuthentication(deps: {
   tokens: Tokens
   lastSeen: LastSeenNotes
   settings: { readonly bruteForceThreshold: number; readonly bruteForceWindowSeconds: number }
+  clock: Clock
 }): Authentication {
-  const { state, audit, credentials, tokens, lastSeen, settings } = deps
+  const { state, audit, credentials, tokens, lastSeen, settings, clock } = deps
   const windows = { threshold: settings.bruteForceThreshold, windowMs: settings.bruteForceWindowSeconds * 1000 }
   const throttles: Record<Method, Throttle> = {
     credentials: createThrottle({ ...windows, acrossAddresses: true }),
@@ -64,14 +63,15 @@ export function createAuthentication(deps: {
 
   /** Counts the attempt as failed, or refuses it. */
   function admit(method: Method, attempt: Attempt): void {
-    const wait = throttles[method].admit(attempt, Date.now())
+    const wait = throttles[method].admit(attempt, clock.monotonicMs())
     if (wait > 0) throw refuse(attempt.cpId, method, REASON.THROTTLED, 'TOO_MANY_ATTEMPTS', wait)
   }
 
   /** Records the failure; the refusal is for the caller to throw. */
   function refuse(cpId: string, method: Method, reason: Reason, code: ErrorCode, retryAfterSeconds?: number): Refusal {
-    audit.authFail(cpId, undefined, reason, { statusCode: ERRORS[code].status, metadata: { method } })
-    audit.detectAndReportBruteForce(cpId)
+    const statusCode = ERRORS[code].status
+    audit.authFail(cpId, undefined, reason, { statusCode, metadata: { method } })
+    audit.detectAndReportBruteForce(cpId, undefined, statusCode)
     return new Refusal(code, undefined, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
   }
 
@@ -152,11 +152,12 @@ export function createAuthentication(deps: {
   }
 
   async function replay(stored: readonly StoredEvent[]): Promise<void> {
+    const monotonic = pastByMonotonic(clock)
     for (const { action, reason_code, who, ip, date_time, metadata_json } of stored) {
-      if (action !== 'AUTH_FAIL' || NOT_A_GUESS.has(reason_code)) continue
+      if (action !== 'AUTH_FAIL' || !isCheckedGuess(reason_code)) continue
       const network = networkOf(ip)
       const attempt = { network, cpId: who, isUsual: await lastSeen.isUsual(who, network) }
-      throttles[methodOf(metadata_json)].replay(attempt, Date.parse(date_time))
+      throttles[methodOf(metadata_json)].replay(attempt, monotonic(Date.parse(date_time)))
     }
   }
 
@@ -169,6 +170,11 @@ function currentNetwork(): string {
 
 function publicPart({ cp_id, location, security_status }: ChargePointRecord): ChargePoint {
   return { cp_id, location, security_status }
+}
+
+/** What the throttle counts; the detector counts what was refused without a check too. */
+function isCheckedGuess(reason: string | null): boolean {
+  return reason !== REASON.THROTTLED && !NOT_A_GUESS.has(reason)
 }
 
 /** Events that say nothing of it (imported ones) count as guesses of a secret, the stricter of the two. */

@@ -34,7 +34,7 @@ export function createChargePoints(deps: {
     const stored = generated?.stored ?? (await credentials.hashChosen(cp_id, chosen ?? ''))
     const at = new Date().toISOString()
     const chargePoint = { cp_id, location, security_status: 'ACTIVE' } as const
-    await change(async transaction => {
+    await change('admin', async transaction => {
       if ((await transaction.chargePoint(cp_id)) !== undefined) throw new Refusal('CP_EXISTS')
       await transaction.putChargePoint({
         ...chargePoint,
@@ -53,7 +53,7 @@ export function createChargePoints(deps: {
 
   const reissueCredentials: Security['chargePoints']['reissueCredentials'] = async (cpId, reason, actor) => {
     const { credentials: secret, stored } = credentials.generate()
-    const record = await change(async transaction => {
+    const record = await change('admin', async transaction => {
       const before = await transaction.chargePoint(cpId)
       if (before === undefined) throw new Refusal('CP_NOT_FOUND')
       const at = new Date().toISOString()
@@ -72,7 +72,7 @@ export function createChargePoints(deps: {
   }
 
   const remove: Security['chargePoints']['remove'] = async (cpId, actor) => {
-    await change(async transaction => {
+    await change('admin', async transaction => {
       if ((await transaction.chargePoint(cpId)) === undefined) throw new Refusal('CP_NOT_FOUND')
       await transaction.removeChargePoint(cpId)
       const metadata = { cp_id: cpId, actor: actor.name }

@@ -6,12 +6,14 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import type { Audit } from '../audit/audit.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
+import { type Clock, systemClock } from '../event/clock.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { type Admins, createAdmins } from './admins.ts'
 import { createAuthentication } from './authentication.ts'
 import { createChargePoints } from './charge-points.ts'
 import { createCredentials } from './credentials.ts'
 import { deriveKey } from './derived-keys.ts'
+import { type ChangeClass, createFailurePolicy } from './failure-policy.ts'
 import { createKeys } from './keys.ts'
 import { createLastSeen } from './last-seen.ts'
 import { createMessages } from './messages.ts'
@@ -46,24 +48,38 @@ export async function createSecurity(deps: {
     readonly tokenTtlSeconds: number
     readonly bruteForceThreshold: number
     readonly bruteForceWindowSeconds: number
+    /** Changes that are refused while their events could not be recorded; none if not given. */
+    readonly strictEvents?: readonly ChangeClass[]
   }
+  /** Whether the journal can be relied on now. A process without one leaves it out: its record is the outbox row. */
+  isRecording?: () => Promise<boolean>
   logger: AuditLogger
+  /** What throttles measure by. */
+  clock?: Clock
 }): Promise<SecurityService> {
-  const { state, audit, secrets, settings, logger } = deps
+  const { state, audit, secrets, settings, logger, clock = systemClock } = deps
   const { keyEncryptionKey } = secrets
   await refuseOtherKey(state, keyEncryptionKey)
 
-  const outbox = createOutbox({ state, audit, logger })
+  const policy = createFailurePolicy(settings.strictEvents ?? [], deps.isRecording ?? (async () => true))
+  const outbox = createOutbox({ state, audit, policy, logger })
   const { change } = outbox
   const credentials = createCredentials(keyEncryptionKey)
   const tokens = createTokens({ tokenSecret: secrets.tokenSecret, ttlSeconds: settings.tokenTtlSeconds })
   const lastSeen = createLastSeen({ state, logger })
   const keys = createKeys({ state, change, keyEncryptionKey })
-  const admins = createAdmins({ state, change, audit, keyEncryptionKey })
-  const authentication = createAuthentication({ state, audit, credentials, tokens, lastSeen, settings })
+  const admins = createAdmins({
+    state,
+    change,
+    audit,
+    keyEncryptionKey,
+    windowSeconds: settings.bruteForceWindowSeconds,
+  })
+  const authentication = createAuthentication({ state, audit, credentials, tokens, lastSeen, settings, clock })
 
   await outbox.deliver()
   const stopOutbox = repeat(OUTBOX_POLL_MS, async () => {
+    if (state.lastWriteError() !== null) await tryToWrite(state)
     await outbox.deliver()
     await outbox.trim()
   })
@@ -102,6 +118,11 @@ async function refuseOtherKey(state: SecurityState, keyEncryptionKey: Uint8Array
       )
     }
   })
+}
+
+/** After a failed write: so that readiness comes back by itself, and not with the next change. */
+async function tryToWrite(state: SecurityState): Promise<void> {
+  await state.change(transaction => transaction.putMeta('last_write_attempt', new Date().toISOString())).catch(() => {})
 }
 
 async function sweep(state: SecurityState, logger: AuditLogger): Promise<void> {

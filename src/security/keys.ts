@@ -76,7 +76,7 @@ export function createKeys(deps: {
   }
 
   const generate: Security['keys']['generate'] = (cpId, reason, actor) =>
-    change(async transaction => {
+    change('keys', async transaction => {
       await requireStatus(transaction, cpId, ['ACTIVE'])
       if ((await transaction.currentKey(cpId)) !== undefined) throw new Refusal('KEY_EXISTS')
       const record = await add(transaction, cpId)
@@ -85,7 +85,7 @@ export function createKeys(deps: {
     })
 
   const reset: Security['keys']['reset'] = (cpId, reason, actor) =>
-    change(async transaction => {
+    change('keys', async transaction => {
       await requireStatus(transaction, cpId, ['ACTIVE', 'OUT_OF_SERVICE'])
       const old = await transaction.currentKey(cpId)
       if (old === undefined) throw new Refusal('KEY_NOT_FOUND')
@@ -96,7 +96,7 @@ export function createKeys(deps: {
     })
 
   const revoke: Security['keys']['revoke'] = (cpId, reason, actor) =>
-    change(async transaction => {
+    change('keys', async transaction => {
       await requireStatus(transaction, cpId, CP_STATUSES)
       const info = await revokeWithin(transaction, cpId, reason, actor)
       if (info === undefined) throw new Refusal('KEY_NOT_FOUND')

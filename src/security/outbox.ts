@@ -16,6 +16,7 @@ import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
 import { createContext, currentContext, type RequestContext, runInContext } from '../context/context.ts'
 import type { AuditEvent } from '../event/event.ts'
+import type { ChangeClass, FailurePolicy } from './failure-policy.ts'
 import type { SecurityState, StateTransaction } from './security-state.ts'
 
 /** What a change may do: read and write the state, and record the events that belong to it. */
@@ -23,8 +24,11 @@ export interface ChangeTransaction extends StateTransaction {
   record(event: AuditEvent): Promise<void>
 }
 
-/** Runs a change (see SecurityState.change) and hands its events over before it resolves. */
-export type Change = <T>(work: (transaction: ChangeTransaction) => Promise<T>) => Promise<T>
+/**
+ * Runs a change (see SecurityState.change) and hands its events over before it resolves.
+ * @throws {Refusal} AUDIT_UNAVAILABLE, STATE_UNAVAILABLE: nothing was changed; and whatever `work` throws.
+ */
+export type Change = <T>(kind: ChangeClass, work: (transaction: ChangeTransaction) => Promise<T>) => Promise<T>
 
 export interface Outbox {
   readonly change: Change
@@ -39,9 +43,10 @@ const ROWS_AT_ONCE = 100
 export function createOutbox(deps: {
   state: Pick<SecurityState, 'change' | 'outbox' | 'deleteOutbox'>
   audit: Pick<Audit, 'deliver' | 'settled'>
+  policy: FailurePolicy
   logger: Pick<AuditLogger, 'warn'>
 }): Outbox {
-  const { state, audit, logger } = deps
+  const { state, audit, policy, logger } = deps
   /** Rows without a request of this process: found at start or written by another process. */
   const background = createContext()
   /** The request each row of ours belongs to, until it is handed over: its answer waits for the record. */
@@ -51,7 +56,8 @@ export function createOutbox(deps: {
   let lastOwner = background
   let delivering: Promise<void> = Promise.resolve()
 
-  async function change<T>(work: (transaction: ChangeTransaction) => Promise<T>): Promise<T> {
+  async function change<T>(kind: ChangeClass, work: (transaction: ChangeTransaction) => Promise<T>): Promise<T> {
+    await policy.admit(kind)
     const uuids: string[] = []
     const owner = currentContext()
     try {

@@ -97,7 +97,8 @@ export interface SecurityState {
    * Runs `work` in one transaction: all it wrote is there, and durable, when this resolves; nothing of it when this
    * rejects. Changes are serial, across processes too: what `work` read is still true when it commits. `work` awaits
    * nothing but the transaction's methods.
-   * @throws {Refusal} OVERLOADED when another process keeps the database locked; and whatever `work` throws.
+   * @throws {Refusal} STATE_UNAVAILABLE when the database cannot be written now: its disk is full, failing or read-only, or
+   * another process keeps it locked; and whatever `work` throws.
    */
   change<T>(work: (transaction: StateTransaction) => Promise<T>): Promise<T>
 
@@ -109,7 +110,10 @@ export interface SecurityState {
   /** Forgets the rows up to `through`. May be undone by a power loss: a row delivered twice is recorded once. */
   deleteOutbox(through: number): Promise<void>
 
-  /** Marks a nonce of a current key as used, for as long as the key lives. Durable when it resolves. */
+  /**
+   * Marks a nonce of a current key as used, for as long as the key lives. Durable when it resolves; when it rejects
+   * (STATE_UNAVAILABLE) the message must not be accepted.
+   */
   useNonce(keyId: string, nonce: Uint8Array, noncesMax: number): Promise<NonceVerdict>
   /** Deletes some of the nonces of keys that are gone; true while there are more. */
   sweepNonces(): Promise<boolean>
@@ -120,6 +124,8 @@ export interface SecurityState {
    */
   saveLastSeen(logins: readonly LastSeen[], networksMax: number): Promise<void>
 
+  /** Why nothing could be written the last time it was tried; null once something was. No secret, for operators. */
+  lastWriteError(): string | null
   close(): Promise<void>
 }
 

@@ -127,7 +127,10 @@ export interface Security {
   }
 
   readonly admins: {
-    /** The admin a key belongs to. Records the UNAUTHORIZED_ADMIN_ACCESS incident before it throws. @throws {Refusal} UNAUTHORIZED, FORBIDDEN */
+    /**
+     * The admin a key belongs to. Records the UNAUTHORIZED_ADMIN_ACCESS incident before it throws; of a flood, the first
+     * ones and then fewer (admin-throttle.ts). @throws {Refusal} UNAUTHORIZED, FORBIDDEN, TOO_MANY_ATTEMPTS
+     */
     authorize(key: string | undefined, allowed: readonly Role[]): Promise<Actor>
     /** @throws {Refusal} ADMIN_EXISTS */
     add(name: string, role: Role, actor: Actor): Promise<Admin & { key: string }>

@@ -5,22 +5,30 @@
  * what is not committed. Two kinds of commit: FULL fsyncs before it returns (changes of state; rare, a few ms); NORMAL
  * only writes, which survives kill -9, and whoever needs more awaits `synced()`, one fsync off the event loop for
  * everything written so far.
+ *
+ * A full, failing or read-only disk and a lock that stays are no faults of ours but states that pass: STATE_UNAVAILABLE,
+ * rolled back, tried anew by whoever comes next, so that the first write after the disk is well again succeeds. Reads
+ * go on meanwhile. One case is uncertain: an fsync that fails in the middle of a commit. The commit is taken back, and
+ * what is left of it in the -wal is overwritten by the next one; killed before that, SQLite may find it whole, the
+ * change and its outbox row both.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Refusal } from '../errors.ts'
 import { migrate } from './sqlite-schema.ts'
+import { isLocked, unavailable } from './sqlite-unavailable.ts'
 
 export interface Connections {
   readonly reader: DatabaseSync
   readonly writer: DatabaseSync
-  /** Runs `work` between BEGIN IMMEDIATE and COMMIT; one at a time. */
+  /** Runs `work` between BEGIN IMMEDIATE and COMMIT; one at a time. @throws {Refusal} STATE_UNAVAILABLE: nothing was written. */
   transaction<T>(commit: 'FULL' | 'NORMAL', work: () => T | Promise<T>): Promise<T>
-  /** Resolves when all that is committed survives power loss. */
+  /** Resolves when all that is committed survives power loss. @throws {Refusal} STATE_UNAVAILABLE */
   synced(): Promise<void>
+  /** Why the last write failed, in SQLite's words; null if it did not. */
+  lastWriteError(): string | null
   close(): Promise<void>
 }
 
@@ -28,8 +36,7 @@ export interface Connections {
 const OPEN_WAIT_MS = 5_000
 /** Afterwards its waiting would stop the event loop: brief there, the rest of the wait is ours. */
 const LOCK_SPIN_MS = 20
-const LOCK_WAIT_MS = 5_000
-const SQLITE_BUSY = 5
+const LOCK_WAIT_MS = 2_000
 
 export function openConnections(path: string): Connections {
   createPrivately(path)
@@ -47,45 +54,60 @@ export function openConnections(path: string): Connections {
   let lastWrite: Promise<unknown> = Promise.resolve()
   let wal: Promise<FileHandle> | undefined
 
-  async function begin(): Promise<void> {
-    const deadline = Date.now() + LOCK_WAIT_MS
+  let lastWriteError: string | null = null
+  const changes = writer.prepare('SELECT total_changes() AS n')
+  const totalChanges = () => Number(changes.get()?.n)
+
+  async function begin(deadline: number): Promise<void> {
     for (;;) {
       try {
         writer.exec('BEGIN IMMEDIATE')
         return
-      } catch (cause) {
-        // The low byte is the primary code; BUSY has extended ones.
-        if (((cause as { errcode?: number }).errcode ?? 0) % 256 !== SQLITE_BUSY) throw cause
-        if (Date.now() > deadline) {
-          throw new Refusal('OVERLOADED', 'The security state is locked by another process.', {
-            cause,
-            retryAfterSeconds: 1,
-          })
-        }
+      } catch (error) {
+        if (!isLocked(error) || performance.now() > deadline) throw error
         await delay(LOCK_SPIN_MS)
       }
     }
   }
 
-  async function inTransaction<T>(commit: 'FULL' | 'NORMAL', work: () => T | Promise<T>): Promise<T> {
+  async function inTransaction<T>(commit: 'FULL' | 'NORMAL', deadline: number, work: () => T | Promise<T>): Promise<T> {
     writer.exec(`PRAGMA synchronous = ${commit}`)
-    await begin()
+    await begin(deadline)
     try {
       const result = await work()
       // Crash before: nothing was written. After (FULL): everything is on disk, and the outbox rows with it.
       writer.exec('COMMIT')
       return result
     } catch (error) {
+      // SQLite has often rolled back by itself; a rollback that fails leaves nothing either.
       if (writer.isTransaction) writer.exec('ROLLBACK')
       throw error
     }
+  }
+
+  function noted(error: unknown): unknown {
+    const refusal = unavailable(error)
+    if (refusal !== undefined) lastWriteError = (error as Error).message
+    return refusal ?? error
   }
 
   return {
     reader,
     writer,
     transaction(commit, work) {
-      const run = lastWrite.then(() => inTransaction(commit, work))
+      // From now, not from its turn: behind others that wait for the same lock it would wait as long as all of them.
+      const deadline = performance.now() + LOCK_WAIT_MS
+      const run = lastWrite.then(async () => {
+        const changesBefore = lastWriteError === null ? 0 : totalChanges()
+        try {
+          const result = await inTransaction(commit, deadline, work)
+          // A transaction that wrote nothing says nothing of the disk.
+          if (lastWriteError !== null && totalChanges() > changesBefore) lastWriteError = null
+          return result
+        } catch (error) {
+          throw noted(error)
+        }
+      })
       lastWrite = run.catch(() => {})
       return run
     },
@@ -99,9 +121,10 @@ export function openConnections(path: string): Connections {
         const failed = wal
         wal = undefined
         failed.then(handle => handle.close()).catch(() => {})
-        throw error
+        throw noted(error)
       }
     },
+    lastWriteError: () => lastWriteError,
     async close() {
       await lastWrite
       if (wal !== undefined) await (await wal).close()

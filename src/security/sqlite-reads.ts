@@ -8,6 +8,7 @@ import type {
   PageOfChargePoints,
   StatusRecord,
 } from './security-state.ts'
+import { unavailable } from './sqlite-unavailable.ts'
 
 const CHARGE_POINT =
   'cp_id, location, security_status, credential_kind, credential_hash, token_version, created_at, updated_at'
@@ -22,19 +23,29 @@ const STATUS = `
   LEFT JOIN keys AS k ON k.cp_id = cp.cp_id AND k.revoked_at IS NULL
   LEFT JOIN last_seen AS seen ON seen.cp_id = cp.cp_id`
 
+/** @throws {Refusal} STATE_UNAVAILABLE for what passes by itself */
+function reading<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw unavailable(error) ?? error
+  }
+}
+
 export type SqliteReads = ReturnType<typeof createReads>
 
 export function createReads(database: DatabaseSync) {
   const one = <T>(sql: string) => {
     const statement = database.prepare(sql)
     return (...parameters: SQLInputValue[]): T | undefined => {
-      const row = statement.get(...parameters)
+      const row = reading(() => statement.get(...parameters))
       return row === undefined ? undefined : ({ ...row } as T) // spread: SQLite's rows have no prototype
     }
   }
   const many = <T>(sql: string) => {
     const statement = database.prepare(sql)
-    return (...parameters: SQLInputValue[]): T[] => statement.all(...parameters).map(row => ({ ...row }) as T)
+    return (...parameters: SQLInputValue[]): T[] =>
+      reading(() => statement.all(...parameters)).map(row => ({ ...row }) as T)
   }
   const page = <T>(select: string, id: string, status: string) => {
     const all = many<T>(`${select} WHERE ${id} > ? ORDER BY ${id} LIMIT ?`)

@@ -89,8 +89,9 @@ const MIGRATIONS = [
  * @throws {SecurityStateError} foreign or newer
  */
 export function migrate(database: DatabaseSync, path: string): void {
-  refuseForeign(database, path)
+  const found = refuseForeign(database, path)
   database.exec('PRAGMA journal_mode = WAL')
+  if (found === MIGRATIONS.length) return // a full disk is no reason not to start
   // Crash inside: the transaction is gone and the next start does it again.
   database.exec('BEGIN IMMEDIATE')
   try {
@@ -99,7 +100,7 @@ export function migrate(database: DatabaseSync, path: string): void {
     for (const migration of MIGRATIONS.slice(version)) database.exec(migration)
     database.exec(`PRAGMA application_id = ${APPLICATION_ID}; PRAGMA user_version = ${MIGRATIONS.length}; COMMIT`)
   } catch (error) {
-    database.exec('ROLLBACK')
+    if (database.isTransaction) database.exec('ROLLBACK')
     throw error
   }
 }

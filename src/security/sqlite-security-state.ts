@@ -40,6 +40,7 @@ export function createSqliteSecurityState(options: { path: string }): SecuritySt
         for (const login of logins) saveLogin(login, networksMax)
       })
     },
+    lastWriteError: connections.lastWriteError,
     close: () => connections.close(),
   }
 }

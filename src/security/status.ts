@@ -16,7 +16,7 @@ export function createStatus(deps: { change: Change; keys: Pick<Keys, 'revokeWit
   const { change, keys } = deps
 
   function move(cpId: string, next: CpStatus, reason: string | undefined, actor: Actor): Promise<StatusChange> {
-    return change(async transaction => {
+    return change('status', async transaction => {
       const before = await transaction.chargePoint(cpId)
       if (before === undefined) throw new Refusal('CP_NOT_FOUND')
       const old = before.security_status

@@ -29,7 +29,7 @@ export interface Attempt {
 export interface Throttle {
   /**
    * Whole seconds to wait, or 0: admitted, and counted as failed until `succeeded` or `cancelled` takes that back.
-   * A refused attempt changes nothing. `at` is epoch milliseconds.
+   * A refused attempt changes nothing. `at` is in milliseconds, of a clock that only goes forward.
    */
   admit(attempt: Attempt, at: number): number
   /** Opens the pair's lane; the lanes it shares with others only lose this attempt. */
@@ -128,7 +128,6 @@ function delayMs(lane: Lane): number {
 
 function waitIn(lane: Lane, at: number): number {
   if (lane.closedBy === 0) return 0
-  if (at < lane.lastAt) lane.lastAt = at // the clock was set back: never wait longer than the delay
   return Math.max(0, lane.lastAt + delayMs(lane) - at)
 }
 

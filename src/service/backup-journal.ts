@@ -9,7 +9,7 @@ import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from '../journal/frame.ts'
-import { listFolder } from '../journal/segment-folder.ts'
+import { listFolder, parseSegmentName } from '../journal/segment-folder.ts'
 import { surveySegment } from '../journal/segment-survey.ts'
 import { syncPath, writeNew } from './durable-files.ts'
 
@@ -58,6 +58,7 @@ export function holdJournal(directory: string): HeldJournal {
         const header = parseSegmentHeader(readFrom(fd, SEGMENT_HEADER_BYTES))
         return { name, fd, header: typeof header === 'string' ? undefined : header }
       })
+      .filter(({ name, header }) => header === undefined || header.ordinal === parseSegmentName(name)) // else reused
   }
 
   return {

@@ -7,22 +7,25 @@
  */
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
+import { startRetention } from '../archive/archive-host.ts'
 import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
 import { createHttpServer } from '../http/server.ts'
 import { createSecurity } from '../security/create-security.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
-import { type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
+import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createHealth } from './health.ts'
+import { listeningUrl } from './listening-url.ts'
 import { openPipeline } from './pipeline.ts'
 import { openPositionGuard } from './position-guard.ts'
+import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { readSecrets } from './secrets.ts'
 import { VERSION } from './version.ts'
 
 export interface Central {
-  /** Where it listens, for example `http://127.0.0.1:8080`. */
+  /** Where it can be reached from this machine, for example `http://127.0.0.1:8080`. */
   readonly url: string
   readonly folder: DataFolder
   /** The first admin's generated key: shown once by whoever started us, kept nowhere. */
@@ -62,12 +65,13 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
 
   const state = createSqliteSecurityState({ path: folder.securityDatabase })
   undo.defer(() => state.close())
-  const security = await createSecurity({ state, audit, secrets, settings, logger })
+  const isRecording = createRecordingCheck({ pipeline, folder })
+  const security = await createSecurity({ state, audit, secrets, settings, isRecording, logger })
   undo.defer(() => security.close())
   await security.replay(pipeline.recentFailures)
-  const firstAdmin = await bootstrap(settings, security)
+  await settleGivenKey(settings, security)
 
-  const health = createHealth({ pipeline, audit, folder })
+  const health = createHealth({ pipeline, audit, folder, state })
   const app = await createHttpServer({
     security,
     audit,
@@ -94,10 +98,17 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   undo.defer(() => app.close())
   await app.listen({ host: settings.host, port: settings.port })
 
+  if (settings.retentionDays !== undefined) {
+    undo.use(startRetention({ ...archivePaths(folder), days: settings.retentionDays, logger }))
+  }
+  // Last, so that no start that fails (a port in use, say) has made a key that nobody saw. Until now there was no admin
+  // and no key was right, so whoever was refused meanwhile was told the truth.
+  const firstAdmin = settings.adminKey === undefined ? await security.bootstrap() : undefined
+
   const owned = undo.move()
   let stopping: Promise<void> | undefined
   return {
-    url: urlOf(app.server.address(), settings),
+    url: listeningUrl(settings, app.server.address()),
     folder,
     firstAdmin,
     generated: secrets.generated,
@@ -108,14 +119,12 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   }
 }
 
-async function bootstrap(
-  settings: Settings,
-  security: Awaited<ReturnType<typeof createSecurity>>,
-): Promise<Central['firstAdmin']> {
-  if (settings.isProduction && settings.adminKey === undefined && (await security.admins.list()).length === 0) {
+/** Before anybody is served: a given key is right from the first request on, and production is refused without one. */
+async function settleGivenKey(settings: Settings, security: Awaited<ReturnType<typeof createSecurity>>): Promise<void> {
+  if (settings.adminKey !== undefined) await security.bootstrap(settings.adminKey)
+  else if (settings.isProduction && (await security.admins.list()).length === 0) {
     throw new SettingsError(['EVC_ADMIN_KEY is required in production until there is an admin'])
   }
-  return security.bootstrap(settings.adminKey)
 }
 
 function readTls(settings: Settings): { tls?: { cert: Buffer; key: Buffer } } {
@@ -125,11 +134,4 @@ function readTls(settings: Settings): { tls?: { cert: Buffer; key: Buffer } } {
   } catch {
     throw new SettingsError(['EVC_TLS_CERT or EVC_TLS_KEY names a file that cannot be read'])
   }
-}
-
-function urlOf(address: ReturnType<import('node:net').Server['address']>, settings: Settings): string {
-  const scheme = settings.tlsCertFile === undefined ? 'http' : 'https'
-  const port = typeof address === 'object' && address !== null ? address.port : settings.port
-  const host = settings.host.includes(':') ? `[${settings.host}]` : settings.host
-  return `${scheme}://${host}:${port}`
 }

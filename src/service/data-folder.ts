@@ -6,6 +6,8 @@
  *   journal/               the record of truth until indexed
  *   audit/audit.db         audit_events
  *   security/security.db   charge points, keys, admins, outbox
+ *   archive/               segments that left audit.db, unless they were sent elsewhere
+ *   archive-lock.db        held by the process that archives
  *   secrets/               generated secrets (development only), mode 0600
  */
 import { randomBytes, randomUUID } from 'node:crypto'
@@ -41,6 +43,11 @@ export function dataFolder(path: string): DataFolder {
     auditDatabase: join(root, 'audit', 'audit.db'),
     securityDatabase: join(root, 'security', 'security.db'),
   }
+}
+
+/** Where archiving happens (src/archive), unless it is told another folder for the archives. */
+export function archivePaths({ path, auditDatabase }: DataFolder) {
+  return { auditDatabase, directory: join(path, 'archive'), lockFile: join(path, 'archive-lock.db') }
 }
 
 export interface DataFolderLock extends Disposable {

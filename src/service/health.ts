@@ -3,11 +3,12 @@ import { statfs } from 'node:fs/promises'
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
 import { LIMITS } from '../limits.ts'
+import type { SecurityState } from '../security/security-state.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 
 export interface Check {
-  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses'
+  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses' | 'security_state'
   readonly ok: boolean
   readonly detail: string
 }
@@ -17,14 +18,20 @@ export interface Health {
   readonly registry: Registry
 }
 
-export function createHealth(deps: { pipeline: Pipeline; audit: AuditService; folder: DataFolder }): Health {
-  const { pipeline, audit, folder } = deps
+export function createHealth(deps: {
+  pipeline: Pipeline
+  audit: AuditService
+  folder: DataFolder
+  state: Pick<SecurityState, 'lastWriteError'>
+}): Health {
+  const { pipeline, audit, folder, state } = deps
   return {
     registry: createRegistry(pipeline, audit),
     async ready() {
       const { journal, indexer } = pipeline.status()
       const free = await freeBytes(folder.path)
       const { undeclaredLosses } = audit.status()
+      const writeError = state.lastWriteError()
       const checks: Check[] = [
         {
           name: 'journal',
@@ -39,6 +46,7 @@ export function createHealth(deps: { pipeline: Pipeline; audit: AuditService; fo
         },
         { name: 'disk', ok: free >= LIMITS.diskFreeBytesMin, detail: `${Math.floor(free / 1_048_576)} MiB free` },
         { name: 'losses', ok: undeclaredLosses === 0, detail: `${undeclaredLosses} events lost and not declared yet` },
+        { name: 'security_state', ok: writeError === null, detail: writeError ?? 'written' },
       ]
       return { ready: checks.every(check => check.ok), checks }
     },

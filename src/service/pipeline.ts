@@ -16,7 +16,9 @@ import { LIMITS } from '../limits.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
+import { watchClock } from './clock-watch.ts'
 import type { DataFolder } from './data-folder.ts'
+import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
 
 export interface PipelineOptions {
   readonly folder: DataFolder
@@ -54,21 +56,34 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const listeners = new Set<(lastEventId: number) => void>()
   let lastEventId = 0
 
+  refuseJournalBehind(folder)
   let indexerDurable: (sequence: number) => void = () => {}
+  let declaration: () => string | undefined = () => undefined
   const journal = await openJournal({
     directory: folder.journalDirectory,
     ackTimeoutMs: options.ackTimeoutMs,
     onDurable: sequence => indexerDurable(sequence),
+    declaration: () => declaration(),
   })
   undo.defer(() => journal.close(DRAIN_MS))
   if (journal.recovered.tornBytes > 0 || journal.recovered.damaged.length > 0) {
     logger.warn({ recovered: journal.recovered }, 'the journal was repaired after an unclean stop')
   }
 
+  const openedSequence = journal.status().appendedSequence
+  let isOpen = false
   const indexer = startIndexer({
     journalDirectory: folder.journalDirectory,
     journalId: journal.id,
     storePath: folder.auditDatabase,
+    openedSequence,
+    onHalted: ({ lastError, indexedSequence }) => {
+      logger.fatal({ lastError }, 'the indexer halted: events wait in the journal until somebody looks')
+      if (!isOpen || indexedSequence <= openedSequence) return
+      noteJournalBehind(folder, { openedSequence, indexedSequence }).catch(error =>
+        logger.fatal({ code: error?.code }, 'that the journal is older than the database could not be noted'),
+      )
+    },
     onIndexed: progress => {
       lastEventId = progress.lastEventId
       for (const listener of listeners) listener(lastEventId)
@@ -92,14 +107,17 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     windowMs: options.bruteForceWindowSeconds * 1000,
   })
   const audit = createAuditService({ journal, detector, logger, windowSeconds: options.bruteForceWindowSeconds })
+  declaration = audit.declaration
 
   if (!(await indexer.caughtUp(journal.status().durableSequence, CATCH_UP_MS))) {
     logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
   }
   // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
-  if (indexer.status().indexedSequence > journal.status().appendedSequence) throw new Refusal('JOURNAL_BEHIND')
+  if (indexer.status().indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
+  isOpen = true
   const recentFailures = await readRecentFailures(queries, logger)
   audit.replay(recentFailures)
+  undo.use(watchClock({ audit, logger }))
 
   const owned = undo.move()
   let closing: Promise<void> | undefined

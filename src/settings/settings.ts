@@ -18,7 +18,9 @@ export interface Settings {
   readonly bruteForceThreshold: number
   readonly bruteForceWindowSeconds: number
   readonly ackTimeoutMs: number
+  readonly strictEvents: (typeof SETTINGS)['EVC_STRICT_EVENTS']['fallback']
   readonly positionFile: string | undefined
+  readonly retentionDays: number | undefined
   readonly tlsCertFile: string | undefined
   readonly tlsKeyFile: string | undefined
   readonly logLevel: string
@@ -65,7 +67,9 @@ export function readSettings(environment: Environment): Settings {
     bruteForceThreshold: value('EVC_BRUTE_FORCE_THRESHOLD'),
     bruteForceWindowSeconds: value('EVC_BRUTE_FORCE_WINDOW_SECONDS'),
     ackTimeoutMs: value('EVC_ACK_TIMEOUT_MS'),
+    strictEvents: value('EVC_STRICT_EVENTS'),
     positionFile: value('EVC_POSITION_FILE'),
+    retentionDays: value('EVC_RETENTION_DAYS'),
     tlsCertFile: value('EVC_TLS_CERT'),
     tlsKeyFile: value('EVC_TLS_KEY'),
     logLevel: value('EVC_LOG_LEVEL'),

@@ -64,6 +64,17 @@ function cidrList(value: string): readonly string[] {
   return entries
 }
 
+/** Classes of changes that may be strict; the security stage says what belongs to each (failure-policy.ts). */
+const CHANGE_CLASSES = ['keys', 'status', 'admin'] as const
+type ChangeClass = (typeof CHANGE_CLASSES)[number]
+
+function changeClasses(value: string): readonly ChangeClass[] {
+  const names = value.split(',').map(name => name.trim())
+  const isKnown = (name: string) => name === '' || CHANGE_CLASSES.some(known => known === name)
+  if (!names.every(isKnown)) throw new Error(`must be a comma list of ${CHANGE_CLASSES.join(', ')}`)
+  return CHANGE_CLASSES.filter(known => names.includes(known))
+}
+
 function databaseUrl(): never {
   throw new Error('must not be set: this version stores events in the embedded SQLite only')
 }
@@ -152,12 +163,26 @@ export const SETTINGS = {
     fallback: 100,
     parse: integer(1, 60_000),
   }),
+  EVC_STRICT_EVENTS: setting<readonly ChangeClass[]>({
+    description:
+      'Comma list of `keys`, `status`, `admin`: changes of these classes are refused (503 `AUDIT_UNAVAILABLE`, nothing changed) while the journal cannot be written. `admin` is admins, registration, deletion and credentials of charge points. Those not named go on, and their events wait.',
+    defaultText: 'none',
+    fallback: [],
+    parse: changeClasses,
+  }),
   EVC_POSITION_FILE: setting<string | undefined>({
     description:
       'File on another disk where the service notes how far it is. A data folder that is older refuses to start. Without it the note lies in the data folder, and what is older there is only put on record.',
     defaultText: 'none',
     fallback: undefined,
     parse: text(1024),
+  }),
+  EVC_RETENTION_DAYS: setting<number | undefined>({
+    description:
+      'Segments of the event database whose newest event is older than so many days leave as archives, once a day. Unset: events are kept for ever.',
+    defaultText: 'none',
+    fallback: undefined,
+    parse: integer(1, 36_500),
   }),
   EVC_TLS_CERT: setting<string | undefined>({
     description: 'File of the TLS certificate chain (PEM). With EVC_TLS_KEY: serve HTTPS only.',

@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { type ChunkBuilder, type ChunkColumns, parseColumns } from './chunk.ts'
 import { CHUNK_IDS, chunkOf, FACETS, formatSet } from './chunk-sets.ts'
 import { prepareChunkWriter, readChunk } from './chunk-store.ts'
+import { findUnexplainedGaps } from './retention.ts'
 import { migrate, SCHEMA_VERSION, schemaVersion } from './schema.ts'
 import { listSegments, type Segment } from './segments.ts'
 
@@ -20,10 +21,14 @@ const PROBLEMS_MAX = 100
 export function checkStore(path: string, onChunk: (done: number, total: number) => void = () => {}): string[] {
   const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 })
   try {
-    if (schemaVersion(db) !== SCHEMA_VERSION)
-      return ['the event database is of an older version: start the service once']
+    const version = schemaVersion(db)
+    if (version === 0) return [] // as a crash leaves it before the first row
+    if (version !== SCHEMA_VERSION) return ['the event database is of an older version: start the service once']
     db.exec('BEGIN')
-    return [...checkFile(db), ...checkSegments(db), ...checkChunks(db, onChunk)].slice(0, PROBLEMS_MAX)
+    return [...checkFile(db), ...checkSegments(db), ...findUnexplainedGaps(db), ...checkChunks(db, onChunk)].slice(
+      0,
+      PROBLEMS_MAX,
+    )
   } finally {
     db.close()
   }
@@ -55,8 +60,11 @@ function* checkFile(db: DatabaseSync): Generator<string> {
 function* checkSegments(db: DatabaseSync): Generator<string> {
   const segments = listSegments(db)
   if (segments.at(-1)?.lastId !== undefined) yield 'no segment is growing'
-  for (const segment of segments) {
-    const { firstId, table } = segment
+  for (const [index, segment] of segments.entries()) {
+    const { firstId, number, table } = segment
+    const previous = segments[index - 1]
+    const isGap = previous?.number === number - 1 && previous.lastId !== firstId - 1
+    if (isGap) yield `${table} begins with the id ${firstId}, and the one before it ends with ${previous.lastId}`
     const found = db.prepare(`SELECT min(id) AS first, max(id) AS last, count(*) AS count FROM ${table}`).get()
     const lastId = segment.lastId ?? Number(found?.last ?? firstId - 1)
     const count = Number(found?.count)

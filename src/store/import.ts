@@ -8,12 +8,12 @@
  * a batch. Events of an action or severity that the catalogue does not have are refused: nothing could ask for them.
  */
 import { createHash } from 'node:crypto'
-import { setTimeout } from 'node:timers/promises'
 import { Refusal } from '../errors.ts'
 import { ACTIONS, type Action, SEVERITIES, type Severity } from '../event/catalogue.ts'
 import { COLUMNS } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
-import { type Appended, type EventStore, type Row, StoreError } from './event-store.ts'
+import type { Appended, EventStore, Row } from './event-store.ts'
+import { patiently } from './patience.ts'
 import { openReferenceFile, type ReferenceFile, type ReferenceRow } from './reference-file.ts'
 
 export interface Imported {
@@ -34,8 +34,6 @@ export interface ImportProgress {
 const SOURCE = 'import:reference'
 const BATCH_ROWS = 5_000
 const ROWS_BETWEEN_CHECKPOINTS = 50_000
-const UNAVAILABLE_MS_MAX = 30_000
-const RETRY_MS = 100
 
 /**
  * @throws {Refusal} FOREIGN_FILE (nothing was written), STORE_UNAVAILABLE (the store could not be written for half a minute;
@@ -92,21 +90,6 @@ function* batches(reference: ReferenceFile): Generator<Row[]> {
 async function append(store: EventStore, rows: readonly Row[]): Promise<Appended> {
   const after = await store.position(SOURCE)
   return store.append({ source: SOURCE, after, through: after + rows.length, rows })
-}
-
-/** A running indexer holds the write lock for a moment at a time, and another import may move the position. */
-async function patiently<T>(work: () => Promise<T>): Promise<T> {
-  for (const until = performance.now() + UNAVAILABLE_MS_MAX; ; ) {
-    try {
-      return await work()
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error
-      if (error.code === 'FOREIGN' || performance.now() > until) {
-        throw new Refusal('STORE_UNAVAILABLE', error.message, { cause: error })
-      }
-      await setTimeout(RETRY_MS)
-    }
-  }
 }
 
 const REQUIRED = ['date_time', 'who', 'ip', 'action', 'description', 'severity', 'created_at'] as const

@@ -8,12 +8,14 @@
  *   once_keys       rows that must never be written twice
  *   event_chunks, event_columns, event_facets   what is kept of every 1,024 rows (chunk-store.ts)
  *   event_names, event_kinds                    their dictionaries
+ *   event_archives, legal_holds                 which segments left, and which must not (retention.ts)
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { DICTIONARY_TABLES } from './dictionary.ts'
 import { StoreError } from './event-store.ts'
+import { RETENTION_TABLES } from './retention.ts'
 import { SEGMENT_TABLE, segmentSchema } from './segments.ts'
 
 /** `EVCA` in ASCII: marks the file as ours (PRAGMA application_id). */
@@ -40,7 +42,11 @@ function toSegments(db: DatabaseSync): void {
 }
 
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
-const MIGRATIONS: readonly ((db: DatabaseSync) => void)[] = [db => db.exec(FIRST), toSegments]
+const MIGRATIONS: readonly ((db: DatabaseSync) => void)[] = [
+  db => db.exec(FIRST),
+  toSegments,
+  db => db.exec(RETENTION_TABLES),
+]
 
 export const SCHEMA_VERSION = MIGRATIONS.length
 

@@ -1,5 +1,5 @@
 /**
- * `audit_events` in segments: tables of 262,144 rows, one of them growing.
+ * `audit_events` in segments: tables of 131,072 rows, one of them growing.
  *
  * Why: the six documented indexes cost little in a table that fits into the page cache and ever more beyond it, and a
  * whole table can leave (retention) where single rows would leave holes. A small log is the documented table itself.
@@ -17,7 +17,7 @@ import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { dropChunks } from './chunk-store.ts'
 
 /** Rows of a segment: whole chunks, so that a chunk is of one segment. */
-export const SEGMENT_IDS = 256 * CHUNK_IDS
+export const SEGMENT_IDS = 128 * CHUNK_IDS
 
 /** SQLite joins at most 500 tables by UNION ALL; beyond that many, the older ones stand behind a view of their own. */
 const TABLES_PER_VIEW_MAX = 400

@@ -5,7 +5,7 @@
  * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write lock,
  * so it belongs into a worker or a command, never on the request path.
  */
-import { closeSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
@@ -13,28 +13,32 @@ import { CHUNK_IDS } from './chunk-sets.ts'
 import { createChunkStore } from './chunk-store.ts'
 import { createConnection } from './connection.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
+import type { RecordingStore } from './retention.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
 
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
 const BUSY_TIMEOUT_MS = 1_000
 const CACHE_KIB = 16 * 1024
-/** SQLite checkpoints by itself only past this many pages (64 MiB); the indexer does it earlier, at a time of its choice. */
-const AUTOCHECKPOINT_PAGES = 16 * 1024
+/** SQLite checkpoints by itself only past this many pages (256 MiB); the indexer has it done earlier, by another thread. */
+const AUTOCHECKPOINT_PAGES = 64 * 1024
 const WAL_BYTES_KEPT = 64 * 1024 * 1024
+/** While somebody writes, a pass ends with what was written during it left over: the next pass finds little. */
+const CHECKPOINT_PASSES = 3
 
 /** @param segmentIds rows of a segment, a multiple of 1,024; smaller than usual in tests only. */
 export function createSqliteEventStore(options: {
   path: string
   clock?: () => number
   segmentIds?: number
-}): EventStore {
+}): EventStore & RecordingStore {
   const { path, clock = Date.now, segmentIds = SEGMENT_IDS } = options
   const connection = createConnection(path, () => open(path))
 
   return {
     position: async source => connection.use(store => store.position(source)),
     append: async batch => connection.use(store => append(store, batch, new Date(clock()).toISOString(), segmentIds)),
+    record: async work => connection.use(store => record(store, work, new Date(clock()).toISOString(), segmentIds)),
     lastId: async () => connection.use(store => store.lastId()),
     get: async id => connection.use(store => store.get(id)),
     checkpoint: async () => connection.use(store => checkpoint(store.db, path)),
@@ -48,7 +52,9 @@ function open(path: string) {
   const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   // Else a power loss could take the folder away, with all that was checkpointed in it. SQLite does so for its files.
   if (made !== undefined) sync(dirname(made), 'r')
-  closeSync(openSync(path, 'a', 0o600)) // SQLite would make it 0644; its -wal and -shm take the mode from here
+  // SQLite would make it 0644; its -wal and -shm take the mode from here. Only a file that is not there yet: closing any
+  // descriptor of one that is would take away the locks that other threads of this process hold on it.
+  if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
     const version = schemaVersion(db) // before anything is written: switching to WAL would already change a foreign file
@@ -153,6 +159,31 @@ function append(store: OpenStore, batch: Batch, now: string, segmentIds: number)
   }
 }
 
+/**
+ * One transaction, IMMEDIATE, so that what `work` reads is still true when it commits. Unlike rows of a journal, which it
+ * still has, this one has to survive a power loss by itself: FULL fsyncs the log at the commit.
+ */
+function record(
+  store: OpenStore,
+  work: Parameters<RecordingStore['record']>[0],
+  now: string,
+  segmentIds: number,
+): void {
+  store.db.exec('PRAGMA synchronous = FULL; BEGIN IMMEDIATE')
+  const event = work(store.db)
+  if (event === undefined) {
+    store.db.exec('ROLLBACK')
+    return
+  }
+  try {
+    insertRows(store, [{ event, onceKey: null }], store.lastId(), now, segmentIds)
+    store.db.exec('COMMIT; PRAGMA synchronous = NORMAL')
+  } catch (error) {
+    store.chunks.forget()
+    throw error
+  }
+}
+
 /** @returns the last id */
 function insertRows(store: OpenStore, rows: readonly Row[], before: number, now: string, segmentIds: number): number {
   let lastId = before
@@ -175,8 +206,10 @@ function insertRows(store: OpenStore, rows: readonly Row[], before: number, now:
  * log in use, or somebody else is checkpointing, the log itself is fsynced: its frames are replayed after a power loss.
  */
 function checkpoint(db: DatabaseSync, path: string): void {
-  const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get()
-  if (result?.busy === 0 && result.checkpointed === result.log) return
+  for (let pass = 0; pass < CHECKPOINT_PASSES; pass++) {
+    const result = db.prepare('PRAGMA wal_checkpoint(PASSIVE)').get()
+    if (result?.busy === 0 && result.checkpointed === result.log) return
+  }
   const log = `${path}-wal`
   sync(log, 'r+')
   // Past its size, the log is worth waiting a moment for readers, so that it starts again from its beginning.

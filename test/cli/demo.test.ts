@@ -21,6 +21,9 @@ test('demo: runs for the seconds given, says it is a simulation, shows every sce
   assert.match(stdout, /guessed admin key -> 401/)
   const end = stdout.slice(stdout.indexOf('End of the simulation'))
   assert.match(end, /^AUTH_SUCCESS +\d+$/m)
+  const sum = [...end.matchAll(/^[A-Z_]+ .*\d\.\d\S* +(\d+)$/gm)].reduce((total, [, count]) => total + Number(count), 0)
+  assert.match(end, new RegExp(`^INCIDENT +${sum}$`, 'm'), 'the episodes have all the incidents')
+  assert.match(end, /^The incidents belong to 3 episodes/m)
   for (const incident of ['BRUTE_FORCE_SUSPECTED', 'TAMPERING_DETECTED', 'UNAUTHORIZED_ADMIN_ACCESS']) {
     assert.equal(end.split(incident).length, 2, `one episode of ${incident}`)
   }

@@ -1,17 +1,19 @@
 /**
- * docs/operations.md names the alert rules, metrics and checks that there are, and its backup can be restored; the pages
- * on failures and security name tests that there are.
+ * docs/operations.md names the alert rules, metrics and checks that there are, and its commands for backup, restore,
+ * retention and legal hold are run; the pages on failures and security name tests that there are.
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, globSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 import { pino } from 'pino'
+import { archiveSegments } from '../../src/archive/archive.ts'
 import { ALERT_RULES, ruleText } from '../../src/cli/alert-rules.ts'
 import { type Central, startCentral } from '../../src/service/central.ts'
 import { readSettings } from '../../src/settings/settings.ts'
+import { pathsOf, SEGMENT, writeOldTrail } from '../harness/old-trail.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const TEXT = readFileSync(join(ROOT, 'docs', 'operations.md'), 'utf8')
@@ -58,39 +60,102 @@ test('failure modes, security: the tests that are named exist', () => {
   }
 })
 
-const hasSqlite3 = spawnSync('sqlite3', ['--version']).status === 0
-
-test('operations: the documented backup of a running service can be restored', { skip: !hasSqlite3 }, async () => {
+test('operations: the documented backup of a running service can be restored as documented, and says so', async () => {
   await using undo = new AsyncDisposableStack()
   const folder = temporaryFolder(undo)
-  const data = join(folder, 'data')
+  const [data, backup, old] = [join(folder, 'data'), join(folder, 'backup'), join(folder, 'old')]
   const central = await start(undo, data)
   const headers = { 'x-admin-key': ADMIN_KEY, 'content-type': 'application/json' }
   await fetch(`${central.url}/charge-points`, { method: 'POST', headers, body: '{"cp_id":"CP-0042"}' })
-  const registered = async ({ url }: Central) => {
-    const answer = await fetch(`${url}/audit/events?reason_code=CP_REGISTERED`, { headers })
+  const events = async ({ url }: Central, reason: string) => {
+    const answer = await fetch(`${url}/audit/events?reason_code=${reason}`, { headers })
     return ((await answer.json()) as { events: object[] }).events
   }
-  const patience = performance.now() + 5_000
-  while ((await registered(central)).length === 0) assert.ok(performance.now() < patience)
+  const before = await events(central, 'CP_REGISTERED')
+  assert.equal(before.length, 1)
+  await writeOldArchive(data)
 
-  const backup = join(folder, 'backup')
-  const script = /^```sh\n(# With the service running:[\s\S]*?)^```/m.exec(section('Backup'))?.[1]
-  assert.ok(script !== undefined)
-  const done = spawnSync('sh', ['-e'], {
-    input: script,
-    env: { ...process.env, DATA: data, BACKUP: backup },
-    encoding: 'utf8',
-  })
-  assert.deepEqual([done.status, done.stdout, done.stderr], [0, 'ok\nok\n', ''])
-  const before = await registered(central)
+  const variables = { DATA: data, BACKUP: backup, OLD: old }
+  const made = runScript(undo, 'Backup', '# $DATA is the data folder, $BACKUP a folder', variables)
+  assert.match(made.stdout, /^backup of .*\ncomplete and unchanged: backup of /)
   await central.stop()
+  const restored = runScript(undo, 'Backup', '# $OLD is where', variables)
+  assert.match(restored.stdout, /^restored: backup of /)
+  assert.deepEqual(readdirSync(join(data, 'archive')), readdirSync(join(old, 'archive')))
 
-  const restored = await start(undo, backup)
-  assert.deepEqual(await registered(restored), before)
-  const list = await (await fetch(`${restored.url}/charge-points`, { headers })).json()
+  const again = await start(undo, data)
+  assert.deepEqual(await events(again, 'CP_REGISTERED'), before)
+  assert.equal((await events(again, 'RESTORED')).length, 1)
+  const list = await (await fetch(`${again.url}/charge-points`, { headers })).json()
   assert.equal((list as { charge_points: { cp_id: string }[] }).charge_points[0]?.cp_id, 'CP-0042')
 })
+
+test('operations: an older folder is refused with EVC_POSITION_FILE, until what is documented is done', async () => {
+  await using undo = new AsyncDisposableStack()
+  const folder = temporaryFolder(undo)
+  const [data, copy] = [join(folder, 'data'), join(folder, 'copy')]
+  const variables = { EVC_POSITION_FILE: join(folder, 'position.json') }
+  const serve = async (work: (central: Central) => Promise<unknown> = async () => {}) => {
+    const central = await start(undo, data, variables)
+    await work(central)
+    await central.stop()
+  }
+  await serve()
+  cpSync(data, copy, { recursive: true })
+  const headers = { 'x-admin-key': ADMIN_KEY, 'content-type': 'application/json' }
+  await serve(({ url }) => fetch(`${url}/charge-points`, { method: 'POST', headers, body: '{"cp_id":"CP-1"}' }))
+  rmSync(data, { recursive: true })
+  cpSync(copy, data, { recursive: true })
+  await assert.rejects(serve(), { name: 'Refusal', code: 'ROLLED_BACK' })
+  const environment = { ...variables, EVC_DATA_DIR: data }
+  const accepted = runScript(undo, 'Backup', '# With the service stopped: go on', environment)
+  assert.match(accepted.stdout, /^accepted: \d+ of \d+ journal records are missing$/m)
+  await serve()
+})
+
+test('operations: the documented commands of retention and legal hold do what is said', async () => {
+  await using undo = new AsyncDisposableStack()
+  const folder = temporaryFolder(undo)
+  const data = join(folder, 'data')
+  await writeOldTrail(data, SEGMENT * 2 + 1)
+  const variables = { DATA: data, EVC_DATA_DIR: data }
+  const held = runScript(undo, 'Retention', 'ev-central archive hold add', variables)
+  assert.match(held.stdout, /^legal hold 1 keeps the events of 2026-03-01T00:00:00.000Z to 2026-04-01T00:00:00.000Z$/m)
+  assert.match(held.stdout, /^legal hold 1 \(case 4711\) ended$/m)
+  const archived = runScript(undo, 'Retention', '# With the service running or stopped', variables)
+  assert.match(archived.stdout, /^would leave: events 1 to 2048, /m)
+  assert.match(archived.stdout, /^archive 2: events 2049 to 4096, /m)
+  assert.match(archived.stdout, /^sound: archive 2, /m)
+  const [header = '', first = '', ...found] = runScript(undo, 'Retention', '# Without this program', variables)
+    .stdout.trimEnd()
+    .split('\n')
+  assert.equal(JSON.parse(header).format, 'ev-central-archive')
+  assert.equal(JSON.parse(first).id, 1)
+  assert.ok(found.length > 0)
+  for (const line of found) assert.match(line, /"action":"(?:AUTH_FAIL|INCIDENT)"/)
+})
+
+/** Something to be copied along with a backup. */
+async function writeOldArchive(data: string): Promise<void> {
+  const elsewhere = `${data}-old`
+  await writeOldTrail(elsewhere, SEGMENT + 1)
+  await archiveSegments({ ...pathsOf(elsewhere), beforeMs: Date.UTC(2036, 0, 1), actor: 'test' })
+  cpSync(join(elsewhere, 'archive'), join(data, 'archive'), { recursive: true })
+}
+
+/** The code block of the section that begins so, run by a shell that finds `ev-central`. */
+function runScript(undo: AsyncDisposableStack, title: string, begins: string, variables: Record<string, string>) {
+  const block = [...section(title).matchAll(/^```sh\n([\s\S]*?)^```/gm)].find(([, text]) => text?.startsWith(begins))
+  assert.ok(block !== undefined, begins)
+  const bin = temporaryFolder(undo)
+  const program = join(bin, 'ev-central')
+  writeFileSync(program, `#!/bin/sh\nexec '${process.execPath}' '${join(ROOT, 'bin', 'ev-central.js')}' "$@"\n`)
+  chmodSync(program, 0o755)
+  const env = { ...process.env, ...SECRETS, ...variables, PATH: `${bin}:${process.env.PATH}` }
+  const done = spawnSync('sh', ['-e'], { input: block[1], env, encoding: 'utf8' })
+  assert.equal(done.status, 0, done.stdout + done.stderr)
+  return done
+}
 
 function section(title: string): string {
   const [, text = ''] = new RegExp(`\\n## ${title}\\n([\\s\\S]*?)(?=\\n## |$)`).exec(TEXT) ?? []
@@ -104,8 +169,8 @@ function temporaryFolder(undo: AsyncDisposableStack): string {
   return folder
 }
 
-async function start(undo: AsyncDisposableStack, dataDir: string): Promise<Central> {
-  const settings = readSettings({ EVC_PORT: '0', EVC_DATA_DIR: dataDir, ...SECRETS })
+async function start(undo: AsyncDisposableStack, dataDir: string, environment = {}): Promise<Central> {
+  const settings = readSettings({ EVC_PORT: '0', EVC_DATA_DIR: dataDir, ...SECRETS, ...environment })
   const central = await startCentral(settings, pino({ level: 'silent' }))
   undo.defer(() => central.stop())
   return central

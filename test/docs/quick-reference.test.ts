@@ -6,14 +6,18 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
-import test, { after, before } from 'node:test'
+import { DatabaseSync, type SQLInputValue } from 'node:sqlite'
+import test, { after, before, describe } from 'node:test'
 import { pino } from 'pino'
 import { ACTIONS } from '../../src/event/catalogue.ts'
+import { COLUMNS, type StoredEvent } from '../../src/event/event.ts'
 import { type Central, startCentral } from '../../src/service/central.ts'
 import { openPipeline, type Pipeline } from '../../src/service/pipeline.ts'
 import { readSettings } from '../../src/settings/settings.ts'
+import { segmentSchema } from '../../src/store/segments.ts'
+import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
 import { runHere, writeReference } from '../cli/command-line.ts'
+import { batchOf, rowsFrom } from '../contract/event-store.ts'
 
 const TEXT = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'quick-reference.md'), 'utf8')
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
@@ -126,8 +130,8 @@ function blocks(text: string, language: string): string[] {
   )
 }
 
-function ask(sql: string): SqlRow[] {
-  const db = new DatabaseSync(central.folder.auditDatabase, { readOnly: true })
+function ask(sql: string, file = central.folder.auditDatabase): SqlRow[] {
+  const db = new DatabaseSync(file, { readOnly: true })
   try {
     return db.prepare(sql).all()
   } finally {
@@ -260,6 +264,7 @@ const EXPECTED: Record<string, (question: Question) => Promise<void>> = {
   async 'Are rows missing'({ sql }) {
     const [row] = ask(sql[0] as string)
     assert.equal(row?.missing, 0)
+    assert.equal(row?.first_id, 1)
     assert.equal(row?.events, row?.last_id)
     assert.ok(Number(row?.events) > 20)
   },
@@ -274,6 +279,60 @@ test('quick reference: every question of the page is known here, and the other w
 for (const question of questions()) {
   test(`quick reference: ${question.title}`, () => EXPECTED[question.title]?.(question))
 }
+
+describe('quick reference: SQL over a trail in two segments', () => {
+  /** The rows of the service behind a full segment of others, in segments and as the one table that is documented. */
+  let segmented: string
+  const single = new DatabaseSync(':memory:')
+
+  before(async () => {
+    const rows = ask('SELECT * FROM audit_events ORDER BY id') as unknown as StoredEvent[]
+    segmented = join(folder, 'segmented.db')
+    const store = createSqliteEventStore({ path: segmented, segmentIds: 1_024 })
+    await store.append(batchOf(0, rowsFrom(0, 1_024)))
+    const events = rows.map(({ id: _id, created_at: _at, ...event }) => ({ event, onceKey: null }))
+    await store.append(batchOf(1_024, events))
+    await store.close()
+    single.exec(segmentSchema('audit_events', 'INTEGER PRIMARY KEY AUTOINCREMENT'))
+    const insert = single.prepare(`INSERT INTO audit_events VALUES (${COLUMNS.map(() => '?').join(', ')})`)
+    for (const row of ask('SELECT * FROM audit_events', segmented))
+      insert.run(...(Object.values(row) as SQLInputValue[]))
+  })
+  after(() => single.close())
+
+  test('every line answers as over one table', () => {
+    assert.equal(ask("SELECT name FROM sqlite_schema WHERE name = 'audit_events_2'", segmented).length, 1)
+    for (const { title, sql } of questions()) {
+      const expected = single.prepare(sql[0] as string).all()
+      assert.ok(expected.length > 0, title)
+      assert.deepEqual(ask(sql[0] as string, segmented), expected, title)
+    }
+  })
+
+  test('a row that was deleted in between is missing; those that left at the beginning are not', () => {
+    const sql = questions().find(({ title }) => title === 'Are rows missing')?.sql[0] as string
+    const last = Number(single.prepare('SELECT max(id) AS id FROM audit_events').get()?.id)
+    const answer = () => ({ ...ask(sql, segmented)[0] })
+    assert.deepEqual(answer(), { events: last, first_id: 1, last_id: last, missing: 0 })
+    change('DELETE FROM audit_events_1 WHERE id <= 1000')
+    assert.deepEqual(answer(), { events: last - 1_000, first_id: 1_001, last_id: last, missing: 0 })
+    change('DELETE FROM audit_events_2 WHERE id = 1030')
+    assert.deepEqual(answer(), { events: last - 1_001, first_id: 1_001, last_id: last, missing: 1 })
+  })
+
+  test('newest first with a limit walks each segment from its end', () => {
+    const plan = ask('EXPLAIN QUERY PLAN SELECT * FROM audit_events ORDER BY id DESC LIMIT 1', segmented)
+    const steps = plan.map(({ detail }) => String(detail))
+    assert.ok(steps.includes('MERGE (UNION ALL)'), steps.join('; '))
+    assert.ok(!steps.some(step => step.includes('TEMP B-TREE')), steps.join('; '))
+  })
+
+  function change(sql: string): void {
+    const db = new DatabaseSync(segmented)
+    db.exec(sql)
+    db.close()
+  }
+})
 
 test('quick reference: the table of event types has them all, in their order', () => {
   const [, table = ''] = /\n## Event types\n([\s\S]*?)\nMetadata of incidents/.exec(TEXT) ?? []

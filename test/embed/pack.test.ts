@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, delimiter, dirname, join } from 'node:path'
+import { basename, delimiter, dirname, join, posix } from 'node:path'
 import test, { after, before } from 'node:test'
 import { promisify } from 'node:util'
 
@@ -42,15 +42,26 @@ after(() => rm(folder, { recursive: true, force: true }))
 
 const node = (...args: string[]) => run(process.execPath, args, { cwd: project, timeout: 60_000 })
 
-test('package: holds compiled code, types and documents, and nothing else', () => {
+test('package: holds compiled code, types, documents and examples, and nothing else', () => {
   const allowed =
-    /^(?:package\.json|README\.md|LICENSE|CHANGELOG\.md|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts))$/
+    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.ts|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts))$/
   assert.deepEqual(
     files.filter(file => !allowed.test(file)),
     [],
   )
   for (const entry of ['index', 'fastify', 'express', 'node-http']) {
     assert.ok(files.includes(`dist/embed/${entry}.js`) && files.includes(`dist/embed/${entry}.d.ts`))
+  }
+})
+
+test('package: every link of its documents leads to a file that is in it', async () => {
+  const documents = files.filter(file => file.endsWith('.md'))
+  assert.ok(documents.length > 5)
+  for (const document of documents) {
+    const text = await readFile(join(project, 'node_modules', 'ev-central', document), 'utf8')
+    for (const [, target = ''] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)[^)]*\)/g)) {
+      assert.ok(files.includes(posix.join(posix.dirname(document), target)), `${document} links to ${target}`)
+    }
   }
 })
 

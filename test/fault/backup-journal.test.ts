@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import test, { type TestContext } from 'node:test'
 import { formatEntry } from '../../src/event/codec.ts'
 import { createIndexer } from '../../src/indexer/indexer.ts'
+import { listFolder } from '../../src/journal/segment-folder.ts'
 import { openJournal } from '../../src/journal/segment-journal.ts'
 import { openJournalReader } from '../../src/journal/segment-reader.ts'
 import { backUp } from '../../src/service/backup.ts'
@@ -52,7 +53,7 @@ test('backup: a segment that is trimmed after it was seen is copied all the same
   const journal = await openJournal({ directory: source, ackTimeoutMs: 30_000, segmentBytesMax: 2048 })
   for (let n = 0; n < 60; n++) await journal.acknowledged(journal.append(formatEntry(sampleEvent(n))))
   await journal.close()
-  const names = readdirSync(source).sort()
+  const names = listFolder(source).segments
   assert.ok(names.length > 4, names.join())
 
   for (const missed of [undefined, ...names.slice(0, -1)]) {

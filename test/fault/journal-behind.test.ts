@@ -1,6 +1,6 @@
-/** An old copy of the journal beside a newer database is noticed at the start, and the way out that is named works. */
+/** An old copy of the journal beside a newer database is noticed, at the start or later, and the way out that is named works. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -8,7 +8,7 @@ import { pino } from 'pino'
 import { createContext } from '../../src/context/context.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { openPipeline, type Pipeline } from '../../src/service/pipeline.ts'
-import { auditRows } from '../harness/rows.ts'
+import { auditRows, eventually } from '../harness/rows.ts'
 
 test('service: a restored old journal is refused, and a start without it loses and doubles nothing', async t => {
   const path = mkdtempSync(join(tmpdir(), 'evc-behind-'))
@@ -45,5 +45,67 @@ test('service: a restored old journal is refused, and a start without it loses a
       [2, 'CP-2'],
       [3, 'CP-3'],
     ],
+  )
+})
+
+test('service: a restored old journal beside a database that cannot be read at the start is noticed when it can', async t => {
+  const path = mkdtempSync(join(tmpdir(), 'evc-behind-'))
+  t.after(() => rmSync(path, { recursive: true, force: true }))
+  const folder = dataFolder(path)
+  const logged: { level: number; lastError?: string }[] = []
+  const open = () =>
+    openPipeline({
+      folder,
+      logger: pino({ level: 'fatal' }, { write: line => void logged.push(JSON.parse(line)) }),
+      ackTimeoutMs: 1_000,
+      bruteForceThreshold: 5,
+      bruteForceWindowSeconds: 600,
+    })
+  const record = async (pipeline: Pipeline, who: string) => {
+    const context = createContext()
+    pipeline.audit.authSuccess(who, context)
+    assert.equal(await pipeline.audit.settled(context), 'durable')
+  }
+  for (const who of ['CP-1', 'CP-2', 'CP-3']) {
+    const pipeline = await open()
+    await record(pipeline, who)
+    await pipeline.close()
+    if (who === 'CP-1') cpSync(folder.journalDirectory, `${folder.journalDirectory}.old`, { recursive: true })
+  }
+  rmSync(folder.journalDirectory, { recursive: true })
+  renameSync(`${folder.journalDirectory}.old`, folder.journalDirectory)
+
+  renameSync(join(path, 'audit'), join(path, 'audit.away'))
+  writeFileSync(join(path, 'audit'), 'a file where the folder should be')
+  const pipeline = await open()
+  for (const who of ['CP-4', 'CP-5', 'CP-6', 'CP-7']) await record(pipeline, who)
+  rmSync(join(path, 'audit'))
+  renameSync(join(path, 'audit.away'), join(path, 'audit'))
+  await eventually(
+    () => pipeline.status().indexer,
+    ({ phase }) => phase === 'halted',
+  )
+  assert.match(pipeline.status().indexer.lastError ?? '', /^BEHIND: the journal ended at record 1, the database has 3$/)
+  assert.ok(logged.some(({ level, lastError }) => level === 60 && lastError?.startsWith('BEHIND') === true))
+  await eventually(
+    () => existsSync(join(folder.journalDirectory, 'behind')),
+    isNoted => isNoted,
+  )
+  await pipeline.close()
+
+  // By now the journal is longer than the database; it is refused all the same, until it is moved away.
+  await assert.rejects(open(), { name: 'Refusal', code: 'JOURNAL_BEHIND', message: /Records from 2 on/ })
+  assert.deepEqual(
+    auditRows(path).map(row => row.who),
+    ['CP-1', 'CP-2', 'CP-3'],
+    'no new event was taken for a known one',
+  )
+  renameSync(folder.journalDirectory, `${folder.journalDirectory}.away`)
+  const last = await open()
+  await record(last, 'CP-8')
+  await last.close()
+  assert.deepEqual(
+    auditRows(path).map(row => row.who),
+    ['CP-1', 'CP-2', 'CP-3', 'CP-8'],
   )
 })

@@ -107,6 +107,13 @@ export function createFaultyDisk(): FaultyDisk {
         syncedBytes.delete(path)
         return fd
       }),
+    edit: path =>
+      perform('edit', async () => {
+        const fd = await nodeFiles.edit(path)
+        givenUp.delete(fd)
+        pathOf.set(fd, path)
+        return fd
+      }),
     close: fd => perform('close', () => nodeFiles.close(fd)),
     rename: (from, to) =>
       perform('rename', async () => {

@@ -234,7 +234,10 @@ test('journal: records of which no header tells the journal are not given to a n
   bytes[20] = (bytes[20] as number) ^ 1
   writeFileSync(join(directory, FIRST), bytes)
   await assert.rejects(openJournal({ directory, ackTimeoutMs: 1, files: quick }), { code: 'CORRUPT' })
-  assert.deepEqual(readdirSync(directory), [FIRST])
+  assert.deepEqual(
+    readdirSync(directory).filter(name => !name.startsWith('reserve')),
+    [FIRST],
+  )
   assert.deepEqual(readFileSync(join(directory, FIRST)), bytes)
 })
 

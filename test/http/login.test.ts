@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
 import test, { after, before } from 'node:test'
-import { problemOf, startTestCentral, type TestCentral } from './harness.ts'
+import { problemOf, type RequestOptions, startTestCentral, type TestCentral } from './harness.ts'
 
 let central: TestCentral
 before(async () => {
@@ -101,6 +101,65 @@ test('POST /auth/credentials: repeated failures are throttled with Retry-After, 
   const { body } = await central.send('GET', `/audit/events?action=INCIDENT&who=${cpId}`, { as: 'auditor' })
   assert.ok(body.events.length >= 1)
   assert.equal(body.events.at(-1).reason_code, 'BRUTE_FORCE_SUSPECTED')
+})
+
+test('POST /auth/...: every refusal says that nobody is authorized, with the id if one could be read', async () => {
+  const json = { 'content-type': 'application/json' }
+  const cases: [string, RequestOptions, number, string | null][] = [
+    ['a field is missing', { body: { cp_id: 'CP-1' } }, 422, 'CP-1'],
+    ['an unknown field', { body: { cp_id: 'CP-1', credentials: 'x', token: 'x', more: 1 } }, 422, 'CP-1'],
+    ['no id', { body: { credentials: 'x', token: 'x' } }, 422, null],
+    ['an id that is none', { body: { cp_id: 'a b', credentials: 'x', token: 'x' } }, 422, null],
+    ['an id of another type', { body: { cp_id: { cp_id: 'CP-1' }, credentials: 'x', token: 'x' } }, 422, null],
+    ['no JSON', { text: '{"cp_id":"CP-1"', headers: json }, 422, null],
+    ['no body', {}, 422, null],
+    ['too large', { text: ' '.repeat(70_000), headers: json }, 413, null],
+    ['another type', { text: 'cp_id=CP-1', headers: { 'content-type': 'text/plain' } }, 415, null],
+  ]
+  for (const path of ['/auth/credentials', '/auth/token']) {
+    for (const [name, options, status, cp_id] of cases) {
+      const { status: answered, body } = await central.send('POST', path, { ...options, from: central.address() })
+      assert.equal(answered, status, name)
+      const { success, is_authorized } = body
+      assert.deepEqual(
+        { success, cp_id: body.cp_id, is_authorized },
+        { success: false, cp_id, is_authorized: false },
+        name,
+      )
+    }
+  }
+  assert.ok(!('success' in (await central.send('POST', '/charge-points', { as: 'admin', body: {} })).body))
+})
+
+test('POST /auth/credentials: an incident has the status that the failure which raised it was answered with', async () => {
+  const { cpId } = await central.chargePoint()
+  const from = central.address()
+  const answers = new Map<string, number>()
+  for (let i = 1; i <= 10; i++) {
+    const { requestId, status } = await login(cpId, `guess-${i}`, from)
+    answers.set(requestId, status)
+  }
+  const { body } = await central.send('GET', `/audit/events?action=INCIDENT&who=${cpId}`, { as: 'auditor' })
+  const incidents = body.events as { request_id: string; status_code: number }[]
+  assert.deepEqual(
+    incidents.map(({ status_code }) => status_code),
+    incidents.map(({ request_id }) => answers.get(request_id)),
+  )
+  assert.deepEqual(incidents.map(({ status_code }) => status_code).toSorted(), [401, 429])
+})
+
+test('POST /auth/credentials: a charge point out of service that keeps calling is no brute force', async () => {
+  const { cpId, credentials } = await central.chargePoint()
+  const from = central.address()
+  await operate('/status/out-of-service', { cp_id: cpId, reason: 'cable' })
+  for (let i = 0; i < 6; i++) problemOf(await login(cpId, credentials, from), 403, 'CP_OUT_OF_SERVICE')
+  await operate('/status/revoke', { cp_id: cpId, reason: 'stolen' })
+  for (let i = 0; i < 6; i++) problemOf(await login(cpId, credentials, from), 403, 'CP_REVOKED')
+  const trail = (query: string) => central.send('GET', `/audit/events?who=${cpId}&${query}`, { as: 'auditor' })
+  assert.equal((await trail('action=AUTH_FAIL')).body.events.length, 12, 'each is a failed login on record')
+  assert.deepEqual((await trail('action=INCIDENT')).body.events, [])
+  const status = await central.send('GET', `/security/status/${cpId}`, { as: 'auditor' })
+  assert.equal(status.body.failures_in_window, 0)
 })
 
 test('POST /auth/token: answers with the same token; a bad, foreign or outdated one is 401', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createDecipheriv } from 'node:crypto'
 import test, { after, before } from 'node:test'
 import Schema from 'typebox/schema'
 import { ERRORS, type ErrorCode } from '../../src/errors.ts'
@@ -54,7 +55,7 @@ interface Operation {
   summary: string
   tags: string[]
   security?: Record<string, []>[]
-  requestBody?: { content: Record<string, Media> }
+  requestBody?: { required: boolean; content: Record<string, Media> }
   parameters?: { in: string; name: string; required: boolean; schema: object }[]
   responses: Record<string, { description: string; content?: Record<string, Media>; headers: object }>
 }
@@ -145,6 +146,30 @@ test('openapi: errors are problem documents with the status of the table, and ea
     assert.equal(codes.includes('UNAUTHORIZED'), schemes.includes('adminKey'), route)
     assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), operation.requestBody !== undefined, route)
   }
+})
+
+test('openapi: the examples hang together: the message opens with the key that is shown for its charge point', () => {
+  const operation = (route: string) => operations().find(([name]) => name === route)?.[1] as Operation
+  const of = (content: Record<string, Media> | undefined) =>
+    examplesOf(content?.['application/json'] as Media)[0] as Record<string, string>
+  const key = of(operation('GET /keys/current').responses[200]?.content)
+  const { payload } = of(operation('POST /messages').requestBody?.content)
+  const bytes = Buffer.from(payload as string, 'base64')
+  const decipher = createDecipheriv('aes-256-gcm', Buffer.from(key.key as string, 'base64'), bytes.subarray(0, 12))
+  decipher.setAAD(Buffer.from(key.cp_id as string)).setAuthTag(bytes.subarray(-16))
+  const text = Buffer.concat([decipher.update(bytes.subarray(12, -16)), decipher.final()])
+  assert.deepEqual(JSON.parse(text.toString()), { energy_wh: 4200 })
+  const shown = of(operation('POST /charge-points').responses[201]?.content).credentials
+  assert.match(shown as string, /^[0-9a-f]{64}$/)
+  assert.equal(of(operation('POST /auth/credentials').requestBody?.content).credentials, shown)
+})
+
+test('openapi: a body may be left out only where it may', () => {
+  const optional = operations().filter(([, { requestBody }]) => requestBody?.required === false)
+  assert.deepEqual(
+    optional.map(([route]) => route),
+    ['POST /charge-points/{cp_id}/credentials'],
+  )
 })
 
 test('openapi: what the service really answers fits what is written', async () => {

@@ -91,6 +91,17 @@ test('POST /charge-points/{cp_id}/credentials: new ones work, old ones do not', 
     central.send('POST', '/auth/credentials', { body: { cp_id: cpId, credentials: sent }, from: central.address() })
   assert.equal((await login(credentials)).status, 401)
   assert.equal((await login(answer.body.credentials)).status, 200)
+  for (const [name, options] of Object.entries({
+    'no body': {},
+    'no body, called JSON': { text: '', headers: { 'content-type': 'application/json' } },
+    'an empty object': { body: {} },
+  })) {
+    const again = await central.send('POST', `/charge-points/${cpId}/credentials`, { as: 'operator', ...options })
+    assert.match(again.body.credentials, /^[0-9a-f]{64}$/, name)
+  }
+  const stray = { as: 'operator', body: { reasn: 'typo' } } as const
+  problemOf(await central.send('POST', `/charge-points/${cpId}/credentials`, stray), 422, 'VALIDATION_FAILED')
+  problemOf(await central.send('POST', '/keys/reset', { as: 'operator' }), 422, 'VALIDATION_FAILED')
   problemOf(await operate('/charge-points/NOBODY/credentials', {}), 404, 'CP_NOT_FOUND')
   problemOf(await operate('/charge-points/a%20b/credentials', {}), 422, 'VALIDATION_FAILED')
 })

@@ -42,6 +42,7 @@ test('GET /audit/events: every filter filters', async () => {
     ['action=AUTH_SUCCESS,INCIDENT', event => event.action === 'AUTH_SUCCESS' || event.action === 'INCIDENT'],
     [`ip=${ATTACKER}`, event => event.ip === ATTACKER],
     [`ip=::ffff:${ATTACKER}`, event => event.ip === ATTACKER],
+    ['ip=-', event => event.ip === '-'],
     ['severity=CRITICAL,WARN', event => event.severity === 'CRITICAL' || event.severity === 'WARN'],
     [
       'reason_code=INVALID_CREDENTIALS,THROTTLED',
@@ -107,6 +108,9 @@ test('GET /audit/events: a cursor belongs to its filter and its order', async ()
 
 test('audit reads: what is not valid is 422, with field and rule, and one VALIDATION_ERROR', async () => {
   const broken: [string, string][] = [
+    ['/audit/events?ip=203.0.113.777', 'ip'],
+    ['/audit/failures?ip=xyz', 'ip'],
+    ['/audit/export?ip=10.0.0.0/8', 'ip'],
     ['/audit/events?limit=0', 'limit'],
     ['/audit/events?limit=1001', 'limit'],
     ['/audit/events?limit=ten', 'limit'],

@@ -3,14 +3,14 @@ import { Type } from 'typebox'
 import { LIMITS } from '../../limits.ts'
 import type { Login } from '../../security/security.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, cpId, cpStatus, SAFE_TEXT } from '../fields.ts'
+import { closed, cpId, cpStatus, EXAMPLE_CREDENTIALS, SAFE_TEXT } from '../fields.ts'
 
 const CredentialsRequest = Type.Object(
   {
     cp_id: cpId,
     credentials: Type.String({ minLength: 1, maxLength: LIMITS.credentialsCharactersMax, pattern: SAFE_TEXT }),
   },
-  { ...closed, examples: [{ cp_id: 'CP-0042', credentials: '5f2b...64 hex digits...c1' }] },
+  { ...closed, examples: [{ cp_id: 'CP-0042', credentials: EXAMPLE_CREDENTIALS }] },
 )
 
 const TokenRequest = Type.Object(

@@ -9,6 +9,7 @@ import {
   cpParams,
   cpStatus,
   cursorText,
+  EXAMPLE_CREDENTIALS,
   location,
   nextCursor,
   nullableText,
@@ -35,14 +36,13 @@ const RegisterRequest = Type.Object(
 
 const chargePointFields = { cp_id: cpId, location: nullableText(), security_status: cpStatus }
 const EXAMPLE = { cp_id: 'CP-0042', location: 'Depot north, bay 7', security_status: 'ACTIVE' }
-const CREDENTIALS_EXAMPLE = '5f2b...64 hex digits, shown this once...c1'
 
 const Registered = Type.Object(
   {
     ...chargePointFields,
     credentials: Type.Optional(Type.String({ description: 'Only if generated; shown this once.' })),
   },
-  { description: 'Registered.', examples: [{ ...EXAMPLE, credentials: CREDENTIALS_EXAMPLE }] },
+  { description: 'Registered.', examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }] },
 )
 
 const ReissueRequest = Type.Object(
@@ -52,7 +52,7 @@ const ReissueRequest = Type.Object(
 
 const Reissued = Type.Object(
   { ...chargePointFields, credentials: Type.String({ description: 'Shown this once.' }) },
-  { description: 'New credentials.', examples: [{ ...EXAMPLE, credentials: CREDENTIALS_EXAMPLE }] },
+  { description: 'New credentials.', examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }] },
 )
 
 /** Also of the security status list: both walk charge points by id. */
@@ -101,12 +101,12 @@ export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guar
     '/charge-points/:cp_id/credentials',
     {
       onRequest,
-      config: { errors: ['CP_NOT_FOUND'] },
+      config: { errors: ['CP_NOT_FOUND'], isBodyOptional: true },
       schema: {
         operationId: 'reissueCredentials',
         tags,
         summary: 'Issue new credentials',
-        description: 'The old credentials and all tokens stop working at once.',
+        description: 'The old credentials and all tokens stop working at once. The body may be left out.',
         security: [{ adminKey: [] }],
         params: cpParams,
         body: ReissueRequest,

@@ -35,7 +35,10 @@ const CurrentKey = Type.Object(
     algorithm: Type.Literal('AES-256-GCM'),
     key: Type.String({ description: 'Base64 of 32 bytes.' }),
   },
-  { description: 'The key.', examples: [{ ...KEY_EXAMPLE, algorithm: 'AES-256-GCM', key: '<base64 of 32 bytes>' }] },
+  {
+    description: 'The key.',
+    examples: [{ ...KEY_EXAMPLE, algorithm: 'AES-256-GCM', key: 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=' }],
+  },
 )
 
 export function keyRoutes(app: App, { security }: HttpDeps, guards: Guards): void {

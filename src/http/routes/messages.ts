@@ -15,7 +15,7 @@ const MessageRequest = Type.Object(
         'Base64 of nonce (12 bytes) || ciphertext || tag (16 bytes): AES-256-GCM with the current key and the cp_id as associated data. A nonce is good for one message.',
     }),
   },
-  { ...closed, examples: [{ payload: 'q2u5v7x9z1b3d5f7' }] },
+  { ...closed, examples: [{ payload: 'MDEyMzQ1Njc4OWFiTDM3HTNV7n7ISDuZkku+P3vCeeXS/MqbAVNJutWfXYpPzmU=' }] },
 )
 
 const Accepted = Type.Object(

@@ -52,7 +52,9 @@ const statusFields = {
   key_version: nullableInteger(),
   key_age_seconds: nullableInteger({ description: 'Since the current key was made.' }),
   last_success: nullableText({ description: 'Time of the last successful login.' }),
-  failures_in_window: Type.Integer({ description: 'Failed logins within the brute-force window.' }),
+  failures_in_window: Type.Integer({
+    description: 'Failed logins within the brute-force window that may have been guesses.',
+  }),
   updated_at: Type.String(),
 }
 const SecurityStatus = Type.Object(statusFields, { description: 'How it is.', examples: [STATUS_EXAMPLE] })

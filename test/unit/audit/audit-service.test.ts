@@ -4,7 +4,7 @@ import { pino } from 'pino'
 import { createAuditService } from '../../../src/audit/audit-service.ts'
 import { createDetector } from '../../../src/audit/detector.ts'
 import { createContext, runInContext } from '../../../src/context/context.ts'
-import { INCIDENT, REASON } from '../../../src/event/catalogue.ts'
+import { INCIDENT, REASON, type Reason } from '../../../src/event/catalogue.ts'
 import { parseEntry } from '../../../src/event/codec.ts'
 import type { AuditEvent, StoredEvent } from '../../../src/event/event.ts'
 import { JournalError } from '../../../src/journal/journal.ts'
@@ -21,6 +21,7 @@ function setUp() {
   const events: AuditEvent[] = []
   const logged: { level: number; msg: string }[] = []
   const journal = { full: false, waits: [] as number[] }
+  const time = { wallMs: Date.now(), monotonicMs: 0 }
   const audit = createAuditService({
     journal: {
       append(text) {
@@ -35,8 +36,9 @@ function setUp() {
     detector: createDetector({ threshold: 5, windowMs: 600_000 }),
     logger: pino({ level: 'debug' }, { write: line => void logged.push(JSON.parse(line)) }),
     windowSeconds: 600,
+    clock: { wallMs: () => time.wallMs, monotonicMs: () => time.monotonicMs },
   })
-  return { audit, events, journal, logged }
+  return { audit, events, journal, logged, time }
 }
 
 test('audit service: every method writes the event of the catalogue', () => {
@@ -169,6 +171,21 @@ test('audit service: replayed events restore the windows without reporting again
   assert.deepEqual(counts, [10])
 })
 
+test('audit service: a failure with the right secret counts neither when it happens nor when it is replayed', () => {
+  const before = setUp()
+  const fail = (audit: typeof before.audit, reason: Reason) => {
+    audit.authFail('CP-1', context, reason)
+    return audit.detectAndReportBruteForce('CP-1', context)
+  }
+  for (let i = 0; i < 6; i++) assert.equal(fail(before.audit, i % 2 ? 'REVOKED' : 'OUT_OF_SERVICE'), false)
+  const after = setUp()
+  after.audit.replay(
+    before.events.map((event, i): StoredEvent => ({ ...event, id: i + 1, created_at: event.date_time })),
+  )
+  assert.equal(after.audit.failuresInWindow('CP-1'), 0)
+  for (let i = 1; i <= 5; i++) assert.equal(fail(after.audit, i % 2 ? 'UNKNOWN_CP' : 'THROTTLED'), i === 5)
+})
+
 test('audit service: a crash between the fifth failure and its report leaves the report due', () => {
   const before = setUp()
   for (let i = 0; i < 5; i++) before.audit.authFail('CP-1', context, REASON.INVALID_CREDENTIALS)
@@ -192,24 +209,77 @@ test('audit service: nothing throws into the caller, whatever the arguments are'
   audit.error('x', context, hostile)
   audit.validationError('x', context, null as never)
   audit.authSuccess('CP-1', context)
-  assert.equal(events.at(-1)?.action, 'SYSTEM')
-  assert.equal(events.at(-1)?.reason_code, 'LOSS_DECLARED')
+  assert.deepEqual(
+    events.slice(-2).map(event => event.reason_code ?? event.action),
+    ['LOSS_DECLARED', 'AUTH_SUCCESS'],
+  )
 })
 
 test('audit service: events the journal refuses are counted and declared as one loss when there is room again', () => {
-  const { audit, events, journal, logged } = setUp()
+  const { audit, events, journal, logged, time } = setUp()
   journal.full = true
-  for (let i = 0; i < 3; i++) audit.authSuccess('CP-1', context)
-  assert.equal(audit.status().undeclaredLosses, 3)
+  for (let i = 0; i < 3; i++) {
+    time.wallMs = Date.UTC(2026, 5, 1, 0, 0, i)
+    audit.authSuccess('CP-1', context)
+  }
+  assert.deepEqual([audit.status().lost, audit.status().undeclaredLosses], [3, 3])
+  time.wallMs = Date.UTC(2026, 5, 1, 1)
   journal.full = false
   audit.authSuccess('CP-1', context)
   assert.deepEqual(
     events.map(event => event.reason_code ?? event.action),
-    ['AUTH_SUCCESS', 'LOSS_DECLARED'],
+    ['LOSS_DECLARED', 'AUTH_SUCCESS'],
   )
-  assert.equal(JSON.parse(events[1]?.metadata_json ?? '').count, 3)
+  const { count, since, until } = JSON.parse(events[0]?.metadata_json ?? '')
+  assert.deepEqual([count, since, until], [3, '2026-06-01T00:00:00.000Z', '2026-06-01T00:00:02.000Z'])
   assert.deepEqual([audit.status().lost, audit.status().undeclaredLosses], [3, 0])
   assert.ok(logged.some(line => line.level === 50) && logged.some(line => line.level === 60))
+})
+
+test('audit service: a loss is declared once there is room, although no other event comes', async () => {
+  const { audit, events, journal } = setUp()
+  journal.full = true
+  for (let i = 0; i < 4; i++) audit.authSuccess('CP-1', context)
+  const declared = audit.declaration()
+  assert.equal(audit.declaration(), declared, 'one spelling, until more is lost')
+  assert.equal(JSON.parse(parseEntry(declared ?? '').event.metadata_json ?? '').count, 4)
+  journal.full = false
+  while (events.length === 0) await new Promise(resolve => setTimeout(resolve, 10))
+  assert.equal(events[0]?.reason_code, 'LOSS_DECLARED')
+  assert.deepEqual([audit.status().undeclaredLosses, audit.declaration()], [0, undefined])
+})
+
+test('audit service: a wall clock that jumps neither opens a window nor closes one', () => {
+  for (const jumpMs of [-3_600_000, 315_360_000_000]) {
+    const { audit, events, time } = setUp()
+    for (let i = 0; i < 5; i++) {
+      time.monotonicMs += 1000
+      if (i === 3) time.wallMs += jumpMs
+      audit.authFail('CP-1', context, REASON.INVALID_CREDENTIALS)
+      audit.detectAndReportBruteForce('CP-1', context)
+    }
+    assert.equal(events.filter(event => event.action === 'INCIDENT').length, 1)
+    time.monotonicMs += 599_000
+    assert.equal(audit.detectBruteForce('CP-1', context), true)
+    time.monotonicMs += 2_000
+    assert.equal(audit.detectBruteForce('CP-1', context), false)
+  }
+})
+
+test('audit service: replayed events of the future count as now, and keep their order', () => {
+  const stored: StoredEvent[] = []
+  const times = [-700_000, -2_000, 315_360_000_000, -1_000, 3_600_000]
+  for (const [i, agoMs] of times.entries()) {
+    const { audit, events, time } = setUp()
+    audit.authFail('CP-1', context, REASON.INVALID_CREDENTIALS)
+    const date_time = new Date(time.wallMs + agoMs).toISOString()
+    stored.push({ ...(events[0] as AuditEvent), date_time, id: i + 1, created_at: date_time })
+  }
+  const { audit, time } = setUp()
+  audit.replay(stored)
+  assert.equal(audit.failuresInWindow('CP-1'), 4, 'the first is older than the window')
+  time.monotonicMs += 600_001
+  assert.equal(audit.failuresInWindow('CP-1'), 0, 'none is held for years')
 })
 
 test('audit service: settled waits for the last record of its own context only', async () => {

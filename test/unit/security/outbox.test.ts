@@ -4,9 +4,11 @@ import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import * as events from '../../../src/audit/events.ts'
 import { createContext, currentContext, runInContext } from '../../../src/context/context.ts'
+import { createFailurePolicy } from '../../../src/security/failure-policy.ts'
 import { createOutbox } from '../../../src/security/outbox.ts'
 import { auditOver, LOGGER, memoryJournal, OPERATOR, openSecurity } from './security-under-test.ts'
 
+const OPEN = createFailurePolicy([], async () => false)
 const recordOne = (description: string) => events.system('CP_REGISTERED', undefined, { description })
 
 test('outbox: an event is in the journal when the change resolves, and its row goes once it is durable', async t => {
@@ -23,9 +25,9 @@ test('outbox: an event is in the journal when the change resolves, and its row g
 
 test('outbox: while the journal is full rows wait, then go out in order, each once', async t => {
   const central = await openSecurity(t)
-  const outbox = createOutbox({ state: central.state, audit: central.audit, logger: LOGGER })
+  const outbox = createOutbox({ state: central.state, audit: central.audit, policy: OPEN, logger: LOGGER })
   central.journal.isFull = true
-  for (let i = 0; i < 250; i++) await outbox.change(transaction => transaction.record(recordOne(`event ${i}`)))
+  for (let i = 0; i < 250; i++) await outbox.change('admin', transaction => transaction.record(recordOne(`event ${i}`)))
   await outbox.trim()
   assert.equal(central.journal.entries.length, 0)
   assert.equal((await central.state.outbox(0, 1000)).length, 250)
@@ -61,17 +63,17 @@ test('outbox: each event is delivered in the context of its own request', async 
       return audit.deliver(...row)
     },
   }
-  const outbox = createOutbox({ state: central.state, audit: watched, logger: LOGGER })
+  const outbox = createOutbox({ state: central.state, audit: watched, policy: OPEN, logger: LOGGER })
   const request = (requestId: string) =>
-    runInContext(createContext({ requestId }), () => outbox.change(tx => tx.record(recordOne(requestId))))
+    runInContext(createContext({ requestId }), () => outbox.change('admin', tx => tx.record(recordOne(requestId))))
   await Promise.all(['a', 'b', 'c'].map(request))
   assert.deepEqual(seen, ['a', 'b', 'c'])
 })
 
 test('outbox: a change that fails delivers nothing', async t => {
   const central = await openSecurity(t)
-  const outbox = createOutbox({ state: central.state, audit: central.audit, logger: LOGGER })
-  const failing = outbox.change(async transaction => {
+  const outbox = createOutbox({ state: central.state, audit: central.audit, policy: OPEN, logger: LOGGER })
+  const failing = outbox.change('admin', async transaction => {
     await transaction.record(recordOne('never'))
     throw new Error('no')
   })

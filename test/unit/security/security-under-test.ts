@@ -8,6 +8,7 @@ import { createAuditService } from '../../../src/audit/audit-service.ts'
 import { createDetector } from '../../../src/audit/detector.ts'
 import { createContext, runInContext } from '../../../src/context/context.ts'
 import { type ErrorCode, Refusal } from '../../../src/errors.ts'
+import { type Clock, systemClock } from '../../../src/event/clock.ts'
 import { formatEntry, parseEntry } from '../../../src/event/codec.ts'
 import type { AuditEvent, JournalEntry, StoredEvent } from '../../../src/event/event.ts'
 import { createSecurity } from '../../../src/security/create-security.ts'
@@ -54,14 +55,26 @@ export function auditOver(journal: ReturnType<typeof memoryJournal>, settings = 
 
 export async function openSecurity(
   t: TestContext,
-  options: { path?: string; settings?: typeof SETTINGS; journal?: ReturnType<typeof memoryJournal> } = {},
+  options: {
+    path?: string
+    settings?: typeof SETTINGS
+    journal?: ReturnType<typeof memoryJournal>
+    clock?: Clock
+  } = {},
 ) {
   const path = options.path ?? join(temporaryFolder(t), 'security', 'security.db')
   const settings = options.settings ?? SETTINGS
   const journal = options.journal ?? memoryJournal()
   const audit = auditOver(journal, settings)
   const state = createSqliteSecurityState({ path })
-  const security = await createSecurity({ state, audit, secrets: SECRETS, settings, logger: LOGGER })
+  const security = await createSecurity({
+    state,
+    audit,
+    secrets: SECRETS,
+    settings,
+    logger: LOGGER,
+    clock: options.clock ?? systemClock,
+  })
   let closing: Promise<void> | undefined
   const close = () => {
     closing ??= security.close().then(() => state.close())

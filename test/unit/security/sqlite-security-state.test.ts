@@ -77,13 +77,14 @@ test('security database: a lock that is never released makes a change busy', asy
   t.after(() => state.close())
   const other = new DatabaseSync(path)
   other.exec('BEGIN IMMEDIATE')
-  t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
   const change = outcome(state.change(transaction => transaction.putChargePoint(chargePointRecord())))
-  await delay(1)
-  t.mock.timers.setTime(Date.now() + 60_000)
-  assert.equal(await change, 'OVERLOADED')
+  const behind = outcome(state.change(transaction => transaction.putChargePoint(chargePointRecord())))
+  assert.equal(await change, 'STATE_UNAVAILABLE')
+  assert.equal(await Promise.race([behind, delay(1_000, 'waits for a lock time of its own')]), 'STATE_UNAVAILABLE')
+  assert.match(state.lastWriteError() ?? '', /locked/)
   other.close()
   await state.change(transaction => transaction.putChargePoint(chargePointRecord()))
+  assert.equal(state.lastWriteError(), null)
 })
 
 test('security database: nonces of a dropped key are really deleted, a piece at a time', async t => {

@@ -68,3 +68,11 @@ test('settings: a secret may come from a file, anything else may not', t => {
   ])
   assert.deepEqual(problemsOf({ EVC_PORT_FILE: file }), ['EVC_PORT_FILE is not a setting'])
 })
+
+test('settings: strict classes are a list of known names; an unknown one is a problem', () => {
+  assert.deepEqual(readSettings({}).strictEvents, [])
+  assert.deepEqual(readSettings({ EVC_STRICT_EVENTS: 'keys, admin,keys' }).strictEvents, ['keys', 'admin'])
+  assert.deepEqual(problemsOf({ EVC_STRICT_EVENTS: 'keys,logins' }), [
+    'EVC_STRICT_EVENTS must be a comma list of keys, status, admin',
+  ])
+})

@@ -1,0 +1,27 @@
+/** How much is measured: the full run, or one of about a minute (`--quick`). */
+export interface Size {
+  readonly events: number
+  readonly queryRepeats: number
+  readonly summaryRepeats: number
+  readonly loginRounds: number
+  readonly loginRoundSeconds: number
+  readonly exportRounds: number
+}
+
+export const FULL: Size = {
+  events: 10_000_000,
+  queryRepeats: 300,
+  summaryRepeats: 20,
+  loginRounds: 15,
+  loginRoundSeconds: 1.5,
+  exportRounds: 7,
+}
+
+export const QUICK: Size = {
+  events: 400_000,
+  queryRepeats: 50,
+  summaryRepeats: 5,
+  loginRounds: 3,
+  loginRoundSeconds: 1,
+  exportRounds: 1,
+}

@@ -1,0 +1,183 @@
+/**
+ * `npm run torture`: the fault harness at length. `npm test` has its short forms.
+ *
+ *   npm run torture                                   everything: more than an hour
+ *   npm run torture -- model                          10,000 seeds; --seeds N, --from N; --seed N runs that one
+ *   npm run torture -- operations                     every operation of the journal's disk fails, in each way
+ *   npm run torture -- system-calls                   every system call of a process fails (needs strace); --call NAME
+ *   npm run torture -- database                       every damage of the event database's files
+ *   npm run torture -- kill                           1,000 kills of the service under load; --cycles N
+ *
+ * A failure prints how to replay it; the others go on. Ends with a table of counts and the line `N runs, N failed`.
+ */
+import { parseArgs } from 'node:util'
+import { DAMAGES, type DatabaseDamage, runDatabaseDamage } from '../test/torture/database-damage.ts'
+import { FAULTS, type OperationFault, runWithFault } from '../test/torture/every-operation.ts'
+import { killUnderLoad } from '../test/torture/kill-under-load.ts'
+import { runModel } from '../test/torture/model.ts'
+import {
+  CALLS,
+  type Call,
+  countCalls,
+  EFFECTS,
+  type Effect,
+  runWithSystemCallFault,
+  whyNoStrace,
+} from '../test/torture/system-calls.ts'
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seed: { type: 'string' },
+    seeds: { type: 'string', default: '10000' },
+    from: { type: 'string', default: '1' },
+    at: { type: 'string' },
+    fault: { type: 'string' },
+    call: { type: 'string' },
+    number: { type: 'string' },
+    effect: { type: 'string' },
+    damage: { type: 'string' },
+    cycles: { type: 'string', default: '1000' },
+  },
+})
+
+interface Line {
+  readonly part: string
+  runs: number
+  failed: number
+  /** What there was besides, by name. */
+  readonly counts: Record<string, number>
+  readonly startedMs: number
+}
+
+const PARTS: Record<string, (line: Line) => Promise<void>> = {
+  model,
+  operations,
+  'system-calls': systemCalls,
+  database,
+  kill,
+}
+const FAILURES_SHOWN = 10
+
+const lines: Line[] = []
+for (const part of positionals.length > 0 ? positionals : Object.keys(PARTS)) {
+  const run = PARTS[part]
+  if (run === undefined) throw new Error(`there is no part ${part}: ${Object.keys(PARTS).join(', ')}`)
+  const line: Line = { part, runs: 0, failed: 0, counts: {}, startedMs: performance.now() }
+  await run(line)
+  console.log(describe(line))
+  lines.push(line)
+}
+console.log('')
+for (const line of lines) console.log(describe(line))
+const [runs, failed] = [sum(line => line.runs), sum(line => line.failed)]
+console.log(`${runs} runs, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1
+
+async function model(line: Line): Promise<void> {
+  const from = Number(values.seed ?? values.from)
+  const through = values.seed === undefined ? from + Number(values.seeds) - 1 : from
+  for (let seed = from; seed <= through; seed++) {
+    await attempt(line, async () => {
+      const { steps, records, crashes, faults } = await runModel(seed)
+      add(line, { steps, records, crashes, faults })
+    })
+    progress(line, through - from + 1)
+  }
+}
+
+async function operations(line: Line): Promise<void> {
+  if (values.at !== undefined) {
+    await attempt(line, () => runWithFault(Number(values.at), values.fault as OperationFault))
+    return
+  }
+  const { length } = await runWithFault(-1, undefined)
+  for (let at = 0; at < length; at++) {
+    for (const fault of FAULTS) {
+      await attempt(line, () => runWithFault(at, fault))
+      progress(line, length * FAULTS.length)
+    }
+  }
+  add(line, { operations: length })
+}
+
+async function systemCalls(line: Line): Promise<void> {
+  const why = whyNoStrace()
+  if (why !== undefined) {
+    console.log(`system-calls: left out, ${why}`)
+    return
+  }
+  if (values.number !== undefined) {
+    const fault = { call: values.call as Call, number: Number(values.number), effect: values.effect as Effect }
+    await attempt(line, () => runWithSystemCallFault(fault))
+    return
+  }
+  const all = await countCalls()
+  const counts = new Map([...all].filter(([call]) => values.call === undefined || call === values.call))
+  const total = [...counts.values()].reduce((sum, count) => sum + count, 0) * EFFECTS.length
+  for (const call of CALLS) {
+    for (let number = 1; number <= (counts.get(call) ?? 0); number++) {
+      for (const effect of EFFECTS) {
+        await attempt(line, async () => {
+          if (await runWithSystemCallFault({ call, number, effect })) add(line, { injected: 1 })
+        })
+        progress(line, total)
+      }
+    }
+  }
+}
+
+async function database(line: Line): Promise<void> {
+  const chosen = values.damage === undefined ? DAMAGES : [values.damage as DatabaseDamage]
+  const seeds = values.seed === undefined ? Array.from({ length: 40 }, (_, n) => n + 1) : [Number(values.seed)]
+  for (const damage of chosen) {
+    for (const seed of seeds) {
+      await attempt(line, async () => add(line, { [await runDatabaseDamage(damage, seed)]: 1 }))
+      progress(line, chosen.length * seeds.length)
+    }
+  }
+}
+
+async function kill(line: Line): Promise<void> {
+  const cycles = Number(values.cycles)
+  await attempt(line, async () => {
+    const { answered } = await killUnderLoad({ cycles, checkEvery: 10, onCycle: done => progress(line, cycles, done) })
+    add(line, { kills: cycles, answered, lost: 0, doubled: 0 })
+  })
+}
+
+async function attempt(line: Line, work: () => Promise<unknown>): Promise<void> {
+  line.runs++
+  try {
+    await work()
+  } catch (error) {
+    line.failed++
+    if (line.failed <= FAILURES_SHOWN) console.log(`FAILED ${line.part}: ${(error as Error).message}`)
+  }
+}
+
+function add(line: Line, counts: Record<string, number>): void {
+  for (const [name, count] of Object.entries(counts)) line.counts[name] = (line.counts[name] ?? 0) + count
+}
+
+function progress(line: Line, total: number, done = line.runs): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r${line.part} ${done} of ${total}, ${line.failed} failed `)
+}
+
+function describe({ part, runs, failed, counts, startedMs }: Line): string {
+  const seconds = Math.round((performance.now() - startedMs) / 1_000)
+  const details = Object.entries(counts).map(([name, count]) => `${count} ${name}`)
+  return [
+    part.padEnd(12),
+    `${runs} runs`.padStart(12),
+    `${failed} failed`.padStart(10),
+    `${seconds} s`.padStart(7),
+    ...details,
+  ]
+    .join('  ')
+    .trimEnd()
+}
+
+function sum(count: (line: Line) => number): number {
+  return lines.reduce((all, line) => all + count(line), 0)
+}

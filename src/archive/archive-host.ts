@@ -1,0 +1,51 @@
+/**
+ * Retention of a running service: a thread archives what is old enough, at the start and then once a day.
+ *
+ * Promise: nothing waits for it, and what goes wrong is logged and tried again at the next time. Ending the thread at any
+ * moment is a crash as far as archive.ts is concerned, and leaves what is said there. Owns the thread and a timer.
+ */
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import type { AuditLogger } from '../audit/audit-service.ts'
+import type { ArchiveMessage, ArchiveThreadData } from './archive-protocol.ts'
+
+const THREAD = new URL(`./archive-thread${extname(import.meta.url)}`, import.meta.url)
+const DAY_MS = 86_400_000
+/** It holds one block at a time; without a bound, V8 would let garbage pile up first. */
+const RESOURCES = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8 }
+
+export interface RetentionOptions extends Omit<ArchiveThreadData, 'beforeMs'> {
+  /** EVC_RETENTION_DAYS */
+  readonly days: number
+  readonly logger: Pick<AuditLogger, 'info' | 'warn'>
+}
+
+export function startRetention({ days, logger, ...paths }: RetentionOptions): AsyncDisposable {
+  let worker: Worker | undefined
+  const run = () => {
+    if (worker !== undefined) return // a day was not enough
+    const workerData: ArchiveThreadData = { ...paths, beforeMs: Date.now() - days * DAY_MS }
+    worker = new Worker(THREAD, { workerData, name: 'evc-archive', execArgv: [], resourceLimits: RESOURCES })
+    worker.on('message', (message: ArchiveMessage) => report(message, logger))
+    worker.on('error', (error: Error) =>
+      logger.warn({ detail: error.message }, 'archiving failed; tried again in a day'),
+    )
+    worker.on('exit', () => {
+      worker = undefined
+    })
+  }
+  run()
+  const timer = setInterval(run, DAY_MS)
+  timer.unref()
+  return {
+    async [Symbol.asyncDispose]() {
+      clearInterval(timer)
+      await worker?.terminate()
+    },
+  }
+}
+
+function report(message: ArchiveMessage, logger: RetentionOptions['logger']): void {
+  if ('detail' in message) logger.warn(message, 'archiving failed; tried again in a day')
+  else if (message.archived > 0) logger.info(message, 'segments were archived')
+}

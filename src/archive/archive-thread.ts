@@ -1,0 +1,29 @@
+/**
+ * Entry of the archiver's thread: one run (archive.ts), then it ends. It rests after each block for as long as that took,
+ * so that writing and checking take at most half of a processor.
+ */
+import { setTimeout } from 'node:timers/promises'
+import { parentPort, workerData } from 'node:worker_threads'
+import { safeError } from '../audit/redaction.ts'
+import { Refusal } from '../errors.ts'
+import { archiveSegments } from './archive.ts'
+import type { ArchiveMessage, ArchiveThreadData } from './archive-protocol.ts'
+
+const port = parentPort
+if (port === null) throw new Error('this file is the entry of a worker thread')
+port.postMessage(await run(workerData as ArchiveThreadData))
+
+async function run(data: ArchiveThreadData): Promise<ArchiveMessage> {
+  let rested = performance.now()
+  const rest = async () => {
+    await setTimeout(performance.now() - rested)
+    rested = performance.now()
+  }
+  try {
+    const { archived, held, space } = await archiveSegments({ ...data, actor: 'system', rest })
+    const { bytesBefore, bytesAfter } = space
+    return { archived: archived.length, held: held.length, bytesBefore, bytesAfter }
+  } catch (error) {
+    return { code: error instanceof Refusal ? error.code : undefined, detail: safeError(error).message }
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * The archive stage: sealed segments of the event database leave as files, once they are old enough and nothing holds them.
+ *
+ * Promise: a segment is dropped only when its archive is on disk, whole, and was read back; that it left is an event of
+ * the trail, and neither is without the other. Works beside a running service, from this or another process, and with
+ * none. Owns the folder of archives while it runs (one archiver at a time for a data folder) and the tables of store/retention.ts.
+ *
+ *   step, for each segment                                    a crash after it leaves
+ *   1. write the events into a draft, sync, rename            an archive without manifest: written again
+ *   2. write the manifest, likewise                           a finished archive whose segment is still there:
+ *   3. read the archive back: digest, every event, and         the next run goes on at 3, and compares it with the rows
+ *      the rows of the segment give the same digest
+ *   4. one transaction in audit.db, fsynced: drop the         the segment is gone, and the trail says so
+ *      segment, note the archive, SYSTEM / ARCHIVED as the
+ *      next row
+ *   and at the end of a run
+ *   5. give the free pages back to the disk                   free pages, for the next run
+ *
+ * A finished archive is never written over: one that does not fit the rows, or the archive before it (an older database was
+ * restored, and went another way), is refused, for a person to move. Rejected: deleting single old rows, which leaves holes in every
+ * index and no space; and the outbox for the event (store/retention.ts says why).
+ */
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers/promises'
+import { system } from '../audit/events.ts'
+import { createContext } from '../context/context.ts'
+import { Refusal } from '../errors.ts'
+import { StoreError } from '../store/event-store.ts'
+import { patiently } from '../store/patience.ts'
+import { type Reclaimed, reclaimSpace } from '../store/reclaim.ts'
+import {
+  type ArchiveRecord,
+  isHeldBy,
+  type LegalHold,
+  listArchives,
+  listHolds,
+  listSealed,
+  type RecordingStore,
+  type SealedSegment,
+  type TakenOut,
+  takeOut,
+} from '../store/retention.ts'
+import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
+import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
+import { makeFolder } from './durable-file.ts'
+import { type FoundArchive, readManifest } from './folder.ts'
+import { archiveName, formatManifest, manifestName, sha256Of } from './format.ts'
+import { checkArchive, invalid } from './read-archive.ts'
+import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-archive.ts'
+
+export interface ArchivePlan {
+  /** Old enough, and nothing holds them: these leave. */
+  readonly leaving: readonly SealedSegment[]
+  /** Old enough, but held. */
+  readonly held: readonly { readonly segment: SealedSegment; readonly holds: readonly LegalHold[] }[]
+}
+
+export interface ArchiveProgress {
+  readonly phase: 'writing' | 'checking'
+  readonly done: number
+  readonly total: number
+}
+
+export interface ArchiveRun {
+  readonly archived: readonly ArchiveRecord[]
+  readonly held: ArchivePlan['held']
+  readonly space: Reclaimed
+}
+
+export interface ArchiveOptions {
+  readonly auditDatabase: string
+  /** Where the archives go to; made with mode 0700 if it is not there. */
+  readonly directory: string
+  /** A file in the data folder, held while this runs. */
+  readonly lockFile: string
+  /** Segments whose newest event is older leave. Epoch milliseconds. */
+  readonly beforeMs: number
+  /** For the trail. */
+  readonly actor: string
+  readonly onProgress?: (progress: ArchiveProgress) => void
+  /** Waited for after each block; lets others have the processor. */
+  readonly rest?: () => Promise<void>
+}
+
+/** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN */
+export function planArchive(auditDatabase: string, beforeMs: number): ArchivePlan {
+  return readRetention(auditDatabase, db => planFrom(db, beforeMs))
+}
+
+/** One look at the tables of retention. @throws {StoreError} UNAVAILABLE when there are none yet, FOREIGN */
+export function readRetention<T>(auditDatabase: string, read: (db: DatabaseSync) => T): T {
+  const db = new DatabaseSync(auditDatabase, { readOnly: true, timeout: 5_000 })
+  try {
+    if (schemaVersion(db) !== SCHEMA_VERSION) {
+      throw new StoreError('UNAVAILABLE', 'it is of an older version; start the service once')
+    }
+    return read(db)
+  } finally {
+    db.close()
+  }
+}
+
+/**
+ * Archives every segment that is old enough, the oldest first.
+ * @throws {Refusal} ARCHIVE_RUNNING; ARCHIVE_FAILED, ARCHIVE_INVALID, STORE_UNAVAILABLE: what left until then has left
+ */
+export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveRun> {
+  const { auditDatabase, directory, lockFile, beforeMs } = options
+  await using undo = new AsyncDisposableStack()
+  undo.use(lockArchiving(lockFile))
+  const store = createSqliteEventStore({ path: auditDatabase })
+  undo.defer(() => store.close())
+  await patiently(() => store.lastId()) // brings an older database to this version
+  const db = undo.adopt(new DatabaseSync(auditDatabase, { readOnly: true, timeout: 5_000 }), opened => opened.close())
+
+  const { leaving, held } = planFrom(db, beforeMs)
+  if (leaving.length > 0) makeFolder(directory)
+  const archived: ArchiveRecord[] = []
+  const afterBlock = progressOf(leaving, options)
+  for (const segment of leaving) {
+    const last = listArchives(db).at(-1)
+    const found = await finishedArchive(db, segment, directory, last, afterBlock)
+    const record = recordOf(found, directory)
+    const outcome = await leave(store, segment, record, options.actor)
+    if (outcome === 'held') takeBack(record)
+    else archived.push(record)
+  }
+  const space = await reclaimSpace(auditDatabase)
+  return { archived, held, space }
+}
+
+function planFrom(db: DatabaseSync, beforeMs: number): ArchivePlan {
+  const holds = listHolds(db)
+  const old = listSealed(db).filter(({ lastTime }) => Date.parse(lastTime) < beforeMs)
+  const looked = old.map(segment => ({ segment, holds: holds.filter(hold => isHeldBy(hold, segment)) }))
+  return {
+    leaving: looked.filter(({ holds }) => holds.length === 0).map(({ segment }) => segment),
+    held: looked.filter(({ holds }) => holds.length > 0),
+  }
+}
+
+/** Steps 1 to 3; the first two only if an earlier run has not done them. */
+async function finishedArchive(
+  db: DatabaseSync,
+  segment: SealedSegment,
+  directory: string,
+  last: ArchiveRecord | undefined,
+  afterBlock: (phase: ArchiveProgress['phase']) => AfterBlock,
+): Promise<FoundArchive> {
+  const number = (last?.number ?? 0) + 1
+  const previous = last?.manifest_sha256 ?? null
+  const path = join(directory, archiveName(rangeOf(segment)))
+  const finished = readManifest(manifestName(path))
+  if (finished === undefined) {
+    if (existsSync(manifestName(path))) throw invalid(manifestName(path), 'it is not a manifest of this version')
+    const manifest = await writeArchive({
+      db,
+      segment,
+      directory,
+      number,
+      previous,
+      afterBlock: afterBlock('writing'),
+    })
+    await checkArchive(directory, manifest, afterBlock('checking'))
+    return { manifest, digest: sha256Of(formatManifest(manifest)) }
+  }
+  const { manifest } = finished
+  if (manifest.number !== number || manifest.previous !== previous) {
+    throw invalid(
+      path,
+      `it is there already, but does not follow on archive ${number - 1} of this database; move it away`,
+    )
+  }
+  const digest = await digestOfRows(db, segment, afterBlock('writing'))
+  if (digest !== manifest.ndjson_sha256) {
+    throw invalid(path, 'it is there already, but holds other events than this database; move it away')
+  }
+  await checkArchive(directory, manifest, afterBlock('checking'))
+  return finished
+}
+
+function recordOf({ manifest, digest }: FoundArchive, directory: string): ArchiveRecord {
+  const { number, first_id, last_id, first_time, last_time, file, sha256, archived_at } = manifest
+  const range = { first_id, last_id, first_time, last_time }
+  return { number, ...range, file: join(directory, file), sha256, manifest_sha256: digest, archived_at }
+}
+
+/** Step 4. */
+async function leave(
+  store: RecordingStore,
+  segment: SealedSegment,
+  archive: ArchiveRecord,
+  actor: string,
+): Promise<TakenOut> {
+  const { number, first_id, last_id, archived_at: _at, ...rest } = archive
+  const count = last_id - first_id + 1
+  const event = system('ARCHIVED', createContext(), {
+    description: `Events ${first_id} to ${last_id} left the database as archive ${number}`,
+    metadata: { archive: number, first_id, last_id, count, ...rest, actor },
+  })
+  let outcome: TakenOut = 'gone'
+  await patiently(() =>
+    store.record(db => {
+      outcome = takeOut(db, segment, archive)
+      return outcome === 'left' ? event : undefined
+    }),
+  )
+  return outcome
+}
+
+/** A hold was placed while it was written; its segment is still there. Crash in between: the next run that finds it refuses it, for a person to move. */
+function takeBack({ file }: ArchiveRecord): void {
+  rmSync(manifestName(file), { force: true })
+  rmSync(file, { force: true })
+}
+
+/** Each event is written, or its archive compared with it, and then read back. */
+function progressOf(leaving: readonly SealedSegment[], { onProgress, rest = setImmediate }: ArchiveOptions) {
+  const total = 2 * leaving.reduce((sum, { firstId, lastId }) => sum + lastId - firstId + 1, 0)
+  let done = 0
+  return (phase: ArchiveProgress['phase']): AfterBlock =>
+    async events => {
+      done += events
+      onProgress?.({ phase, done, total })
+      await rest()
+    }
+}
+
+/** The kernel's lock, through SQLite: it goes with the process. @throws {Refusal} ARCHIVE_RUNNING */
+function lockArchiving(lockFile: string): Disposable {
+  if (!existsSync(lockFile)) closeSync(openSync(lockFile, 'a', 0o600)) // SQLite would make it 0644
+  const lock = new DatabaseSync(lockFile, { timeout: 0 })
+  try {
+    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
+  } catch (cause) {
+    lock.close()
+    throw new Refusal('ARCHIVE_RUNNING', undefined, { cause })
+  }
+  return { [Symbol.dispose]: () => lock.close() }
+}

@@ -1,0 +1,124 @@
+/**
+ * Writes a sealed segment as an archive. Its rows do not change, so they are read a block at a time, each in a moment's
+ * snapshot: neither the indexer nor its checkpoints wait for us.
+ *
+ *   1. the events, as a draft: synced, renamed      a crash after it: an archive without manifest, written again
+ *   2. the manifest, likewise                       a finished archive
+ */
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import type { DatabaseSync } from 'node:sqlite'
+import { gzipSync } from 'node:zlib'
+import { Refusal } from '../errors.ts'
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { LIMITS } from '../limits.ts'
+import type { SealedSegment } from '../store/retention.ts'
+import { writeDurably } from './durable-file.ts'
+import {
+  type ArchiveManifest,
+  type ArchiveRange,
+  archiveName,
+  type Block,
+  formatHeader,
+  formatManifest,
+  manifestName,
+} from './format.ts'
+
+/** Called between blocks: to show how far it is, and to let others have the processor. */
+export type AfterBlock = (events: number) => Promise<void>
+
+export function rangeOf({ firstId, lastId, firstTime, lastTime }: SealedSegment): ArchiveRange {
+  return {
+    first_id: firstId,
+    last_id: lastId,
+    count: lastId - firstId + 1,
+    first_time: firstTime,
+    last_time: lastTime,
+  }
+}
+
+/** @throws {Refusal} ARCHIVE_FAILED: the rows are not those that the segment should have. */
+export async function writeArchive(options: {
+  readonly db: DatabaseSync
+  readonly segment: SealedSegment
+  readonly directory: string
+  readonly number: number
+  readonly previous: string | null
+  readonly afterBlock: AfterBlock
+}): Promise<ArchiveManifest> {
+  const { db, segment, directory, number, previous, afterBlock } = options
+  const range = rangeOf(segment)
+  const file = archiveName(range)
+  const packed = createHash('sha256')
+  const plain = createHash('sha256')
+  const blocks: Block[] = []
+  let [bytes, ndjson_bytes, header_bytes] = [0, 0, 0]
+  await writeDurably(join(directory, file), async append => {
+    const add = (text: string): number => {
+      const content = Buffer.from(text)
+      const member = gzipSync(content)
+      plain.update(content)
+      packed.update(member)
+      append(member)
+      ndjson_bytes += content.length
+      bytes += member.length
+      return member.length
+    }
+    header_bytes = add(formatHeader(range))
+    for (const { firstId, text, count } of readBlocks(db, segment)) {
+      blocks.push([firstId, add(text)])
+      await afterBlock(count)
+    }
+  })
+  const manifest: ArchiveManifest = {
+    ...range,
+    number,
+    file,
+    bytes,
+    sha256: packed.digest('hex'),
+    ndjson_bytes,
+    ndjson_sha256: plain.digest('hex'),
+    archived_at: new Date().toISOString(),
+    previous,
+    header_bytes,
+    blocks,
+  }
+  await writeDurably(join(directory, manifestName(file)), append => append(Buffer.from(formatManifest(manifest))))
+  return manifest
+}
+
+/** Digest of what an archive of the segment's rows unpacks to. */
+export async function digestOfRows(db: DatabaseSync, segment: SealedSegment, afterBlock: AfterBlock): Promise<string> {
+  const plain = createHash('sha256').update(formatHeader(rangeOf(segment)))
+  for (const { text, count } of readBlocks(db, segment)) {
+    plain.update(text)
+    await afterBlock(count)
+  }
+  return plain.digest('hex')
+}
+
+interface BlockText {
+  readonly firstId: number
+  readonly count: number
+  readonly text: string
+}
+
+function* readBlocks(db: DatabaseSync, { table, firstId, lastId }: SealedSegment): Generator<BlockText> {
+  const select = db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
+  for (let next = firstId; next <= lastId; ) {
+    const last = Math.min(next + LIMITS.archiveBlockEventsMax - 1, lastId)
+    let text = ''
+    let expected = next
+    for (const row of select.iterate(next, last) as IterableIterator<StoredEvent & Record<string, never>>) {
+      if (row.id !== expected) break
+      expected++
+      text += `${JSON.stringify(row)}\n`
+      if (text.length >= LIMITS.archiveBlockCharactersMax) break
+    }
+    if (expected === next || (text.length < LIMITS.archiveBlockCharactersMax && expected !== last + 1)) {
+      throw new Refusal('ARCHIVE_FAILED', `Event ${expected} is missing in ${table}: the database is damaged.`)
+    }
+    yield { firstId: next, count: expected - next, text }
+    next = expected
+  }
+}

@@ -1,0 +1,31 @@
+/**
+ * A journal that is older than the event database, noticed only after events were taken: the database could not be read
+ * when the service was started. The new events have numbers that the database takes for known, so the indexer halts;
+ * but the next start would find the journal as long as the database and see nothing. Hence a note in the journal's folder,
+ * which goes away with it.
+ *
+ * Crash before the note: the service had no time to take many events; the next start notices if they are fewer than what the
+ * journal lacks.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Refusal } from '../errors.ts'
+import type { DataFolder } from './data-folder.ts'
+import { replaceFile } from './durable-files.ts'
+
+const NOTE_NAME = 'behind'
+
+/** To be asked before the journal is opened. @throws {Refusal} JOURNAL_BEHIND */
+export function refuseJournalBehind(folder: DataFolder): void {
+  const note = join(folder.journalDirectory, NOTE_NAME)
+  if (existsSync(note)) throw new Refusal('JOURNAL_BEHIND', readFileSync(note, 'utf8').trim())
+}
+
+export async function noteJournalBehind(
+  folder: DataFolder,
+  ended: { readonly openedSequence: number; readonly indexedSequence: number },
+): Promise<void> {
+  const { openedSequence, indexedSequence } = ended
+  const text = `The journal ended at record ${openedSequence} when the database had ${indexedSequence} already. Records from ${openedSequence + 1} on were taken since; they are in this journal folder only.`
+  await replaceFile(join(folder.journalDirectory, NOTE_NAME), `${text}\n`)
+}
