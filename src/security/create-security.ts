@@ -3,6 +3,7 @@
  * things that run on their own: the outbox poll, the saving of last logins, and the sweep of nonces of dead keys.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Audit } from '../audit/audit.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
@@ -31,6 +32,8 @@ export interface SecurityService extends Security {
   close(): Promise<void>
 }
 
+const TRIMS_AT_CLOSE = 10
+const TRIM_PAUSE_MS = 50
 const OUTBOX_POLL_MS = 1_000
 const SAVE_MS = 5_000
 
@@ -101,7 +104,8 @@ export async function createSecurity(deps: {
       await Promise.all([stopOutbox(), stopSaving()])
       await lastSeen.save()
       await outbox.deliver()
-      await outbox.trim()
+      // What stays is delivered once more at the next start, and known by its uuid then.
+      for (let tried = 1; !(await outbox.trim()) && tried < TRIMS_AT_CLOSE; tried++) await sleep(TRIM_PAUSE_MS)
     },
   }
 }

@@ -34,8 +34,8 @@ export interface Outbox {
   readonly change: Change
   /** Hands over what is there. Never rejects: what cannot be handed over now stays and is tried again. */
   deliver(): Promise<void>
-  /** Deletes what was handed over and is durable. Never rejects. */
-  trim(): Promise<void>
+  /** Deletes what was handed over, and says whether it could: not before it is durable. Never rejects. */
+  trim(): Promise<boolean>
 }
 
 const ROWS_AT_ONCE = 100
@@ -103,17 +103,19 @@ export function createOutbox(deps: {
     }
   }
 
-  async function trim(): Promise<void> {
+  async function trim(): Promise<boolean> {
     const through = handedOver
-    if (through === deleted) return
+    if (through === deleted) return true
     try {
       // The journal keeps order: if the last one is durable, so are those before it. Late is not durable: keep the rows.
       const outcome: unknown = await audit.settled(lastOwner)
-      if (outcome === 'late') return
+      if (outcome === 'late') return false
       await state.deleteOutbox(through)
       deleted = through
+      return true
     } catch (error) {
       logger.warn({ err: loggableError(error) }, 'the outbox could not be trimmed; it is tried again')
+      return false
     }
   }
 
