@@ -1,10 +1,17 @@
-/** A start of the real service on a grown trail with records that are no rows yet, as a crash leaves them. */
+/**
+ * A start of the real service on a grown trail with records that are no rows yet, as a crash leaves them; and its memory,
+ * after questions of every kind beside 2,000 logins a second.
+ */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { formatEntry } from '../src/event/codec.ts'
 import type { AuditEvent } from '../src/event/event.ts'
 import { openJournal } from '../src/journal/segment-journal.ts'
-import { startServiceProcess } from '../test/harness/service-process.ts'
+import { type ServiceProcess, send, startServiceProcess } from '../test/harness/service-process.ts'
+import type { Pace } from './paced-client.ts'
 import type { Figure } from './table.ts'
 
 const ARRIVALS_PER_SECOND = 5_000
@@ -26,6 +33,8 @@ export async function measureRestart(folder: string, records: number): Promise<F
   const servingMs = performance.now() - started
   while (!/^evc_index_lag_records 0$/m.test(await (await fetch(`${service.url}/metrics`)).text())) await sleep(20)
   const drainedMs = performance.now() - started
+  await serve(service)
+  const residentKiB = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${service.child.pid}/status`, 'utf8'))?.[1])
   await service.kill('SIGTERM')
   return [
     {
@@ -40,5 +49,39 @@ export async function measureRestart(folder: string, records: number): Promise<F
       unit: 'x',
       goal: ['>=', 3],
     },
+    {
+      name: 'resident memory of the service, indexing and serving, highest',
+      value: residentKiB / 1024,
+      unit: 'MB',
+      goal: ['<=', 400],
+    },
   ]
+}
+
+const QUESTIONS = [
+  '/audit/events',
+  '/audit/events?who=CP-00017',
+  '/audit/events?ip=10.0.0.3&action=AUTH_FAIL',
+  '/audit/events?severity=CRITICAL&order=asc',
+  '/audit/failures?ip=10.0.0.1',
+  '/audit/incidents',
+  '/audit/summary?start_time=2026-01-01T00:00:00Z&end_time=2026-12-31T00:00:00Z&bucket=86400',
+]
+const ROUNDS = 10
+
+async function serve(service: ServiceProcess): Promise<void> {
+  const { body } = await send(service.url, 'POST', '/charge-points', { cp_id: 'BENCH-1' })
+  const login = JSON.stringify({ cp_id: 'BENCH-1', credentials: body.credentials })
+  const client = fork(join(import.meta.dirname, 'paced-client.ts'))
+  const logins = { url: service.url, path: '/auth/credentials', bodies: [login], connections: 32 }
+  client.send({ ...logins, perSecond: 2_000, seconds: 10 } satisfies Pace)
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const question of QUESTIONS) {
+      const { status } = await send(service.url, 'GET', question)
+      if (status !== 200) throw new Error(`${question} was answered ${status}`)
+    }
+  }
+  const [paced] = await once(client, 'message')
+  if (paced.refused > 0) throw new Error(`${paced.refused} logins were refused`)
+  client.disconnect()
 }

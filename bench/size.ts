@@ -1,6 +1,8 @@
 /** How much is measured: the full run, or one of about a minute (`--quick`). */
 export interface Size {
   readonly events: number
+  /** How many go into the journal before the indexer drains it. */
+  readonly trancheEvents: number
   readonly queryRepeats: number
   readonly summaryRepeats: number
   readonly loginRounds: number
@@ -10,6 +12,7 @@ export interface Size {
 
 export const FULL: Size = {
   events: 10_000_000,
+  trancheEvents: 1_000_000,
   queryRepeats: 300,
   summaryRepeats: 20,
   loginRounds: 15,
@@ -19,6 +22,7 @@ export const FULL: Size = {
 
 export const QUICK: Size = {
   events: 400_000,
+  trancheEvents: 100_000,
   queryRepeats: 50,
   summaryRepeats: 5,
   loginRounds: 3,

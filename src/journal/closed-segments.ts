@@ -19,7 +19,7 @@ export interface ClosedSegment {
 }
 
 export interface ClosedSegments {
-  /** Call when the next segment is in place. */
+  /** Call when the next segment is in place, or with an empty one that could not be deleted. In any order. */
   add(segment: ClosedSegment): void
   /** Deletes what a failing disk leaves: empty segments, and copies of which a newer superseded one holds as much. */
   discardSuperseded(): Promise<void>
@@ -41,7 +41,7 @@ export function createClosedSegments(files: Files, directory: string, found: rea
 
   return {
     add(segment) {
-      segments.push(segment)
+      segments = [...segments, segment].sort((a, b) => a.ordinal - b.ordinal)
     },
 
     async discardSuperseded() {

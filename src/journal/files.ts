@@ -13,6 +13,8 @@ export type Written = (error: NodeJS.ErrnoException | null, bytes: number) => vo
 export interface Files {
   /** May write fewer bytes than asked, without an error. */
   write(fd: number, buffer: Buffer, offset: number, length: number, position: number, done: Written): void
+  /** As `write`, but what is written is on stable storage when it is done, as after `sync`. One operation instead of two. */
+  writeThrough(fd: number, buffer: Buffer, offset: number, length: number, position: number, done: Written): void
   /** Data, and the metadata needed to read it back, are on stable storage. */
   sync(fd: number, done: Done): void
   /** Write-only and empty, mode 0600. */
@@ -35,12 +37,32 @@ const openFile = promisify(fs.open)
 const closeFile = promisify(fs.close)
 const syncFile = promisify(fs.fsync)
 
+/** By the descriptor of a file that was made, one of the same file whose writes go through to the disk. */
+const throughOf = new Map<number, number>()
+
 export const nodeFiles: Files = {
   write: (fd, buffer, offset, length, position, done) => fs.write(fd, buffer, offset, length, position, done),
+  writeThrough(fd, buffer, offset, length, position, done) {
+    fs.write(throughOf.get(fd) ?? fd, buffer, offset, length, position, done)
+  },
   sync: (fd, done) => fs.fdatasync(fd, done),
-  create: path => openFile(path, 'w', 0o600),
+  async create(path) {
+    const fd = await openFile(path, 'w', 0o600)
+    try {
+      throughOf.set(fd, await openFile(path, fs.constants.O_WRONLY | fs.constants.O_DSYNC))
+    } catch (error) {
+      await closeFile(fd)
+      throw error
+    }
+    return fd
+  },
   edit: path => openFile(path, fs.constants.O_WRONLY),
-  close: fd => closeFile(fd),
+  async close(fd) {
+    const through = throughOf.get(fd)
+    throughOf.delete(fd)
+    if (through !== undefined) await closeFile(through)
+    await closeFile(fd)
+  },
   rename,
   unlink,
   truncate,

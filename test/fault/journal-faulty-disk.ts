@@ -32,6 +32,17 @@ export interface FaultyDisk {
   cutPower(directory: string): void
 }
 
+/** What a write that goes through comes down to, so that either half of it can be made to fail. */
+export function writeAndSync(
+  files: Files,
+  ...[fd, buffer, offset, length, position, done]: Parameters<Files['write']>
+) {
+  files.write(fd, buffer, offset, length, position, (error, bytes) => {
+    if (error !== null) done(error, 0)
+    else files.sync(fd, failure => done(failure, failure === null ? bytes : 0))
+  })
+}
+
 export function createFaultyDisk(): FaultyDisk {
   const disk: FaultyDisk = { files: {} as Files, operations: [], violations: [], plan: undefined, faults: 0, cutPower }
   const pathOf = new Map<number, string>()
@@ -88,6 +99,9 @@ export function createFaultyDisk(): FaultyDisk {
         if (fault === undefined || fault === 'short') done(failure, bytes)
         else done(error(), 0)
       })
+    },
+    writeThrough(...operation) {
+      writeAndSync(disk.files, ...operation)
     },
     sync(fd, done) {
       watch(fd, 'sync')

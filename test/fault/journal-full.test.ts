@@ -11,6 +11,7 @@ import { type JournalOptions, openJournal, type SegmentJournal } from '../../src
 import { openJournalReader } from '../../src/journal/segment-reader.ts'
 import { LIMITS } from '../../src/limits.ts'
 import { temporaryFolder } from '../unit/journal/temporary-folder.ts'
+import { writeAndSync } from './journal-faulty-disk.ts'
 
 const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'] as const
 const failure = (code: string) => Object.assign(new Error(code), { code })
@@ -36,6 +37,7 @@ function createDisk() {
       if (isFull(fd)) setImmediate(() => done(failure(state.code as string), 0))
       else nodeFiles.write(fd, buffer, offset, length, position, done)
     },
+    writeThrough: (...operation) => writeAndSync(files, ...operation),
     copy: (from, to) => (state.code === undefined ? nodeFiles.copy(from, to) : Promise.reject(failure(state.code))),
   }
   return Object.assign(state, { files })

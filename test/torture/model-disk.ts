@@ -153,6 +153,19 @@ export function createModelDisk(): ModelDisk {
         true,
       )
     },
+    writeThrough(fd, buffer, offset, length, position, done) {
+      let bytes = 0
+      begin(
+        life,
+        'writeThrough',
+        part => {
+          bytes = fs.writeSync(fd, buffer, offset, Math.ceil(length * part), position)
+          if (part === 1) book(pathOf.get(fd) as string, position + bytes)
+        },
+        error => done(error, error === null ? bytes : 0),
+        true,
+      )
+    },
     sync(fd, done) {
       if (life !== alive) return
       const size = fs.fstatSync(fd).size
