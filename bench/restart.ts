@@ -12,6 +12,7 @@ import type { AuditEvent } from '../src/event/event.ts'
 import { openJournal } from '../src/journal/segment-journal.ts'
 import { type ServiceProcess, send, startServiceProcess } from '../test/harness/service-process.ts'
 import type { Pace } from './paced-client.ts'
+import type { Size } from './size.ts'
 import type { Figure } from './table.ts'
 
 const ARRIVALS_PER_SECOND = 5_000
@@ -27,13 +28,13 @@ export async function leaveUnindexed(folder: string, records: number, next: () =
   await journal.close()
 }
 
-export async function measureRestart(folder: string, records: number): Promise<Figure[]> {
+export async function measureRestart(folder: string, records: number, size: Size): Promise<Figure[]> {
   const started = performance.now()
   const service = await startServiceProcess(folder)
   const servingMs = performance.now() - started
   while (!/^evc_index_lag_records 0$/m.test(await (await fetch(`${service.url}/metrics`)).text())) await sleep(20)
   const drainedMs = performance.now() - started
-  await serve(service)
+  await serve(service, size.servingSeconds)
   const residentKiB = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${service.child.pid}/status`, 'utf8'))?.[1])
   await service.kill('SIGTERM')
   return [
@@ -69,12 +70,12 @@ const QUESTIONS = [
 ]
 const ROUNDS = 10
 
-async function serve(service: ServiceProcess): Promise<void> {
+async function serve(service: ServiceProcess, seconds: number): Promise<void> {
   const { body } = await send(service.url, 'POST', '/charge-points', { cp_id: 'BENCH-1' })
   const login = JSON.stringify({ cp_id: 'BENCH-1', credentials: body.credentials })
   const client = fork(join(import.meta.dirname, 'paced-client.ts'))
   const logins = { url: service.url, path: '/auth/credentials', bodies: [login], connections: 32 }
-  client.send({ ...logins, perSecond: 2_000, seconds: 10 } satisfies Pace)
+  client.send({ ...logins, perSecond: 2_000, seconds } satisfies Pace)
   for (let round = 0; round < ROUNDS; round++) {
     for (const question of QUESTIONS) {
       const { status } = await send(service.url, 'GET', question)

@@ -8,6 +8,8 @@ export interface Size {
   readonly loginRounds: number
   readonly loginRoundSeconds: number
   readonly exportRounds: number
+  /** Of logins beside questions, for the memory they take. */
+  readonly servingSeconds: number
 }
 
 export const FULL: Size = {
@@ -18,14 +20,16 @@ export const FULL: Size = {
   loginRounds: 15,
   loginRoundSeconds: 1.5,
   exportRounds: 7,
+  servingSeconds: 10,
 }
 
 export const QUICK: Size = {
-  events: 400_000,
-  trancheEvents: 100_000,
-  queryRepeats: 50,
+  events: 200_000,
+  trancheEvents: 50_000,
+  queryRepeats: 30,
   summaryRepeats: 5,
   loginRounds: 3,
-  loginRoundSeconds: 1,
+  loginRoundSeconds: 0.5,
   exportRounds: 1,
+  servingSeconds: 3,
 }

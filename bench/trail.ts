@@ -41,7 +41,7 @@ export async function benchTrail(size: Size): Promise<Figure[]> {
     events: await trail.reader.lastId(),
   }))
   await leaveUnindexed(folder, RESTART_RECORDS, next)
-  const restart = await measureRestart(folder, RESTART_RECORDS)
+  const restart = await measureRestart(folder, RESTART_RECORDS, size)
   rmSync(folder, { recursive: true })
   const naive = await naiveRate(createEventGenerator(GENERATED), size.events)
   return [

@@ -222,13 +222,17 @@ export function createSegmentWriter(deps: {
     queue.release(mark.position)
     // A sync that was under way when a write failed confirms its records, but not that the disk works again.
     if (state !== 'writing') return
-    failuresInARow = 0
-    lastError = null
+    recovered()
     if (reserved === undefined) return
     const reach = reserved.lastSequence + (reserved.declaration === undefined ? 0 : 1)
     if (mark.sequence < reach) return
     reserved = undefined
     void reserve.takeBack()
+  }
+
+  function recovered(): void {
+    failuresInARow = 0
+    lastError = null
   }
 
   function reserveSoon(): void {
@@ -292,6 +296,7 @@ export function createSegmentWriter(deps: {
     makeSegment().then(
       () => {
         if (state === 'opening') move('writing')
+        if (queue.unwritten() === undefined) recovered() // its header is durable: the disk works, and nobody will prove it again
         step()
         void reserve.restore()
       },

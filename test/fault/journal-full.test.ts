@@ -100,6 +100,16 @@ for (const code of DISK_CODES) {
   })
 }
 
+test('journal: opened on a full disk with nothing to write, it is open once there is space', async t => {
+  const disk = createDisk()
+  disk.code = 'ENOSPC'
+  const journal = await open(t, { directory: temporaryFolder(t), files: disk.files })
+  assert.deepEqual([journal.status().phase, journal.status().lastError], ['stalled', 'ENOSPC'])
+  disk.code = undefined
+  await until(() => journal.status().phase === 'open')
+  assert.equal(journal.status().lastError, null)
+})
+
 test('journal: a folder that may not be written is no full disk: opening says so', async t => {
   const directory = temporaryFolder(t)
   const files: Files = { ...nodeFiles, create: () => Promise.reject(failure('EACCES')) }
