@@ -1,6 +1,6 @@
 /**
  * `npm run bench [-- --quick] [NAME ...]`: measures what the documents claim; prints a table and writes bench-result.json.
- * The full run takes about half an hour and 10 GB of disk, `--quick` about a minute.
+ * The full run takes about twenty minutes and 8 GB of disk, `--quick` about a minute.
  */
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
