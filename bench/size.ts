@@ -26,10 +26,10 @@ export const FULL: Size = {
 export const QUICK: Size = {
   events: 200_000,
   trancheEvents: 50_000,
-  queryRepeats: 30,
+  queryRepeats: 20,
   summaryRepeats: 5,
-  loginRounds: 3,
+  loginRounds: 2,
   loginRoundSeconds: 0.5,
   exportRounds: 1,
-  servingSeconds: 3,
+  servingSeconds: 2,
 }
