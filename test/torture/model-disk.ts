@@ -160,9 +160,11 @@ export function createModelDisk(): ModelDisk {
         'writeThrough',
         part => {
           bytes = fs.writeSync(fd, buffer, offset, Math.ceil(length * part), position)
-          if (part === 1) book(pathOf.get(fd) as string, position + bytes)
         },
-        error => done(error, error === null ? bytes : 0),
+        error => {
+          if (error === null) book(pathOf.get(fd) as string, position + bytes)
+          done(error, error === null ? bytes : 0)
+        },
         true,
       )
     },
