@@ -2,7 +2,7 @@
  * The indexer: each journal record becomes exactly one row, in order, however often it crashes.
  *
  * Promise: the position in the journal moves in the same transaction as the rows, so a step that is cut short anywhere
- * is simply done again. A store that is unavailable is waited for with the batch in hand; nothing is skipped.
+ * is simply done again, from the store's position on. A store that is unavailable is waited for; nothing is skipped.
  * Owns the position of its journal in the store. Must not be waited for by a request, and must not write the journal.
  *
  *   catching-up        durable records are waiting
@@ -15,7 +15,7 @@
 import type { JournalReader, JournalRecord } from '../journal/journal.ts'
 import { JournalError } from '../journal/journal.ts'
 import { LIMITS } from '../limits.ts'
-import { type Batch, type EventStore, StoreError } from '../store/event-store.ts'
+import { type Batch, type EventStore, type Row, StoreError } from '../store/event-store.ts'
 import { rowsOf } from './records.ts'
 
 export type Phase = 'catching-up' | 'following' | 'waiting-for-store' | 'halted' | 'stopped'
@@ -48,8 +48,8 @@ export interface Indexer {
   stop(): void
 }
 
-/** A batch also ends here, so that large records do not fill the memory. */
-const BATCH_CHARACTERS_MAX = 8 * 1024 * 1024
+/** Of one transaction; also a bound of the database's write-ahead log. */
+const BATCH_CHARACTERS_MAX = 64 * 1024 * 1024
 const RECORDS_PER_READ = 1_000
 
 export function createIndexer(deps: {
@@ -63,11 +63,10 @@ export function createIndexer(deps: {
   const { journalId, openReader, store, openedSequence = Number.POSITIVE_INFINITY, clock = Date.now } = deps
   const source = `journal:${journalId}`
   let phase: Phase = 'catching-up'
-  /** Undefined when it has to be asked of the store. */
+  /** Undefined when it has to be asked of the store. Owner of it and of the reader: the running step only. */
   let position: number | undefined
   let reader: JournalReader | undefined
-  /** Read and not committed yet. Owner of it and of the position: the running step only. */
-  let pending: { readonly batch: Batch; readonly lost: number } | undefined
+  let room: number | undefined
   let indexedSequence: number | undefined
   let lastEventId = 0
   let lostRecords = 0
@@ -93,40 +92,38 @@ export function createIndexer(deps: {
     return found
   }
 
-  function read(after: number, durableSequence: number): typeof pending {
-    const records = readBatch(reader as JournalReader, durableSequence)
-    const last = records.at(-1)
-    if (last === undefined) return undefined
-    const { rows, lost } = rowsOf(records, after, journalId, new Date(clock()).toISOString())
-    return { batch: { source, after, through: last.sequence, rows }, lost }
+  function recordsOfBatch(backlog: number): number {
+    return room !== undefined && backlog >= room ? room : Math.min(backlog, LIMITS.batchRecordsMax)
   }
 
   async function step(durableSequence: number): Promise<number> {
     position ??= await locate()
-    pending ??= read(position, durableSequence)
-    if (pending === undefined) {
+    const after = position
+    const through = after + recordsOfBatch(durableSequence - after)
+    const now = new Date(clock()).toISOString()
+    const batch = readBatch(source, reader as JournalReader, { after, through, journalId, now })
+    if (batch === undefined) {
       move('following')
       lastError = null
       return 0
     }
-    const { batch, lost } = pending
     // Crash before the commit: the batch is read again. After it: the position says so, and reading goes on behind it.
+    position = undefined
+    room = undefined // another writer may have filled it
     const appended = await store.append(batch)
-    pending = undefined
     position = batch.through
     indexedSequence = position
     lastEventId = appended.lastId
-    lostRecords += lost
+    room = appended.room
+    lostRecords += batch.lost
     lastError = null
     move(position < durableSequence ? 'catching-up' : 'following')
-    return batch.through - batch.after
+    return position - after
   }
 
   /** What is expected to go wrong; anything else is a defect and ends the thread, which is started anew. */
   function settle(error: unknown): number {
     if (error instanceof StoreError && error.code === 'POSITION_MOVED') {
-      position = undefined
-      pending = undefined
       move('catching-up')
       return 0
     }
@@ -154,17 +151,52 @@ export function createIndexer(deps: {
   }
 }
 
-function readBatch(reader: JournalReader, durableSequence: number): JournalRecord[] {
-  const records: JournalRecord[] = []
-  let characters = 0
-  while (records.length < LIMITS.batchRecordsMax && characters < BATCH_CHARACTERS_MAX) {
-    const limit = Math.min(RECORDS_PER_READ, LIMITS.batchRecordsMax - records.length)
-    const read = reader.read(durableSequence, limit)
-    for (const record of read) {
-      records.push(record)
-      characters += record.text.length
+/**
+ * The records above `after`, at most through `through`, as a batch that reads most of them while it is written. A record that
+ * cannot be read back ends it before; the next one meets it at its beginning, and throws.
+ *
+ * @returns undefined when there are none
+ */
+function readBatch(
+  source: string,
+  reader: JournalReader,
+  { after, through, journalId, now }: { after: number; through: number; journalId: string; now: string },
+): (Batch & { readonly lost: number }) | undefined {
+  let records = reader.read(through, RECORDS_PER_READ)
+  if (records.length === 0) return undefined
+  let reached = after
+  let lost = 0
+
+  function readMore(): JournalRecord[] {
+    try {
+      return reader.read(through, RECORDS_PER_READ)
+    } catch (error) {
+      if (error instanceof JournalError) return []
+      throw error
     }
-    if (read.length < limit) break
   }
-  return records
+
+  function* rows(): Generator<Row> {
+    for (let characters = 0; records.length > 0; records = readMore()) {
+      const made = rowsOf(records, reached, journalId, now)
+      yield* made.rows
+      lost += made.lost
+      reached = records.at(-1)?.sequence ?? reached
+      for (const { text } of records) characters += text.length
+      if (characters >= BATCH_CHARACTERS_MAX) return
+    }
+  }
+
+  return {
+    source,
+    after,
+    rows: rows(),
+    rowsExpected: through - after,
+    get through() {
+      return reached
+    },
+    get lost() {
+      return lost
+    },
+  }
 }

@@ -3,7 +3,7 @@
  * the first use, in the caller's transaction, and never changes.
  *
  * Owns a bounded memory of numbers given, which is only right as long as every transaction is committed: `forget` after
- * one that was not.
+ * one that was not. Names not seen for a while leave it, half of it at a time.
  */
 import type { DatabaseSync } from 'node:sqlite'
 import type { Kind } from './chunk.ts'
@@ -17,7 +17,7 @@ CREATE INDEX event_kinds_action ON event_kinds (action, severity, reason_code);
 `
 
 /** Some 20 MB; more names than this are looked up in the table. */
-const NAMES_REMEMBERED = 100_000
+const NAMES_REMEMBERED = 120_000
 /** Columns hold a kind in 16 bits. Further reason codes are counted together, under this one. */
 const KINDS_MAX = 60_000
 export const OTHER_REASON = '(other)'
@@ -34,7 +34,8 @@ export function createDictionary(db: DatabaseSync): Dictionary {
   const selectKind = db.prepare('SELECT number FROM event_kinds WHERE action = ? AND severity = ? AND reason_code IS ?')
   const lastKind = db.prepare('SELECT max(number) AS number FROM event_kinds')
   const insertKind = db.prepare('INSERT INTO event_kinds (action, severity, reason_code) VALUES (?, ?, ?)')
-  const names = new Map<string, number>()
+  let names = new Map<string, number>()
+  let olderNames = new Map<string, number>()
   const kinds = new Map<string, number>()
 
   function storedKind({ action, severity, reason }: Kind): number {
@@ -45,16 +46,19 @@ export function createDictionary(db: DatabaseSync): Dictionary {
     return Number(insertKind.run(action, severity, reason).lastInsertRowid)
   }
 
+  const storedName = (name: string) => Number(selectName.get(name)?.number ?? insertName.run(name).lastInsertRowid)
+
+  function remember(name: string, number: number): number {
+    if (names.size >= NAMES_REMEMBERED / 2) {
+      olderNames = names
+      names = new Map()
+    }
+    names.set(name, number)
+    return number
+  }
+
   return {
-    nameNumber(name) {
-      let number = names.get(name)
-      if (number === undefined) {
-        number = Number(selectName.get(name)?.number ?? insertName.run(name).lastInsertRowid)
-        if (names.size >= NAMES_REMEMBERED) names.clear()
-        names.set(name, number)
-      }
-      return number
-    },
+    nameNumber: name => names.get(name) ?? remember(name, olderNames.get(name) ?? storedName(name)),
     kindNumber(kind) {
       const key = `${kind.action}\n${kind.severity}${kind.reason === null ? '' : `\n${kind.reason}`}`
       let number = kinds.get(key)
@@ -67,6 +71,7 @@ export function createDictionary(db: DatabaseSync): Dictionary {
     },
     forget() {
       names.clear()
+      olderNames.clear()
       kinds.clear()
     },
   }

@@ -20,16 +20,24 @@ export interface Batch {
   readonly source: string
   /** The position the caller believes the source to be at; the batch is refused if it is not. */
   readonly after: number
-  /** The position after this batch. */
+  /** Taken once, in order, inside the transaction; so a large batch may be read while it is written. */
+  readonly rows: Iterable<Row>
+  /** The position after this batch. Looked at after the last row was taken, so it may be known only then. */
   readonly through: number
-  readonly rows: readonly Row[]
+  /** About how many rows there are; left out, few. */
+  readonly rowsExpected?: number | undefined
 }
 
 export interface Appended {
   /** Id of the last row of the whole table after this batch; 0 when it is empty. */
   readonly lastId: number
-  /** How many rows were written; `rows.length` less those whose onceKey was known. */
+  /** How many rows were written: all less those whose onceKey was known. */
   readonly written: number
+  /**
+   * How many rows the next batch best has, if there are as many: they fill the table that grows. Filled in one batch, an
+   * empty one takes half the time. Undefined where it does not matter.
+   */
+  readonly room: number | undefined
 }
 
 export interface EventStore {

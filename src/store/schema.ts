@@ -16,13 +16,13 @@ import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { DICTIONARY_TABLES } from './dictionary.ts'
 import { StoreError } from './event-store.ts'
 import { RETENTION_TABLES } from './retention.ts'
-import { SEGMENT_TABLE, segmentSchema } from './segments.ts'
+import { documentedSchema, SEGMENT_TABLE } from './segments.ts'
 
 /** `EVCA` in ASCII: marks the file as ours (PRAGMA application_id). */
 export const APPLICATION_ID = 0x45564341
 
 const FIRST = `
-${segmentSchema('audit_events', 'INTEGER PRIMARY KEY AUTOINCREMENT')}
+${documentedSchema()}
 CREATE TABLE positions (source TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE once_keys (key BLOB PRIMARY KEY) WITHOUT ROWID;
 `

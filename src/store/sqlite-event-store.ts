@@ -15,7 +15,7 @@ import { createConnection } from './connection.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
 import type { RecordingStore } from './retention.ts'
 import { migrate, schemaVersion } from './schema.ts'
-import { listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
+import { indexSegment, listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
 
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
 const BUSY_TIMEOUT_MS = 1_000
@@ -25,6 +25,8 @@ const AUTOCHECKPOINT_PAGES = 64 * 1024
 const WAL_BYTES_KEPT = 64 * 1024 * 1024
 /** While somebody writes, a pass ends with what was written during it left over: the next pass finds little. */
 const CHECKPOINT_PASSES = 3
+/** A new segment that is to take at least so many rows at once is indexed afterwards. */
+const INDEXED_AFTERWARDS_ROWS = 8 * CHUNK_IDS
 
 /** @param segmentIds rows of a segment, a multiple of 1,024; smaller than usual in tests only. */
 export function createSqliteEventStore(options: {
@@ -149,10 +151,11 @@ function append(store: OpenStore, batch: Batch, now: string, segmentIds: number)
   }
   const before = store.lastId()
   try {
-    const lastId = insertRows(store, batch.rows, before, now, segmentIds)
+    const lastId = insertRows(store, batch, before, now, segmentIds)
     store.movePosition(batch.source, batch.through)
+    const filled = lastId - store.growingSegment().segment.firstId + 1
     store.db.exec('COMMIT')
-    return { lastId, written: lastId - before }
+    return { lastId, written: lastId - before, room: filled < segmentIds ? segmentIds - filled : segmentIds }
   } catch (error) {
     store.chunks.forget()
     throw error
@@ -176,7 +179,7 @@ function record(
     return
   }
   try {
-    insertRows(store, [{ event, onceKey: null }], store.lastId(), now, segmentIds)
+    insertRows(store, { rows: [{ event, onceKey: null }] }, store.lastId(), now, segmentIds)
     store.db.exec('COMMIT; PRAGMA synchronous = NORMAL')
   } catch (error) {
     store.chunks.forget()
@@ -185,19 +188,38 @@ function record(
 }
 
 /** @returns the last id */
-function insertRows(store: OpenStore, rows: readonly Row[], before: number, now: string, segmentIds: number): number {
+function insertRows(
+  store: OpenStore,
+  { rows, rowsExpected = 0 }: Pick<Batch, 'rows' | 'rowsExpected'>,
+  before: number,
+  now: string,
+  segmentIds: number,
+): number {
   let lastId = before
   let growing = store.growingSegment()
+  let unindexed: Segment | undefined
   store.chunks.resume(lastId, growing.segment.table)
+
+  function finishIndexes(): void {
+    if (unindexed !== undefined) indexSegment(store.db, unindexed)
+    unindexed = undefined
+  }
+
+  function growOn(): void {
+    finishIndexes()
+    unindexed = startNextSegment(store.db, growing.segment, lastId)
+    const rowsLeft = rowsExpected - (lastId - before)
+    if (rowsLeft < INDEXED_AFTERWARDS_ROWS) finishIndexes()
+    growing = store.growingSegment()
+  }
+
   for (const row of rows) {
     if (row.onceKey !== null && !store.claim(row.onceKey)) continue
-    if (lastId - growing.segment.firstId + 1 >= segmentIds && lastId % CHUNK_IDS === 0) {
-      startNextSegment(store.db, growing.segment, lastId)
-      growing = store.growingSegment()
-    }
+    if (lastId - growing.segment.firstId + 1 >= segmentIds && lastId % CHUNK_IDS === 0) growOn()
     growing.insert(++lastId, row, now)
     store.chunks.add(row.event)
   }
+  finishIndexes()
   return lastId
 }
 

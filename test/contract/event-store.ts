@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import type { AuditEvent } from '../../src/event/event.ts'
 import { COLUMNS } from '../../src/event/event.ts'
-import type { Batch, EventStore, Row } from '../../src/store/event-store.ts'
+import type { Appended, Batch, EventStore, Row } from '../../src/store/event-store.ts'
 
 export interface StoreFactory {
   create(database: string, clock?: () => number): EventStore
@@ -40,6 +40,8 @@ export function batchOf(after: number, rows: readonly Row[], source = 'journal:a
   return { source, after, through: after + rows.length, rows }
 }
 
+const written = ({ lastId, written }: Appended) => ({ lastId, written })
+
 async function allEvents(store: EventStore) {
   const events = []
   for (let id = 1; id <= (await store.lastId()); id++) events.push(await store.get(id))
@@ -67,8 +69,8 @@ export function eventStoreContract(name: string, start: () => StoreFactory): voi
 
   contract('a batch becomes rows with ids from 1, in order, and moves its position', async factory => {
     const store = factory.create('append')
-    assert.deepEqual(await store.append(batchOf(0, rowsFrom(0, 3))), { lastId: 3, written: 3 })
-    assert.deepEqual(await store.append(batchOf(3, rowsFrom(3, 2))), { lastId: 5, written: 2 })
+    assert.deepEqual(written(await store.append(batchOf(0, rowsFrom(0, 3)))), { lastId: 3, written: 3 })
+    assert.deepEqual(written(await store.append(batchOf(3, rowsFrom(3, 2)))), { lastId: 5, written: 2 })
     assert.equal(await store.position('journal:a'), 5)
     const events = await allEvents(store)
     assert.deepEqual(
@@ -149,7 +151,10 @@ export function eventStoreContract(name: string, start: () => StoreFactory): voi
 
   contract('a batch without rows moves the position', async factory => {
     const store = factory.create('empty-batch')
-    assert.deepEqual(await store.append({ source: 's', after: 0, through: 9, rows: [] }), { lastId: 0, written: 0 })
+    assert.deepEqual(written(await store.append({ source: 's', after: 0, through: 9, rows: [] })), {
+      lastId: 0,
+      written: 0,
+    })
     assert.equal(await store.position('s'), 9)
     await store.close()
   })
@@ -163,7 +168,7 @@ export function eventStoreContract(name: string, start: () => StoreFactory): voi
     assert.equal(await store.lastId(), 0)
     assert.equal(await store.position('journal:a'), 0)
     const again = await store.append(batchOf(0, [{ event: sampleEvent(5), onceKey: key }]))
-    assert.deepEqual(again, { lastId: 1, written: 1 }, 'neither the id nor the once key is used up')
+    assert.deepEqual(written(again), { lastId: 1, written: 1 }, 'neither the id nor the once key is used up')
     await store.close()
   })
 
@@ -173,7 +178,7 @@ export function eventStoreContract(name: string, start: () => StoreFactory): voi
     const keyed = keys.map((onceKey, i) => ({ event: sampleEvent(i), onceKey }))
     assert.equal((await store.append(batchOf(0, [...keyed, ...keyed]))).written, 3)
     const mixed = [...keyed, ...rowsFrom(50, 1)]
-    assert.deepEqual(await store.append(batchOf(6, mixed)), { lastId: 4, written: 1 })
+    assert.deepEqual(written(await store.append(batchOf(6, mixed))), { lastId: 4, written: 1 })
     assert.equal((await store.append(batchOf(0, keyed, 'journal:b'))).written, 0, 'whatever the source')
     await store.close()
     const reopened = factory.create('once')

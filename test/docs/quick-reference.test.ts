@@ -14,7 +14,7 @@ import { COLUMNS, type StoredEvent } from '../../src/event/event.ts'
 import { type Central, startCentral } from '../../src/service/central.ts'
 import { openPipeline, type Pipeline } from '../../src/service/pipeline.ts'
 import { readSettings } from '../../src/settings/settings.ts'
-import { segmentSchema } from '../../src/store/segments.ts'
+import { documentedSchema } from '../../src/store/segments.ts'
 import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
 import { runHere, writeReference } from '../cli/command-line.ts'
 import { batchOf, rowsFrom } from '../contract/event-store.ts'
@@ -293,7 +293,7 @@ describe('quick reference: SQL over a trail in two segments', () => {
     const events = rows.map(({ id: _id, created_at: _at, ...event }) => ({ event, onceKey: null }))
     await store.append(batchOf(1_024, events))
     await store.close()
-    single.exec(segmentSchema('audit_events', 'INTEGER PRIMARY KEY AUTOINCREMENT'))
+    single.exec(documentedSchema())
     const insert = single.prepare(`INSERT INTO audit_events VALUES (${COLUMNS.map(() => '?').join(', ')})`)
     for (const row of ask('SELECT * FROM audit_events', segmented))
       insert.run(...(Object.values(row) as SQLInputValue[]))

@@ -9,6 +9,7 @@ import { formatEntry } from '../../../src/event/codec.ts'
 import { createIndexer } from '../../../src/indexer/indexer.ts'
 import { JournalError, type JournalReader } from '../../../src/journal/journal.ts'
 import { LIMITS } from '../../../src/limits.ts'
+import { checkStore } from '../../../src/store/check-store.ts'
 import { type EventStore, StoreError } from '../../../src/store/event-store.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
@@ -250,17 +251,55 @@ test('indexer: a batch is bounded by its records and by its size', () =>
     const large = formatEntry(sampleEvent(0, { metadata_json: 'x'.repeat(60_000) }))
     const heavy = createIndexer({
       journalId: 'b',
-      openReader: readerOf(Array<string>(1_500).fill(large)),
-      store: { ...stubPosition, append: async ({ rows }) => ({ lastId: rows.length, written: rows.length }) },
+      openReader: readerOf(Array<string>(2_500).fill(large)),
+      store: {
+        ...stubPosition,
+        append: async ({ rows }) => ({ lastId: 0, written: [...rows].length, room: undefined }),
+      },
     })
-    assert.equal(await heavy.step(1_500), 1_000, 'a reading later it is over 8 MiB')
+    assert.equal(await heavy.step(2_500), 2_000, 'with its second reading it is over 64 MiB')
+  }))
+
+test('indexer: a backlog that fills the growing table is one batch, up to where the table ends', () =>
+  inFolder(async ({ path }) => {
+    const segmentIds = 20 * 1_024
+    const store = createSqliteEventStore({ path, segmentIds })
+    const journal = recordsFrom(0, 3 * segmentIds + 7)
+    const indexer = createIndexer({ journalId: 'a', openReader: readerOf(journal), store, clock: () => NOW })
+    const steps = []
+    for (let i = 0; i < 6; i++) steps.push(await indexer.step(journal.length))
+    const first = LIMITS.batchRecordsMax
+    assert.deepEqual(steps, [first, segmentIds - first, segmentIds, segmentIds, 7, 0])
+    assert.deepEqual(checkStore(path), [])
+    await store.close()
+  }))
+
+test('indexer: a record in the middle of a batch that cannot be read back ends the batch, then halts', () =>
+  inFolder(async ({ store, descriptions }) => {
+    const journal = recordsFrom(0, 1_500)
+    const openReader = (after: number): JournalReader => {
+      const reader = readerOf(journal)(after)
+      return {
+        read(through, limit) {
+          const records = reader.read(Math.min(through, 1_000), limit)
+          if (records.length > 0) return records
+          throw new JournalError('CORRUPT', 'record 1001 cannot be read back')
+        },
+        close() {},
+      }
+    }
+    const indexer = createIndexer({ journalId: 'a', openReader, store })
+    assert.equal(await indexer.step(1_500), 1_000)
+    assert.equal(await indexer.step(1_500), 0)
+    assert.equal(indexer.progress().phase, 'halted')
+    assert.equal((await descriptions()).length, 1_000)
   }))
 
 /** Only for looking at the size of a batch: nothing is stored. */
 const stubPosition: EventStore = {
   position: async () => 0,
   lastId: async () => 0,
-  append: async () => ({ lastId: 0, written: 0 }),
+  append: async () => ({ lastId: 0, written: 0, room: undefined }),
   get: async () => undefined,
   checkpoint: async () => {},
   close: async () => {},

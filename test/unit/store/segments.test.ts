@@ -98,6 +98,39 @@ test('segments: a log of one segment is the documented table; the documented ind
     })
   }))
 
+test('segments: one that a single batch fills is indexed afterwards, and is then like any other', () =>
+  inSegments(async ({ path, look }) => {
+    const ids = 8 * SEGMENT
+    const store = createSqliteEventStore({ path, segmentIds: ids })
+    const rows = rowsFrom(0, 3 * ids)
+    await store.append(batchOf(0, rows.slice(0, ids)))
+    await store.append({ ...batchOf(ids, rows.slice(ids)), rowsExpected: 2 * ids })
+    await assert.rejects(
+      store.append({
+        ...batchOf(3 * ids, []),
+        rowsExpected: ids,
+        rows: (function* () {
+          yield* rowsFrom(3 * ids, 10)
+          throw new Error('while it is read')
+        })(),
+      }),
+      /while it is read/,
+    )
+    const { lastId } = await store.append({ ...batchOf(3 * ids, rowsFrom(3 * ids, 5)), rowsExpected: ids })
+    assert.equal(lastId, 3 * ids + 5, 'fewer rows than expected')
+    await store.append(batchOf(3 * ids + 5, rowsFrom(3 * ids + 5, 5)))
+    await store.close()
+    assert.deepEqual(checkStore(path), [])
+    look(db => {
+      for (const { number } of listSegments(db)) {
+        const indexes = `SELECT count(*) AS n FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'audit_events_${number}'`
+        assert.equal(countIn(db, indexes), 6, `segment ${number}`)
+      }
+      assert.equal(listSegments(db).length, 4)
+      assert.equal(db.prepare('PRAGMA integrity_check').get()?.integrity_check, 'ok')
+    })
+  }))
+
 test('segments: a segment that left is gone from every answer, the ids go on, and the file can shrink', () =>
   inSegments(async ({ append, look, path }) => {
     await append(SEGMENT * 4)
