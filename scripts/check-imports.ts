@@ -1,7 +1,7 @@
 /**
  * The direction of imports, as a table. A stage may import only what stands in its row; `event`, `limits` and `errors`
  * are vocabulary that everybody may use. Fails on: an import outside the table, `process` outside of `cli`, a source
- * file that nothing imports (entry points are named), a source file over the size limit.
+ * file that nothing imports (entry points are named), Node in what runs in browsers, a source file over the size limit.
  */
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize, relative } from 'node:path'
@@ -9,6 +9,7 @@ import { dirname, join, normalize, relative } from 'node:path'
 const MAY_IMPORT: Record<string, readonly string[]> = {
   event: [],
   context: [],
+  evidence: [],
   journal: [],
   audit: ['event', 'context', 'journal'],
   security: ['event', 'context', 'audit'],
@@ -41,6 +42,8 @@ const ENTRY_POINTS = new Set([
   'store/checkpoint-thread.ts',
   'query/reader-thread.ts',
   'archive/archive-thread.ts',
+  'evidence/index.ts',
+  'evidence/crypto-browser.ts',
   'embed/index.ts',
   'embed/fastify.ts',
   'embed/express.ts',
@@ -66,6 +69,9 @@ for (const file of files) {
   }
   const lines = text.split('\n').length
   if (lines > LINES_MAX) problems.push(`${file}: ${lines} lines; a file of one purpose needs at most ${LINES_MAX}`)
+  if (stage === 'evidence' && file !== 'evidence/crypto.ts' && /'node:|\bBuffer\b/.test(withoutComments(text))) {
+    problems.push(`${file}: must run in browsers; only evidence/crypto.ts may use Node`)
+  }
   if (stage !== 'cli' && /(?<![.\w])process\.\w/.test(withoutComments(text))) {
     problems.push(`${file}: only cli/ touches process`)
   }

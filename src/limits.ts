@@ -84,6 +84,13 @@ export const LIMITS = {
   archiveManifestBytesMax: 16 * 1024 * 1024,
   legalHoldsMax: 1_000,
 
+  // evidence
+  /** Signed notes. The specification asks for 16 signatures at least; one of ML-DSA-44 takes 3,300 characters. */
+  noteSignaturesMax: 64,
+  noteCharactersMax: 256 * 1024,
+  keyNameCharactersMax: 255,
+  checkpointExtensionLinesMax: 16,
+
   // health
   diskFreeBytesMin: 100 * 1024 * 1024,
   lagRecordsReadyMax: 100_000,

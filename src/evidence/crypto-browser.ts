@@ -1,0 +1,16 @@
+/** The twin of `crypto.ts` for browsers, synchronous where WebCrypto is not: the same exports, the same answers. */
+import { ed25519 } from '@noble/curves/ed25519.js'
+import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js'
+
+export function sha256(data: Uint8Array): Uint8Array {
+  return nobleSha256(data)
+}
+
+/** `zip215: false` is the strict check of RFC 8032, as OpenSSL does it: one signature has one spelling. */
+export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return ed25519.verify(signature, message, publicKey, { zip215: false })
+  } catch {
+    return false // not 32 or not 64 bytes
+  }
+}

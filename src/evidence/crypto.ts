@@ -1,0 +1,31 @@
+/**
+ * SHA-256 and Ed25519 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of this
+ * file by the field `browser` of package.json. One contract suite holds both to the same answers.
+ *
+ * This is the only file of the folder that may import from Node.
+ */
+import { createPublicKey, hash, verify } from 'node:crypto'
+
+const DIGEST_BYTES = 32
+
+/**
+ * SHA-256 (FIPS 180-4). The digest leaves OpenSSL as a string of 32 characters: measured in Node 26, that and the loop take
+ * a quarter of the time of a Buffer, whose memory lies outside of the heap.
+ */
+export function sha256(data: Uint8Array): Uint8Array {
+  const characters = hash('sha256', data, 'latin1')
+  const digest = new Uint8Array(DIGEST_BYTES)
+  for (let i = 0; i < DIGEST_BYTES; i++) digest[i] = characters.charCodeAt(i)
+  return digest
+}
+
+/** Ed25519 (RFC 8032, section 5.1.7). False for whatever is not a valid signature; keys have 32 bytes, signatures 64. */
+export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    const x = Buffer.from(publicKey).toString('base64url')
+    const key = createPublicKey({ format: 'jwk', key: { kty: 'OKP', crv: 'Ed25519', x } })
+    return verify(null, message, key, signature)
+  } catch {
+    return false // not 32 bytes
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Bytes, text and numbers as the formats of this folder spell them. There is one spelling of each; a parser answers
+ * undefined for every other.
+ */
+
+export const HASH_BYTES = 32
+
+const encoder = new TextEncoder()
+/** Without `ignoreBOM` a leading U+FEFF would vanish, and two byte sequences would be one text. */
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+export function encodeText(text: string): Uint8Array {
+  return encoder.encode(text)
+}
+
+/** Undefined when the bytes are not UTF-8. */
+export function decodeText(bytes: Uint8Array): string | undefined {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    return undefined
+  }
+}
+
+/** Standard base64 with padding (RFC 4648, section 4). By `btoa`, as Node 24 has no `toBase64`. */
+export function formatBase64(bytes: Uint8Array): string {
+  let characters = ''
+  for (let i = 0; i < bytes.length; i++) characters += String.fromCharCode(bytes[i]!)
+  return btoa(characters)
+}
+
+/** `atob` forgives white space, missing padding and stray bits; the comparison does not. */
+export function parseBase64(text: string): Uint8Array | undefined {
+  try {
+    const characters = atob(text)
+    const bytes = new Uint8Array(characters.length)
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i)
+    return btoa(characters) === text ? bytes : undefined
+  } catch {
+    return undefined
+  }
+}
+
+export function parseBase64Hash(text: string): Uint8Array | undefined {
+  const bytes = parseBase64(text)
+  return bytes?.length === HASH_BYTES ? bytes : undefined
+}
+
+/** A whole number from 0 that JavaScript holds exactly, in decimal without leading zeros. */
+export function parseDecimal(text: string): number | undefined {
+  if (!/^(?:0|[1-9][0-9]{0,15})$/.test(text)) return undefined
+  const value = Number(text)
+  return Number.isSafeInteger(value) ? value : undefined
+}
+
+export function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0
+}
+
+/** Not in constant time: nothing that is compared here is secret. */
+export function areSameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i])
+}
+
+export function joinBytes(...parts: readonly Uint8Array[]): Uint8Array {
+  const joined = new Uint8Array(parts.reduce((bytes, part) => bytes + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    joined.set(part, at)
+    at += part.length
+  }
+  return joined
+}
+
+/** Big-endian, as in TLS presentation language (RFC 8446, section 3.3). */
+export function uint64(value: number): Uint8Array {
+  const bytes = new Uint8Array(8)
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value))
+  return bytes
+}
