@@ -13,8 +13,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   journal: [],
   audit: ['event', 'context', 'journal'],
   security: ['event', 'context', 'audit'],
-  store: ['event'],
-  indexer: ['event', 'journal', 'store'],
+  log: ['event', 'evidence'],
+  store: ['event', 'evidence', 'log'],
+  indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'store'],
   archive: ['event', 'context', 'audit', 'store', 'query'],
   settings: ['context'],
@@ -38,7 +39,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const VOCABULARY = new Set(['limits.ts', 'errors.ts'])
 const ENTRY_POINTS = new Set([
   'cli/main.ts',
+  'evidence/index.ts',
   'indexer/indexer-thread.ts',
+  'log/log-thread.ts',
   'store/checkpoint-thread.ts',
   'query/reader-thread.ts',
   'archive/archive-thread.ts',

@@ -8,6 +8,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { openJournalReader } from '../journal/segment-reader.ts'
+import { startLogBuilder } from '../log/log-host.ts'
 import { startCheckpointer } from '../store/checkpointer.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { createIndexer, type IndexerProgress } from './indexer.ts'
@@ -27,7 +28,7 @@ if (port === null) throw new Error('this file is the entry of a worker thread')
 const { journalDirectory, journalId, storePath, openedSequence, ...shared } = workerData as IndexerThreadData
 const durable = new BigInt64Array(shared.durable)
 const wanted = new BigInt64Array(shared.wanted)
-const store = createSqliteEventStore({ path: storePath })
+const store = createSqliteEventStore({ path: storePath, startLog: startLogBuilder })
 const checkpointer = startCheckpointer(storePath)
 const indexer = createIndexer({
   journalId,

@@ -27,7 +27,7 @@ export function rowsOf(records: readonly JournalRecord[], after: number, journal
     expected = sequence + 1
     try {
       const { event, outboxId } = checkedEntry(text)
-      rows.push({ event, onceKey: outboxId })
+      rows.push({ event, onceKey: outboxId, record: text })
     } catch (error) {
       if (!(error instanceof MalformedRecordError)) throw error
       declare(sequence, sequence, error.message)

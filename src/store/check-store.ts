@@ -6,8 +6,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { type ChunkBuilder, type ChunkColumns, parseColumns } from './chunk.ts'
 import { CHUNK_IDS, chunkOf, FACETS, formatSet } from './chunk-sets.ts'
 import { prepareChunkWriter, readChunk } from './chunk-store.ts'
+import { StoreError } from './event-store.ts'
 import { findUnexplainedGaps } from './retention.ts'
-import { migrate, SCHEMA_VERSION, schemaVersion } from './schema.ts'
+import { SCHEMA_VERSION, schemaVersion } from './schema.ts'
 import { listSegments, type Segment } from './segments.ts'
 
 /** More than this is not said, only counted. */
@@ -41,7 +42,8 @@ export function checkStore(path: string, onChunk: (done: number, total: number) 
 export function rebuildChunks(path: string): void {
   const db = new DatabaseSync(path, { timeout: 5_000 })
   try {
-    migrate(db)
+    if (schemaVersion(db) !== SCHEMA_VERSION)
+      throw new StoreError('FOREIGN', 'start the service once, it is of an older version')
     db.exec('BEGIN IMMEDIATE; DELETE FROM event_chunks; DELETE FROM event_columns; DELETE FROM event_facets')
     const write = prepareChunkWriter(db)
     for (const [segment, chunk] of completeChunks(db)) write(readChunk(db, chunk, segment.table))

@@ -11,6 +11,8 @@ export interface Row {
   readonly event: AuditEvent
   /** Rows with the same non-null key are written once, ever; a second one is skipped. A UUID or a digest in hex. */
   readonly onceKey: string | null
+  /** The journal record that says the same, if there is one: what the log's thread is handed. */
+  readonly record?: string
   /** Given only by the importer, which keeps the original; else the store stamps the time of insertion. */
   readonly createdAt?: string
 }

@@ -9,12 +9,15 @@
  *   event_chunks, event_columns, event_facets   what is kept of every 1,024 rows (chunk-store.ts)
  *   event_names, event_kinds                    their dictionaries
  *   event_archives, legal_holds                 which segments left, and which must not (retention.ts)
+ *   log_head, log_edge, log_bundles             the log of the rows (log-store.ts)
  */
 import type { DatabaseSync } from 'node:sqlite'
+import type { LogBuilder } from '../log/log-builder.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { DICTIONARY_TABLES } from './dictionary.ts'
 import { StoreError } from './event-store.ts'
+import { buildLog } from './log-store.ts'
 import { RETENTION_TABLES } from './retention.ts'
 import { documentedSchema, SEGMENT_TABLE } from './segments.ts'
 
@@ -42,10 +45,11 @@ function toSegments(db: DatabaseSync): void {
 }
 
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
-const MIGRATIONS: readonly ((db: DatabaseSync) => void)[] = [
+const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder) => void)[] = [
   db => db.exec(FIRST),
   toSegments,
   db => db.exec(RETENTION_TABLES),
+  buildLog,
 ]
 
 export const SCHEMA_VERSION = MIGRATIONS.length
@@ -74,11 +78,11 @@ export function schemaVersion(db: DatabaseSync): number {
 }
 
 /** Brings the database to the current version. All steps and the version number are one transaction. */
-export function migrate(db: DatabaseSync): void {
+export function migrate(db: DatabaseSync, log: LogBuilder): void {
   if (schemaVersion(db) === SCHEMA_VERSION) return
   db.exec('BEGIN IMMEDIATE')
   // Asked again under the lock: another process may have migrated meanwhile. A crash before COMMIT leaves the old version.
-  for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) MIGRATIONS[version]?.(db)
+  for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) MIGRATIONS[version]?.(db, log)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
   db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`)
   db.exec('COMMIT')

@@ -8,11 +8,13 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { type AuditEvent, COLUMNS, type StoredEvent } from '../event/event.ts'
+import { type LogBuilder, openLogBuilder } from '../log/log-builder.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { createChunkStore } from './chunk-store.ts'
 import { createConnection } from './connection.ts'
-import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
+import { type Appended, type Batch, type EventStore, StoreError } from './event-store.ts'
+import { createLogStore, logRoot } from './log-store.ts'
 import type { RecordingStore } from './retention.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { indexSegment, listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
@@ -28,14 +30,19 @@ const CHECKPOINT_PASSES = 3
 /** A new segment that is to take at least so many rows at once is indexed afterwards. */
 const INDEXED_AFTERWARDS_ROWS = 8 * CHUNK_IDS
 
-/** @param segmentIds rows of a segment, a multiple of 1,024; smaller than usual in tests only. */
+/**
+ * @param startLog makes the builder of the log whose files are in a folder; left out, one that works in this thread.
+ * @param segmentIds rows of a segment, a multiple of 1,024; smaller than usual in tests only.
+ */
 export function createSqliteEventStore(options: {
   path: string
+  startLog?: (root: string) => LogBuilder
   clock?: () => number
   segmentIds?: number
 }): EventStore & RecordingStore {
-  const { path, clock = Date.now, segmentIds = SEGMENT_IDS } = options
-  const connection = createConnection(path, () => open(path))
+  const { path, startLog = openLogBuilder, clock = Date.now, segmentIds = SEGMENT_IDS } = options
+  const log = startLog(logRoot(path))
+  const connection = createConnection(path, () => open(path, log))
 
   return {
     position: async source => connection.use(store => store.position(source)),
@@ -44,13 +51,16 @@ export function createSqliteEventStore(options: {
     lastId: async () => connection.use(store => store.lastId()),
     get: async id => connection.use(store => store.get(id)),
     checkpoint: async () => connection.use(store => checkpoint(store.db, path)),
-    close: async () => connection.close(),
+    close: async () => {
+      connection.close()
+      log.close()
+    },
   }
 }
 
 type OpenStore = ReturnType<typeof open>
 
-function open(path: string) {
+function open(path: string, log: LogBuilder) {
   const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   // Else a power loss could take the folder away, with all that was checkpointed in it. SQLite does so for its files.
   if (made !== undefined) sync(dirname(made), 'r')
@@ -64,15 +74,15 @@ function open(path: string) {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
     db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES}`)
     db.exec(`PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`)
-    migrate(db)
-    return prepare(db)
+    migrate(db, log)
+    return prepare(db, log)
   } catch (error) {
     db.close()
     throw error
   }
 }
 
-function prepare(db: DatabaseSync) {
+function prepare(db: DatabaseSync, builder: LogBuilder) {
   const selectPosition = db.prepare('SELECT position FROM positions WHERE source = ?')
   const upsertPosition = db.prepare(
     'INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position',
@@ -93,6 +103,7 @@ function prepare(db: DatabaseSync) {
   return {
     db,
     chunks: createChunkStore(db),
+    log: createLogStore(db, builder),
     growingSegment,
     position: (source: string) => Number(selectPosition.get(source)?.position ?? 0),
     movePosition: (source: string, position: number) => void upsertPosition.run(source, position),
@@ -117,7 +128,7 @@ function prepareSegment(db: DatabaseSync, segment: Segment) {
   return {
     segment,
     lastId: () => Number(selectLastId.get()?.id ?? segment.firstId - 1),
-    insert(id: number, { event: e, createdAt }: Row, now: string): void {
+    insert(id: number, e: AuditEvent, createdAt: string): void {
       insertEvent.run(
         id,
         e.date_time,
@@ -132,7 +143,7 @@ function prepareSegment(db: DatabaseSync, segment: Segment) {
         e.http_method,
         e.status_code,
         e.metadata_json,
-        createdAt ?? now,
+        createdAt,
       )
     },
   }
@@ -158,6 +169,7 @@ function append(store: OpenStore, batch: Batch, now: string, segmentIds: number)
     return { lastId, written: lastId - before, room: filled < segmentIds ? segmentIds - filled : segmentIds }
   } catch (error) {
     store.chunks.forget()
+    store.log.forget()
     throw error
   }
 }
@@ -183,6 +195,7 @@ function record(
     store.db.exec('COMMIT; PRAGMA synchronous = NORMAL')
   } catch (error) {
     store.chunks.forget()
+    store.log.forget()
     throw error
   }
 }
@@ -199,6 +212,7 @@ function insertRows(
   let growing = store.growingSegment()
   let unindexed: Segment | undefined
   store.chunks.resume(lastId, growing.segment.table)
+  store.log.resume(lastId, growing.segment.table)
 
   function finishIndexes(): void {
     if (unindexed !== undefined) indexSegment(store.db, unindexed)
@@ -216,10 +230,13 @@ function insertRows(
   for (const row of rows) {
     if (row.onceKey !== null && !store.claim(row.onceKey)) continue
     if (lastId - growing.segment.firstId + 1 >= segmentIds && lastId % CHUNK_IDS === 0) growOn()
-    growing.insert(++lastId, row, now)
-    store.chunks.add(row.event)
+    const { event, record, createdAt = now } = row
+    growing.insert(++lastId, event, createdAt)
+    store.chunks.add(event)
+    store.log.add({ id: lastId, event, createdAt, record })
   }
   finishIndexes()
+  store.log.finish()
   return lastId
 }
 

@@ -1,0 +1,156 @@
+/**
+ * The log as it grows: from rows to leaves, and from leaves to the tree and its files.
+ *
+ * Promise: after `finish` every tile and entry bundle that the new rows completed is a file, and the answer says all that the
+ * database has to keep in the transaction of the rows. So the order is: files, then rows and head in one commit.
+ *
+ *   crash before the commit   files beyond the head, which nobody is shown; the next batch writes them anew, with other salts
+ *   power loss after it       perhaps files that are missing or torn, below the head but not below `synced`; the next start
+ *                             makes them anew from the rows and their salts (log-repair.ts)
+ *
+ * Owns, between batches, the right edge of the tree and the bundle that is not full. Must not read the database or know of a
+ * transaction: whoever's was not committed says so by `resume` from where the database is.
+ */
+import { randomFillSync } from 'node:crypto'
+import type { AuditEvent } from '../event/event.ts'
+import { joinBytes } from '../evidence/encoding.ts'
+import { commit, formatLeaf, SALT_BYTES } from '../evidence/leaf.ts'
+import { type GrowingTree, growTree, type Hash, hashLeaf, type RightEdge } from '../evidence/merkle.ts'
+import { formatBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { collectTiles, type TileCollector, type TileFile } from '../evidence/tile-collector.ts'
+import { type LogFiles, openLogFiles, syncPath } from './log-files.ts'
+
+/** A row as the log needs it. */
+export interface LogRow {
+  readonly id: number
+  readonly event: AuditEvent
+  readonly createdAt: string
+  /** The event as its journal record spells it, if it has one: cheaper to hand to another thread. */
+  readonly record?: string | undefined
+}
+
+/** Where the log is: what the database keeps at one size. */
+export interface LogState {
+  readonly edge: RightEdge
+  /** Of each level, entries included, the tile that is not full. */
+  readonly partialTiles: readonly TileFile[]
+  /** Files of entries below this size are on disk, also after a power loss. */
+  readonly syncedSize: number
+}
+
+/** What a batch adds. */
+export interface LogGrowth extends LogState {
+  readonly root: Hash
+  /** Of all new rows, 16 bytes each. */
+  readonly salts: Uint8Array
+  /** Of the new rows that are in the bundle that is not full, 32 bytes each. */
+  readonly commitments: Uint8Array
+}
+
+export interface LogBuilder {
+  /** Size after everything that was added and finished; undefined before the first `resume`. */
+  readonly size: number | undefined
+  /** Forgets whatever it had and goes on from here. */
+  resume(state: LogState): void
+  /** Rows in the order of their ids, the first one behind the size. @throws an error of the file system, as `finish` */
+  add(row: LogRow): void
+  /** @throws an error of the file system; nothing of the batch counts then, until `resume`. */
+  finish(): LogGrowth
+  close(): void
+}
+
+/** @param sync told the size after a batch; answers up to which size the files are on disk, also after a power loss. */
+export function createLogBuilder(files: LogFiles, sync: (size: number) => number): LogBuilder {
+  let tree: GrowingTree | undefined
+  let tiles: TileCollector | undefined
+  const partialTiles = new Map<TileLevel, TileFile>()
+  let salts = createSalts()
+  let commitments: Hash[] = []
+
+  /** Whatever is full becomes a file, at least with each bundle, so that a large batch is not held in memory. */
+  function writeTiles(collector: TileCollector): void {
+    for (const file of collector.take()) {
+      const { level, width } = file.tile
+      if (width < TILE_WIDTH) partialTiles.set(level, file)
+      else {
+        partialTiles.delete(level)
+        files.write(level, file.tile.index, file.bytes)
+      }
+    }
+  }
+
+  return {
+    get size() {
+      return tree?.size
+    },
+    resume(state) {
+      partialTiles.clear()
+      for (const file of state.partialTiles) partialTiles.set(file.tile.level, file)
+      tiles = collectTiles(state.edge.size, ({ level }) => partialTiles.get(level)?.bytes ?? new Uint8Array())
+      tree = growTree(state.edge, tiles.add)
+      salts = createSalts()
+      commitments = []
+    },
+    add({ id, event, createdAt }) {
+      if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
+      const row = { ...event, id, created_at: createdAt }
+      const commitment = commit(salts.next(), row)
+      const entry = formatLeaf(row, commitment)
+      commitments.push(commitment)
+      tiles.add('entries', formatBundle([entry]))
+      tree.append(hashLeaf(entry))
+      if (tree.size % TILE_WIDTH > 0) return
+      writeTiles(tiles)
+      commitments = []
+    },
+    finish() {
+      if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
+      writeTiles(tiles)
+      const added = { salts: salts.take(), commitments: joinBytes(...commitments) }
+      commitments = []
+      const { size } = tree
+      return {
+        ...added,
+        edge: tree.edge(),
+        root: tree.root(),
+        partialTiles: [...partialTiles.values()],
+        syncedSize: sync(size),
+      }
+    },
+    close: () => files.close(),
+  }
+}
+
+/** One that works in the caller's thread, and whose files are on disk when a batch is finished. @param root of the log's files */
+export function openLogBuilder(root: string): LogBuilder {
+  const files = openLogFiles(root)
+  return createLogBuilder(files, size => {
+    for (const path of files.takeUnsynced()) syncPath(path)
+    return size
+  })
+}
+
+/** Random salts, drawn many at a time, as each call of the generator costs more than a salt. */
+function createSalts() {
+  const BLOCK_BYTES = 256 * SALT_BYTES
+  let blocks: Uint8Array[] = []
+  let used = BLOCK_BYTES
+  return {
+    next(): Uint8Array {
+      if (used === BLOCK_BYTES) {
+        blocks.push(randomFillSync(new Uint8Array(BLOCK_BYTES)))
+        used = 0
+      }
+      used += SALT_BYTES
+      return (blocks.at(-1) as Uint8Array).subarray(used - SALT_BYTES, used)
+    },
+    /** All since the last time. */
+    take(): Uint8Array {
+      const all = joinBytes(...blocks)
+      const taken = all.subarray(0, all.length - BLOCK_BYTES + used)
+      blocks = []
+      used = BLOCK_BYTES
+      return taken
+    },
+  }
+}

@@ -1,0 +1,150 @@
+/**
+ * The log's full tiles on disk: packs of 256 tiles of a level. A tile that is there never changes.
+ *
+ *   tiles-<level>-<pack>    the hashes of the tiles, 8,192 bytes a tile
+ *   entries-<pack>          where each of the 256 bundles ends (32 bits, big-endian, from the beginning of the file), then
+ *                           the bundles; so a pack is 65,536 entries with their lengths before them, one after the other
+ *
+ * Why packs: measured, making a file for each tile and each bundle cost as much time as hashing what is in it, and syncing
+ * them ten times that. The layout of C2SP tlog-tiles is what the HTTP door and `ev-central mirror` show.
+ *
+ * Tiles are written in the order of their level, and to their place at once: until the head in the database is beyond one nobody
+ * is shown it, and whoever goes on from there writes it again. Synchronous; mode 0600, the folder 0700. Owns the files it has
+ * open: the one of each level that was written last, and the one that was read last.
+ */
+import { closeSync, constants, fstatSync, fsyncSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { HASH_BYTES } from '../evidence/encoding.ts'
+import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+
+export interface LogFiles {
+  /** A full tile, or a full bundle. @throws an error of the file system */
+  write(level: TileLevel, index: number, bytes: Uint8Array): void
+  /** Undefined when there is none, or it is torn. */
+  read(level: TileLevel, index: number): Uint8Array | undefined
+  /** What was written since the last call and may not survive a power loss: files, then the folders of their names. */
+  takeUnsynced(): string[]
+  close(): void
+}
+
+const TILES_PER_PACK = 256
+const TILE_BYTES = TILE_WIDTH * HASH_BYTES
+const END_BYTES = 4
+const HEADER_BYTES = TILES_PER_PACK * END_BYTES
+/** A bundle of the largest entries there can be. */
+const BUNDLE_BYTES_MAX = TILE_WIDTH * (2 + 65_535)
+
+interface Pack {
+  readonly path: string
+  readonly file: number
+}
+
+/** @param root of the log; made with the first tile. */
+export function openLogFiles(root: string): LogFiles {
+  const written = new Map<TileLevel, Pack>()
+  let reading: Pack | undefined
+  const unsynced = new Set<string>()
+  const unsyncedFolders = new Set<string>()
+
+  function packPath(level: TileLevel, index: number): string {
+    const number = String(Math.floor(index / TILES_PER_PACK)).padStart(6, '0')
+    return join(root, level === 'entries' ? `entries-${number}` : `tiles-${level}-${number}`)
+  }
+
+  function packToWrite(level: TileLevel, index: number): Pack {
+    const path = packPath(level, index)
+    const known = written.get(level)
+    if (known?.path === path) return known
+    if (mkdirSync(root, { recursive: true, mode: 0o700 }) !== undefined) unsyncedFolders.add(dirname(root))
+    const file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600)
+    if (known !== undefined) closeSync(known.file)
+    unsyncedFolders.add(root)
+    const pack = { path, file }
+    written.set(level, pack)
+    return pack
+  }
+
+  function packToRead(level: TileLevel, index: number): Pack | undefined {
+    const path = packPath(level, index)
+    if (written.get(level)?.path === path) return written.get(level)
+    if (reading?.path === path) return reading
+    try {
+      const file = openSync(path, constants.O_RDONLY)
+      if (reading !== undefined) closeSync(reading.file)
+      reading = { path, file }
+      return reading
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  return {
+    write(level, index, bytes) {
+      const { path, file } = packToWrite(level, index)
+      const place = index % TILES_PER_PACK
+      unsynced.add(path)
+      if (level !== 'entries') {
+        writeAll(file, bytes, place * TILE_BYTES)
+        return
+      }
+      const start = startOf(file, place)
+      const end = new DataView(new ArrayBuffer(END_BYTES))
+      end.setUint32(0, start + bytes.length)
+      writeAll(file, bytes, start)
+      writeAll(file, new Uint8Array(end.buffer), place * END_BYTES)
+    },
+    read(level, index) {
+      const pack = packToRead(level, index)
+      const place = index % TILES_PER_PACK
+      if (pack === undefined) return undefined
+      if (level !== 'entries') return readAt(pack.file, place * TILE_BYTES, TILE_BYTES)
+      const start = startOf(pack.file, place)
+      const bytes = readEnd(pack.file, place) - start
+      return bytes > 0 && bytes <= BUNDLE_BYTES_MAX ? readAt(pack.file, start, bytes) : undefined
+    },
+    takeUnsynced() {
+      const paths = [...unsynced, ...unsyncedFolders]
+      unsynced.clear()
+      unsyncedFolders.clear()
+      return paths
+    },
+    close() {
+      for (const { file } of [...written.values(), ...(reading === undefined ? [] : [reading])]) closeSync(file)
+      written.clear()
+      reading = undefined
+    },
+  }
+}
+
+const startOf = (file: number, place: number) => (place === 0 ? HEADER_BYTES : readEnd(file, place - 1))
+
+/** 0 when it was not written yet. */
+function readEnd(file: number, place: number): number {
+  const bytes = readAt(file, place * END_BYTES, END_BYTES)
+  return bytes === undefined ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)
+}
+
+function readAt(file: number, position: number, length: number): Uint8Array | undefined {
+  if (position + length > fstatSync(file).size) return undefined
+  const bytes = new Uint8Array(length)
+  for (let at = 0; at < length; ) {
+    const read = readSync(file, bytes, at, length - at, position + at)
+    if (read === 0) return undefined
+    at += read
+  }
+  return bytes
+}
+
+function writeAll(file: number, bytes: Uint8Array, position: number): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, position + at)
+}
+
+export function syncPath(path: string): void {
+  const file = openSync(path, constants.O_RDONLY)
+  try {
+    fsyncSync(file)
+  } finally {
+    closeSync(file)
+  }
+}

@@ -1,0 +1,118 @@
+/**
+ * A log builder whose work is done by a thread beside the one that writes rows: parsing, hashing and files cost as much as the
+ * rows themselves, and all that comes back is a few bytes a row.
+ *
+ * Owns the thread. `finish` blocks the caller's thread until the answer is there, as it stands inside a transaction; so this is
+ * for a thread that has nothing else to do. A thread that dies or does not answer fails the batch, and is started anew by the
+ * next `resume`.
+ */
+import { extname } from 'node:path'
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { formatEntry } from '../event/codec.ts'
+import type { LogBuilder, LogRow } from './log-builder.ts'
+import type { LogAnswer, LogMessage, LogThreadData } from './log-protocol.ts'
+
+/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
+const THREAD = new URL(`./log-thread${extname(import.meta.url)}`, import.meta.url)
+/** V8 would let the young generation grow to several times this before it looks for garbage. */
+const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const RECORDS_PER_MESSAGE = 500
+const ANSWER_MS_MAX = 60_000
+
+interface Thread {
+  readonly worker: Worker
+  readonly port: MessagePort
+  readonly answered: Int32Array
+}
+
+/** @param root of the log's files */
+export function startLogBuilder(root: string): LogBuilder {
+  let thread: Thread | undefined
+  let size: number | undefined
+  let first: Pick<LogRow, 'id' | 'createdAt'> | undefined
+  let records: string[] = []
+  let rows = 0
+
+  function start(): Thread {
+    const { port1, port2 } = new MessageChannel()
+    const answered = new SharedArrayBuffer(4)
+    const worker = new Worker(THREAD, {
+      workerData: { root, answered, port: port2 } satisfies LogThreadData,
+      transferList: [port2],
+      name: 'evc-log',
+      execArgv: [],
+      resourceLimits: HEAP,
+    })
+    const started = { worker, port: port1, answered: new Int32Array(answered) }
+    worker.on('error', () => {}) // an 'exit' follows
+    worker.on('exit', () => {
+      port1.close()
+      if (thread === started) forget()
+    })
+    worker.unref()
+    port1.unref()
+    return started
+  }
+
+  function forget(): void {
+    thread = undefined
+    size = undefined
+  }
+
+  function send(message: LogMessage): void {
+    thread?.port.postMessage(message)
+  }
+
+  function sendRecords(): void {
+    if (first !== undefined) send({ firstId: first.id, createdAt: first.createdAt, records })
+    first = undefined
+    records = []
+  }
+
+  /** The answer to `finish`. */
+  function receive({ port, answered, worker }: Thread): LogAnswer {
+    const before = Atomics.load(answered, 0)
+    sendRecords()
+    send('finish')
+    Atomics.wait(answered, 0, before, ANSWER_MS_MAX)
+    const answer = receiveMessageOnPort(port)
+    if (answer !== undefined) return answer.message
+    void worker.terminate()
+    return { failed: { message: 'the log builder does not answer' } }
+  }
+
+  return {
+    get size() {
+      return size
+    },
+    resume(state) {
+      thread ??= start()
+      first = undefined
+      records = []
+      rows = 0
+      send({ resume: state })
+      size = state.edge.size
+    },
+    add({ id, event, createdAt, record }) {
+      if (first !== undefined && (first.createdAt !== createdAt || records.length >= RECORDS_PER_MESSAGE)) sendRecords()
+      first ??= { id, createdAt }
+      records.push(record ?? formatEntry(event))
+      rows++
+    },
+    finish() {
+      if (thread === undefined || size === undefined) throw new Error('the log builder was not resumed')
+      const answer = receive(thread)
+      if ('growth' in answer) {
+        size += rows
+        rows = 0
+        return answer.growth
+      }
+      forget()
+      throw Object.assign(new Error(answer.failed.message), answer.failed)
+    },
+    close() {
+      send('close')
+      forget()
+    },
+  }
+}

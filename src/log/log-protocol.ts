@@ -1,0 +1,27 @@
+/** What a log builder's host and its thread say to each other. */
+import type { MessagePort } from 'node:worker_threads'
+import type { LogGrowth, LogState } from './log-builder.ts'
+
+export interface LogThreadData {
+  readonly root: string
+  /** One Int32, counted up and notified with each answer: the host waits for it without its event loop. */
+  readonly answered: SharedArrayBuffer
+  readonly port: MessagePort
+}
+
+export type LogMessage =
+  | { readonly resume: LogState }
+  /** Journal records of consecutive rows. */
+  | { readonly firstId: number; readonly createdAt: string; readonly records: readonly string[] }
+  | 'finish'
+  | 'close'
+
+export type LogAnswer =
+  | { readonly growth: LogGrowth }
+  | {
+      readonly failed: {
+        readonly message: string
+        readonly code?: string | undefined
+        readonly syscall?: string | undefined
+      }
+    }

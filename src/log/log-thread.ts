@@ -1,0 +1,85 @@
+/**
+ * Entry of a log builder's thread: answers each `finish` with the growth of the rows since the one before (log-host.ts). Between
+ * messages it makes its files survive a power loss, one after the other, so that no batch waits for a disk.
+ */
+import { open } from 'node:fs/promises'
+import { workerData } from 'node:worker_threads'
+import { parseEntry } from '../event/codec.ts'
+import { createLogBuilder } from './log-builder.ts'
+import { openLogFiles } from './log-files.ts'
+import type { LogAnswer, LogMessage, LogThreadData } from './log-protocol.ts'
+
+const { root, answered, port } = workerData as LogThreadData
+const turns = new Int32Array(answered)
+const files = openLogFiles(root)
+let syncedSize = 0
+let syncing: Promise<void> | undefined
+let canSync = true
+/** Counts the times that a batch was given up, as what was written for it may be on disk and not be what is written anew. */
+let resumed = 0
+const builder = createLogBuilder(files, () => syncedSize)
+/** Of a batch that cannot be finished any more. */
+let failure: unknown
+
+port.on('message', (message: LogMessage) => {
+  if (message === 'close') {
+    builder.close()
+    port.close()
+  } else if (message === 'finish') finish()
+  else take(message)
+})
+
+function take(message: Exclude<LogMessage, string>): void {
+  if ('resume' in message) {
+    failure = undefined
+    resumed++
+    syncedSize = message.resume.syncedSize
+    builder.resume(message.resume)
+    return
+  }
+  const { firstId, createdAt, records } = message
+  attempt(() => {
+    for (const [n, record] of records.entries()) {
+      builder.add({ id: firstId + n, createdAt, event: parseEntry(record).event })
+    }
+  })
+}
+
+function attempt(work: () => void): void {
+  try {
+    if (failure === undefined) work()
+  } catch (error) {
+    failure = error
+  }
+}
+
+function finish(): void {
+  attempt(() => {
+    answer({ growth: builder.finish() })
+    if (canSync) syncing ??= sync().finally(() => (syncing = undefined))
+  })
+  if (failure === undefined) return
+  const { message, code, syscall } = failure as NodeJS.ErrnoException
+  answer({ failed: { message, code, syscall } })
+}
+
+function answer(what: LogAnswer): void {
+  port.postMessage(what)
+  Atomics.add(turns, 0, 1)
+  Atomics.notify(turns, 0)
+}
+
+/** After a failure nothing counts as synced any more: the next start looks at those files (log-repair.ts). */
+async function sync(): Promise<void> {
+  const size = builder.size ?? 0
+  const turn = resumed
+  try {
+    for (const path of files.takeUnsynced()) {
+      const file = await open(path)
+      await file.sync().finally(() => file.close())
+    }
+    if (turn === resumed) syncedSize = size
+  } catch {
+    canSync = false
+  }
+}

@@ -1,0 +1,151 @@
+/** Both builders, the one that works in its caller's thread and the one with a thread of its own, are held to the same. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'node:test'
+import { commit, formatLeaf, SALT_BYTES } from '../../../src/evidence/leaf.ts'
+import { EMPTY_EDGE, hashLeaf } from '../../../src/evidence/merkle.ts'
+import { rootHash } from '../../../src/evidence/merkle-proof.ts'
+import { hashesFromTiles, parseBundle, TILE_WIDTH } from '../../../src/evidence/tile.ts'
+import type { TileFile } from '../../../src/evidence/tile-collector.ts'
+import { type LogBuilder, type LogRow, type LogState, openLogBuilder } from '../../../src/log/log-builder.ts'
+import { type LogFiles, openLogFiles } from '../../../src/log/log-files.ts'
+import { startLogBuilder } from '../../../src/log/log-host.ts'
+import { sampleEvent } from '../../contract/event-store.ts'
+import { naiveRoot } from '../evidence/naive-tree.ts'
+
+const CREATED_AT = '2026-06-01T00:00:00.000Z'
+const EMPTY: LogState = { edge: EMPTY_EDGE, partialTiles: [], syncedSize: 0 }
+
+const rowsFrom = (first: number, count: number): LogRow[] =>
+  Array.from({ length: count }, (_, n) => ({ id: first + n, event: sampleEvent(first + n), createdAt: CREATED_AT }))
+
+/** The entries that rows and salts say. */
+function entriesOf(rows: readonly LogRow[], salts: Uint8Array): Uint8Array[] {
+  return rows.map(({ id, event, createdAt }, n) => {
+    const row = { ...event, id, created_at: createdAt }
+    return formatLeaf(row, commit(salts.subarray(n * SALT_BYTES, (n + 1) * SALT_BYTES), row))
+  })
+}
+
+interface Place {
+  readonly root: string
+  readonly builder: LogBuilder
+  readonly files: LogFiles
+}
+
+for (const [name, open] of [
+  ['log builder', openLogBuilder],
+  ['log builder in a thread', startLogBuilder],
+] as const) {
+  const check = (title: string, body: (place: Place) => void) =>
+    test(`${name}: ${title}`, () => {
+      const root = join(mkdtempSync(join(tmpdir(), 'evc-log-')), 'audit.db-log')
+      const builder = open(root)
+      const files = openLogFiles(root)
+      try {
+        body({ root, builder, files })
+      } finally {
+        files.close()
+        builder.close()
+        rmSync(join(root, '..'), { recursive: true })
+      }
+    })
+
+  function add(builder: LogBuilder, rows: readonly LogRow[]) {
+    for (const row of rows) builder.add(row)
+    return builder.finish()
+  }
+
+  check('batches of any size give the tree of their leaves', ({ builder, files }) => {
+    builder.resume(EMPTY)
+    let entries: Uint8Array[] = []
+    for (const count of [1, 254, 1, 1, 300, 700]) {
+      const rows = rowsFrom(entries.length + 1, count)
+      const growth = add(builder, rows)
+      entries = [...entries, ...entriesOf(rows, growth.salts)]
+      assert.equal(growth.salts.length, count * SALT_BYTES)
+      assert.equal(growth.edge.size, entries.length)
+      assert.deepEqual(growth.root, naiveRoot(entries.map(hashLeaf)))
+      assert.equal(builder.size, entries.length)
+      const read = tileReader(files, growth.partialTiles)
+      assert.deepEqual(rootHash(entries.length, hashesFromTiles(entries.length, read)), growth.root)
+    }
+    for (let bundle = 0; bundle < Math.floor(entries.length / TILE_WIDTH); bundle++) {
+      const stored = parseBundle(files.read('entries', bundle) ?? assert.fail(), TILE_WIDTH)
+      assert.deepEqual(stored?.map(text), entries.slice(bundle * TILE_WIDTH, (bundle + 1) * TILE_WIDTH).map(text))
+    }
+    assert.equal(files.read('entries', Math.floor(entries.length / TILE_WIDTH)), undefined)
+  })
+
+  check('goes on from a state, over what a batch that was not committed left', ({ builder, files }) => {
+    builder.resume(EMPTY)
+    const first = add(builder, rowsFrom(1, 300))
+    add(builder, rowsFrom(301, 1_000))
+    builder.resume(first)
+    assert.equal(builder.size, 300)
+    const rows = rowsFrom(301, 800)
+    const growth = add(builder, rows)
+    const entries = [...entriesOf(rowsFrom(1, 300), first.salts), ...entriesOf(rows, growth.salts)]
+    assert.deepEqual(growth.root, naiveRoot(entries.map(hashLeaf)))
+    assert.deepEqual(
+      parseBundle(files.read('entries', 3) ?? assert.fail(), TILE_WIDTH)?.map(text),
+      entries.slice(768, 1_024).map(text),
+    )
+  })
+
+  check('only the commitments of the bundle that is not full are given', ({ builder }) => {
+    builder.resume(EMPTY)
+    assert.equal(add(builder, rowsFrom(1, 250)).commitments.length, 250 * 32)
+    assert.equal(add(builder, rowsFrom(251, 10)).commitments.length, 4 * 32)
+    assert.equal(add(builder, rowsFrom(261, 252)).commitments.length, 0)
+  })
+
+  check(
+    'a folder that cannot be written fails the batch with an error of the file system, and a resume mends it',
+    ({ root, builder }) => {
+      builder.resume(EMPTY)
+      const blocked = openLogFiles(root)
+      blocked.write('entries', 0, new Uint8Array(10)) // the folder is there now
+      blocked.close()
+      const obstacle = join(root, 'tiles-0-000000', 'x')
+      openLogFiles(join(root, 'tiles-0-000000')).write(0, 0, new Uint8Array(8_192))
+      assert.ok(statSync(join(obstacle, '..')).isDirectory())
+      assert.throws(() => add(builder, rowsFrom(1, 256)), { code: 'EISDIR' })
+      rmSync(join(root, 'tiles-0-000000'), { recursive: true })
+      builder.resume(EMPTY)
+      assert.equal(add(builder, rowsFrom(1, 256)).edge.size, 256)
+    },
+  )
+}
+
+test('log files: are for the owner only, and a pack ends where the next begins', () => {
+  const root = join(mkdtempSync(join(tmpdir(), 'evc-log-')), 'log')
+  const files = openLogFiles(root)
+  try {
+    const bundle = (index: number) => new Uint8Array(100 + (index % 50)).fill(index % 256)
+    for (let index = 0; index < 600; index++) files.write('entries', index, bundle(index))
+    for (const index of [0, 255, 256, 511, 512, 599]) assert.deepEqual(files.read('entries', index), bundle(index))
+    assert.equal(files.read('entries', 600), undefined)
+    assert.equal(files.read('entries', 768), undefined)
+    assert.equal(statSync(join(root, 'entries-000001')).mode & 0o777, 0o600)
+    assert.equal(statSync(root).mode & 0o777, 0o700)
+    files.write('entries', 10, bundle(77))
+    assert.deepEqual(files.read('entries', 10), bundle(77), 'written again, with what is behind it')
+  } finally {
+    files.close()
+    rmSync(join(root, '..'), { recursive: true })
+  }
+})
+
+const text = (entry: Uint8Array) => new TextDecoder().decode(entry)
+
+function tileReader(files: LogFiles, partialTiles: readonly TileFile[]) {
+  return ({ level, index, width }: TileFile['tile']) => {
+    if (width === TILE_WIDTH) return files.read(level, index) ?? assert.fail(`tile ${level}/${index}`)
+    return (
+      partialTiles.find(({ tile }) => tile.level === level && tile.index === index)?.bytes ?? assert.fail('partial')
+    )
+  }
+}
