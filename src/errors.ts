@@ -64,6 +64,20 @@ export const ERRORS = {
     exit: 1,
     help: 'Headers are awaited for 10 s, a whole request for 15 s.',
   },
+  NOT_SIGNED_YET: {
+    status: 503,
+    title: 'No signed checkpoint covers the event yet',
+    retry: 'after a while',
+    exit: 1,
+    help: 'A checkpoint is signed every second while there is news; `/ready` says why when it is not.',
+  },
+  LOG_KEYS_UNUSABLE: {
+    status: 503,
+    title: 'The keys of the log cannot be used',
+    retry: 'no',
+    exit: 1,
+    help: 'Put the private key back into `log-keys` of the data folder, or begin a new log with another `EVC_LOG_ORIGIN`.',
+  },
   NOT_FOUND: {
     status: 404,
     title: 'There is nothing at this address',

@@ -90,10 +90,12 @@ export const LIMITS = {
   noteCharactersMax: 256 * 1024,
   keyNameCharactersMax: 255,
   checkpointExtensionLinesMax: 16,
+  logKeysMax: 1_000,
 
   // health
   diskFreeBytesMin: 100 * 1024 * 1024,
   lagRecordsReadyMax: 100_000,
+  unsignedReadyMsMax: 60_000,
 
   // security
   listChargePointsMax: 1_000,

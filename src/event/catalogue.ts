@@ -71,6 +71,8 @@ export const SYSTEM_SEVERITY = {
   ARCHIVED: 'INFO',
   HOLD_PLACED: 'INFO',
   HOLD_LIFTED: 'WARN',
+  LOG_KEY_ROTATED: 'WARN',
+  CHECKPOINT_REFUSED: 'CRITICAL',
 } as const satisfies Record<string, Severity>
 export type SystemReason = keyof typeof SYSTEM_SEVERITY
 export const SYSTEM = Object.fromEntries(Object.keys(SYSTEM_SEVERITY).map(name => [name, name])) as {

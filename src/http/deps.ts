@@ -20,7 +20,9 @@ export interface HttpDeps {
     readonly registry: Registry
   }
   readonly streams: EventSignal
-  readonly settings: { readonly bruteForceWindowSeconds: number }
+  /** The newest signed checkpoint, undefined before the first. */
+  readonly checkpoint: () => string | undefined
+  readonly settings: { readonly bruteForceWindowSeconds: number; readonly isLogPublic: boolean }
   /** PEM. Given: HTTPS only. */
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer }
   readonly version: string

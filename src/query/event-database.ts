@@ -5,8 +5,11 @@
  * (write-ahead log), so they neither wait for the indexer nor make it wait.
  */
 import { DatabaseSync } from 'node:sqlite'
+import { openLogFiles } from '../log/log-files.ts'
 import { type Connection, createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
+import { logRoot } from '../store/log-store.ts'
+import { type LogSnapshot, readLog } from '../store/log-view.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { type ChunkReader, createChunkReader } from './chunk-reader.ts'
 import { createSegmentReader, type SegmentReader } from './segment-reader.ts'
@@ -15,6 +18,8 @@ export interface EventDatabase
   extends Pick<SegmentReader, 'lastId' | 'event' | 'presentId' | 'keysOf'>,
     Omit<ChunkReader, 'refresh'> {
   readonly db: DatabaseSync
+  /** The log, as the snapshot has it. */
+  log(): LogSnapshot
 }
 
 /** Readers wait for nobody but a process that holds the whole database for itself. */
@@ -54,7 +59,8 @@ function open(path: string) {
     db.exec(`PRAGMA cache_size = -${CACHE_KIB}`)
     const segments = createSegmentReader(db)
     const chunks = createChunkReader(db)
-    const database: EventDatabase = { db, ...chunks, ...segments }
+    const files = openLogFiles(logRoot(path))
+    const database: EventDatabase = { db, log: () => readLog(db, files), ...chunks, ...segments }
     return {
       db,
       database,

@@ -6,6 +6,8 @@
  */
 import type { Action, Severity } from '../event/catalogue.ts'
 import type { StoredEvent } from '../event/event.ts'
+import type { Hash } from '../evidence/merkle.ts'
+import type { EventProof, TileRequest } from './log-questions.ts'
 
 /** All conditions must hold; a list means any of its values. Times are ISO-8601 UTC; start inclusive, end exclusive. */
 export interface EventFilter {
@@ -93,5 +95,11 @@ export interface EventQueries {
   /** Newest first. Brute-force incidents of one subject with less than `quietSeconds` between them are one episode. */
   episodes(request: { start_time?: string; end_time?: string; quietSeconds: number; limit: number }): Promise<Episode[]>
   lastId(): Promise<number>
+  /** Undefined when the tree of that size has no such tile. */
+  tile(request: TileRequest): Promise<Uint8Array | undefined>
+  /** Undefined when there is no such row. Refused when the tree of that size does not have it yet. */
+  proof(request: { id: number; size: number }): Promise<EventProof | undefined>
+  /** That the tree of `from` entries is the beginning of that of `to`. */
+  consistency(request: { from: number; to: number }): Promise<readonly Hash[]>
   close(): Promise<void>
 }

@@ -23,6 +23,9 @@ export function createFreshQueries(queries: EventQueries, indexed: () => Promise
     summary: fresh(queries.summary),
     episodes: fresh(queries.episodes),
     lastId: queries.lastId,
+    tile: queries.tile,
+    proof: queries.proof,
+    consistency: queries.consistency,
     close: queries.close,
   }
 }

@@ -31,6 +31,9 @@ export function startReader(options: { storePath: string }): EventQueries {
     failures: request => lookup.ask('failures', request),
     episodes: request => lookup.ask('episodes', request),
     lastId: () => lookup.ask('lastId', undefined),
+    tile: request => lookup.ask('tile', request),
+    proof: request => lookup.ask('proof', request),
+    consistency: request => lookup.ask('consistency', request),
     exportChunk: request => scan.ask('exportChunk', request),
     summary: request => scan.ask('summary', request),
     async close() {

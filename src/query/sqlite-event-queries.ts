@@ -10,6 +10,7 @@ import { connectToEvents, type EventDatabase } from './event-database.ts'
 import type { EventQueries } from './event-queries.ts'
 import { formatEvents } from './export-format.ts'
 import type { Deadline } from './id-streams.ts'
+import { proveConsistency, proveEvent, readTile } from './log-questions.ts'
 import { summarize } from './summary.ts'
 import { walkEvents } from './walk.ts'
 
@@ -48,6 +49,9 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
       }),
     summary: (request, deadline) => read(database => summarize(database, request, deadline)),
     episodes: (request, deadline) => read(database => findEpisodes(database, request, deadline)),
+    tile: request => read(database => readTile(database, request)),
+    proof: request => read(database => proveEvent(database, request)),
+    consistency: request => read(database => proveConsistency(database, request)),
     close: () => connection.close(),
   }
 }

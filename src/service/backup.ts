@@ -7,7 +7,9 @@
  *
  *   step                                  a crash after it          what the service does meanwhile
  *   1. hold the journal's segments        -                         may trim them: we still have their bytes
- *   2. copy audit.db, rows up to P        files, no manifest        journals, indexes, trims what is above P
+ *   2. copy the log's checkpoints and     files, no manifest        signs others
+ *      keys, then audit.db, rows up to
+ *      P, then the log's packs            files, no manifest        journals, indexes, trims what is above P
  *   3. copy security.db                   files, no manifest        delivers outbox rows and deletes them
  *   4. copy the journal behind P          files, no manifest        journals
  *   5. copy the secrets, if asked for     files, no manifest
@@ -19,6 +21,9 @@
  * rows, which take longest, so that it is as young as the trail, but for the blink of step 4; never younger.
  * Held first: what was trimmed before step 1 was rows already, and step 2 sees them. A segment that is begun, indexed and
  * trimmed between two looks (20 ms) leaves a gap, which step 4 finds: then all is done again.
+ *
+ * The log's packs after the rows: what is below the head of the copied rows was written before it and never changes. Its checkpoints
+ * before them, so that none is of rows that are not in the copy. The keys that sign are never in a backup.
  *
  * The databases are copied page by page by SQLite's online backup, under one read transaction. Rejected: without that
  * transaction every commit of the service begins the copy anew, and it never ends; VACUUM INTO takes as long, holds the
@@ -53,6 +58,7 @@ export interface BackupProgress {
 
 const ATTEMPTS = 5
 const PAGES_AT_ONCE = 1_000
+const LOG_FOLDER = 'audit/audit.db-log'
 const NO_ROWS = { lastEventId: 0, positions: new Map<string, number>() }
 
 /** @throws {Refusal} FOLDER_NOT_EMPTY; BACKUP_FAILED, then the folder is left without a manifest. */
@@ -108,7 +114,9 @@ async function copyOnce(
     names.push(name)
     return await copyDatabase(path, join(directory, name), read, (done, total) => onProgress({ phase, done, total }))
   }
+  names.push(...(await copyLog(folder, directory, CHECKPOINT_FILES)))
   const rows = (await copy(folder.auditDatabase, 'audit/audit.db', 'events', readRowsPosition)) ?? NO_ROWS
+  names.push(...(await copyLog(folder, directory, LOG_PACKS)))
   const changes = await copy(folder.securityDatabase, 'security/security.db', 'state', readStateChanges)
   const indexed = indexedIn(rows, held.journalId())
   const journal = await held.copy(join(directory, 'journal'), indexed)
@@ -131,7 +139,7 @@ async function copyDatabase<T>(
   read: (db: DatabaseSync) => T,
   onPages: (done: number, total: number) => void,
 ): Promise<T> {
-  await mkdir(dirname(target), { mode: 0o700 })
+  await mkdir(dirname(target), { recursive: true, mode: 0o700 })
   await writeNew(target, async () => {}) // SQLite would make it 0644
   const db = new DatabaseSync(source, { readOnly: true, timeout: 5_000 })
   try {
@@ -145,6 +153,20 @@ async function copyDatabase<T>(
   } finally {
     db.close()
   }
+}
+
+const CHECKPOINT_FILES = /^(?:checkpoint|checkpoints|keys)$/
+const LOG_PACKS = /^(?:tiles-\d-|entries-)\d{6}$/
+
+async function copyLog({ log }: DataFolder, directory: string, which: RegExp): Promise<string[]> {
+  const names = existsSync(log) ? (await readdir(log)).filter(name => which.test(name)).sort() : []
+  const target = join(directory, LOG_FOLDER)
+  if (names.length > 0) await mkdir(target, { recursive: true, mode: 0o700 })
+  for (const name of names) {
+    const content = await readFile(join(log, name))
+    await writeNew(join(target, name), async file => void (await file.writeFile(content)))
+  }
+  return names.map(name => `${LOG_FOLDER}/${name}`)
 }
 
 /** Those that are finished: a draft of one has another name. */

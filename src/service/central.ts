@@ -1,7 +1,7 @@
 /**
  * EV Central, put together: the one place that names the concrete parts, in the order an event passes them.
  *
- *   data folder -> audit pipeline (journal, indexer, store, query) -> security -> HTTP door
+ *   data folder -> audit pipeline (journal, indexer, store, query) -> security -> checkpoints -> HTTP door
  *
  * Undo is written next to do: stopping runs in reverse, also for a start that failed half-way.
  */
@@ -17,6 +17,7 @@ import { type Settings, SettingsError } from '../settings/settings.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createHealth } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
+import { startLog } from './log.ts'
 import { openPipeline } from './pipeline.ts'
 import { openPositionGuard } from './position-guard.ts'
 import { createRecordingCheck } from './recording-check.ts'
@@ -71,7 +72,9 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   await security.replay(pipeline.recentFailures)
   await settleGivenKey(settings, security)
 
-  const health = createHealth({ pipeline, audit, folder, state })
+  const checkpoints = startLog({ pipeline, folder, settings, logger })
+  undo.defer(() => checkpoints.close())
+  const health = createHealth({ pipeline, audit, folder, state, checkpoints })
   const app = await createHttpServer({
     security,
     audit,
@@ -80,6 +83,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     logger,
     health,
     streams: pipeline,
+    checkpoint: checkpoints.newest,
     settings,
     version: VERSION,
     ...readTls(settings),

@@ -5,6 +5,8 @@
  *   running                exists while a service runs; left behind by an unclean stop
  *   journal/               the record of truth until indexed
  *   audit/audit.db         audit_events
+ *   audit/audit.db-log/    the log: tiles, entries, checkpoints, the chain of keys
+ *   log-keys/              private keys that sign checkpoints, mode 0600
  *   security/security.db   charge points, keys, admins, outbox
  *   archive/               segments that left audit.db, unless they were sent elsewhere
  *   archive-lock.db        held by the process that archives
@@ -32,6 +34,9 @@ export interface DataFolder {
   readonly journalDirectory: string
   readonly auditDatabase: string
   readonly securityDatabase: string
+  /** Folders of the log and of its private keys. */
+  readonly log: string
+  readonly logKeys: string
 }
 
 /** Names only; touches nothing. */
@@ -42,6 +47,8 @@ export function dataFolder(path: string): DataFolder {
     journalDirectory: join(root, 'journal'),
     auditDatabase: join(root, 'audit', 'audit.db'),
     securityDatabase: join(root, 'security', 'security.db'),
+    log: join(root, 'audit', 'audit.db-log'),
+    logKeys: join(root, 'log-keys'),
   }
 }
 

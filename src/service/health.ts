@@ -2,13 +2,14 @@
 import { statfs } from 'node:fs/promises'
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
+import type { Checkpoints } from '../checkpoint/checkpoint-host.ts'
 import { LIMITS } from '../limits.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 
 export interface Check {
-  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses' | 'security_state'
+  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses' | 'security_state' | 'checkpoint'
   readonly ok: boolean
   readonly detail: string
 }
@@ -23,15 +24,17 @@ export function createHealth(deps: {
   audit: AuditService
   folder: DataFolder
   state: Pick<SecurityState, 'lastWriteError'>
+  checkpoints: Pick<Checkpoints, 'status'>
 }): Health {
-  const { pipeline, audit, folder, state } = deps
+  const { pipeline, audit, folder, state, checkpoints } = deps
   return {
-    registry: createRegistry(pipeline, audit),
+    registry: createRegistry(pipeline, audit, checkpoints),
     async ready() {
       const { journal, indexer } = pipeline.status()
       const free = await freeBytes(folder.path)
       const { undeclaredLosses } = audit.status()
       const writeError = state.lastWriteError()
+      const signed = checkpoints.status()
       const checks: Check[] = [
         {
           name: 'journal',
@@ -47,6 +50,11 @@ export function createHealth(deps: {
         { name: 'disk', ok: free >= LIMITS.diskFreeBytesMin, detail: `${Math.floor(free / 1_048_576)} MiB free` },
         { name: 'losses', ok: undeclaredLosses === 0, detail: `${undeclaredLosses} events lost and not declared yet` },
         { name: 'security_state', ok: writeError === null, detail: writeError ?? 'written' },
+        {
+          name: 'checkpoint',
+          ok: signed.phase !== 'refused' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax,
+          detail: signed.lastError ?? `${signed.size} events are signed`,
+        },
       ]
       return { ready: checks.every(check => check.ok), checks }
     },
@@ -62,7 +70,7 @@ async function freeBytes(path: string): Promise<number> {
   }
 }
 
-function createRegistry(pipeline: Pipeline, audit: AuditService): Registry {
+function createRegistry(pipeline: Pipeline, audit: AuditService, checkpoints: Pick<Checkpoints, 'status'>): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const gauge = (name: string, help: string, read: () => number) =>
@@ -110,5 +118,14 @@ function createRegistry(pipeline: Pipeline, audit: AuditService): Registry {
   gauge('evc_index_lag_records', 'Durable journal records that are not rows yet.', () => indexer().lagRecords)
   gauge('evc_index_last_event_id', 'Id of the newest row.', () => pipeline.lastEventId())
   gauge('evc_store_available', '1 while the event store takes rows.', () => (indexer().lastError === null ? 1 : 0))
+  gauge('evc_log_signed_size', 'Events under the newest signed checkpoint.', () => checkpoints.status().size)
+  gauge(
+    'evc_log_unsigned_seconds',
+    'How long the oldest event has waited that no signed checkpoint covers.',
+    () => checkpoints.status().unsignedMs / 1000,
+  )
+  gauge('evc_log_signing', '1 while checkpoints are signed, 0 while that is refused.', () =>
+    checkpoints.status().phase === 'refused' ? 0 : 1,
+  )
   return registry
 }

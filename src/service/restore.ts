@@ -7,8 +7,12 @@
  *   1. check the manifest and every digest                nothing was written
  *   2. make the folder, and `restoring` in it             an empty folder that does not start (RESTORE_INCOMPLETE)
  *   3. copy the files, checking the digests once more     the same, not empty
- *   4. put SYSTEM / RESTORED into the outbox              the same
+ *   4. put the log's checkpoints and keys aside, and      the same
+ *      SYSTEM / RESTORED into the outbox
  *   5. sync, delete `restoring`                           a data folder; its first start records RESTORED
+ *
+ * What is restored goes on as a new log, with keys and checkpoints of its own, whose first entries are those of the old one: that one
+ * may have gone on behind the backup, and no key must sign two different histories.
  *
  * The outbox keeps the event until it is durable in the journal, however often that start is killed, and it becomes one
  * row. Must not be asked to repair a half-restored folder: it is deleted by a person, and restored again.
@@ -19,6 +23,7 @@ import { mkdir, open, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
+import { putChainAside } from '../checkpoint/key-files.ts'
 import { Refusal } from '../errors.ts'
 import type { AuditEvent } from '../event/event.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
@@ -75,6 +80,7 @@ export async function restoreBackup(options: {
   await writeNew(join(to, MARKER_NAME), async () => {})
   await syncPath(to)
   await copyFiles(manifest, directory, to, onProgress)
+  putChainAside(dataFolder(to).log)
   // Else the copy is of an audit library embedded elsewhere, which has no security state and no outbox.
   if (manifest.files.some(({ path }) => path.startsWith('security/'))) {
     await putOnRecord(dataFolder(to), restoredEvent(manifest, actor))
@@ -113,7 +119,7 @@ async function copyFiles(manifest: Manifest, from: string, to: string, onProgres
   const total = bytesOf(manifest)
   let done = 0
   const folders = new Set(manifest.files.map(({ path }) => dirname(path)))
-  for (const name of folders) await mkdir(join(to, name), { mode: 0o700 })
+  for (const name of folders) await mkdir(join(to, name), { recursive: true, mode: 0o700 })
   for (const { path, sha256 } of manifest.files) {
     await copyFile(join(from, path), join(to, path), read => {
       done += read

@@ -20,6 +20,8 @@ export interface Settings {
   readonly ackTimeoutMs: number
   readonly strictEvents: (typeof SETTINGS)['EVC_STRICT_EVENTS']['fallback']
   readonly positionFile: string | undefined
+  readonly logOrigin: string | undefined
+  readonly isLogPublic: boolean
   readonly retentionDays: number | undefined
   readonly tlsCertFile: string | undefined
   readonly tlsKeyFile: string | undefined
@@ -69,6 +71,8 @@ export function readSettings(environment: Environment): Settings {
     ackTimeoutMs: value('EVC_ACK_TIMEOUT_MS'),
     strictEvents: value('EVC_STRICT_EVENTS'),
     positionFile: value('EVC_POSITION_FILE'),
+    logOrigin: value('EVC_LOG_ORIGIN'),
+    isLogPublic: value('EVC_LOG_PUBLIC'),
     retentionDays: value('EVC_RETENTION_DAYS'),
     tlsCertFile: value('EVC_TLS_CERT'),
     tlsKeyFile: value('EVC_TLS_KEY'),

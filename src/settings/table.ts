@@ -75,6 +75,12 @@ function changeClasses(value: string): readonly ChangeClass[] {
   return CHANGE_CLASSES.filter(known => names.includes(known))
 }
 
+function logOrigin(value: string): string {
+  if (!/^[\x21-\x2a\x2c-\x7e]{1,255}$/.test(value))
+    throw new Error('must be 1 to 255 printable ASCII characters without spaces and +')
+  return value
+}
+
 function databaseUrl(): never {
   throw new Error('must not be set: this version stores events in the embedded SQLite only')
 }
@@ -176,6 +182,20 @@ export const SETTINGS = {
     defaultText: 'none',
     fallback: undefined,
     parse: text(1024),
+  }),
+  EVC_LOG_ORIGIN: setting<string | undefined>({
+    description:
+      'Name of the log in its checkpoints, best a host name and path without scheme. Another one than before begins the checkpoints and keys of a new log; those of the old one are kept beside it.',
+    defaultText: 'made up at the first start and kept',
+    fallback: undefined,
+    parse: logOrigin,
+  }),
+  EVC_LOG_PUBLIC: setting({
+    description:
+      '`true`: checkpoints, tiles and consistency proofs, which hold no personal data, are given to everybody. `false`: to any role.',
+    defaultText: 'false',
+    fallback: false,
+    parse: value => oneOf('true', 'false')(value) === 'true',
   }),
   EVC_RETENTION_DAYS: setting<number | undefined>({
     description:

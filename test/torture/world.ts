@@ -83,12 +83,7 @@ export async function createWorld({ random, timers, segmentBytesMax, queueBytesM
   let isDamaged = false
 
   function folderOf(number: number): DataFolder {
-    return {
-      path: root,
-      journalDirectory: join(root, 'journal'),
-      auditDatabase: join(root, `audit-${number}`, 'audit.db'),
-      securityDatabase: join(root, 'security', 'security.db'),
-    }
+    return { ...dataFolder(root), auditDatabase: join(root, `audit-${number}`, 'audit.db') }
   }
 
   if (fault !== undefined) disk.fault = fault

@@ -1,0 +1,186 @@
+/**
+ * The checkpoint stage, seen from the main thread: has a checkpoint signed at most once a second while there is news, and says
+ * how old the news is that none covers yet. What may be signed is decided in signer.ts.
+ *
+ * Owns the signer's thread, the newest checkpoint in memory, and the rotation of keys. Must not delay a request.
+ *
+ *   following   the last attempt left nothing to do, or something to do later
+ *   refused     what would be signed does not continue what was; stays so until the process ends, but for a clock
+ *   stopped     for good
+ */
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { parseNote } from '../evidence/note.ts'
+import { beginKeyChain, completeHandOver, type KeyFolders, readKeyChain, takeHandOver } from './key-files.ts'
+import type { Outcome, RefusalCause } from './signer.ts'
+import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
+
+export interface CheckpointStatus {
+  readonly phase: 'following' | 'refused' | 'stopped'
+  /** Of the newest checkpoint; 0 before the first. */
+  readonly size: number
+  /** How long the oldest row has waited that no checkpoint covers. */
+  readonly unsignedMs: number
+  /** Why it is refused, or was not possible the last time. */
+  readonly lastError: string | null
+}
+
+export interface Checkpoints {
+  /** The newest signed note, undefined before the first. */
+  newest(): string | undefined
+  status(): CheckpointStatus
+  /** There are rows up to this id. Costs nothing worth counting. */
+  indexed(lastEventId: number): void
+  /** Takes the cosignatures of a note over, if it is still the newest. */
+  cosigned(note: string): void
+  /** Signs what there is, then ends the thread. */
+  close(): Promise<void>
+}
+
+export interface CheckpointOptions {
+  readonly storePath: string
+  readonly folders: KeyFolders
+  /** Left out: as it was, or made up at the first start. */
+  readonly origin: string | undefined
+  readonly onSigned?: (note: string, size: number) => void
+  /** Once for each cause. */
+  readonly onRefused: (cause: RefusalCause, detail: string) => void
+  /** Resolves when the hand-over is on record. */
+  readonly onHandOver: (note: string) => Promise<void>
+}
+
+/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
+const THREAD = new URL(`./signer-thread${extname(import.meta.url)}`, import.meta.url)
+const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const INTERVAL_MS = 1_000
+
+/** @throws {Refusal} LOG_KEYS_UNUSABLE */
+export function startCheckpoints(options: CheckpointOptions): Checkpoints {
+  const { storePath, folders, origin } = options
+  beginKeyChain(folders, origin)
+  let worker: Worker | undefined
+  let phase: CheckpointStatus['phase'] = 'following'
+  let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
+  let lastError: string | null = null
+  let lastEventId = 0
+  /** Since when there are rows that no checkpoint covers. */
+  let waitingSince: number | undefined
+  const refused = new Set<RefusalCause>()
+  let running: Promise<void> | undefined
+  let timer: NodeJS.Timeout | undefined
+  const listening = new Set<(outcome: SignerAnswer) => void>()
+
+  function startWorker(): Worker {
+    const workerData: SignerThreadData = { storePath, folders }
+    const started = new Worker(THREAD, { workerData, name: 'evc-signer', execArgv: [], resourceLimits: HEAP })
+    const settle = (outcome: Outcome) => {
+      for (const listener of listening) listener(outcome)
+      listening.clear()
+    }
+    started.on('message', settle)
+    started.on('error', (error: Error) =>
+      settle({ kind: 'unavailable', detail: `the signer's thread died: ${error.message}` }),
+    )
+    started.on('exit', () => {
+      worker = undefined
+      settle({ kind: 'unavailable', detail: "the signer's thread ended" })
+    })
+    return started
+  }
+
+  function ask(message: SignerMessage): void {
+    worker ??= startWorker()
+    worker.postMessage(message)
+  }
+
+  function sign(): Promise<Outcome> {
+    return new Promise(resolve => {
+      listening.add(resolve)
+      ask('sign')
+    })
+  }
+
+  async function step(): Promise<void> {
+    const startedAt = performance.now()
+    const outcome = await sign()
+    if (outcome.kind === 'signed' || outcome.kind === 'nothing-new') follow(outcome, startedAt)
+    else if (outcome.kind === 'unavailable') lastError = outcome.detail
+    else refuse(outcome.cause, outcome.detail)
+    if (lastError === null) await rotate()
+  }
+
+  function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
+    if (phase === 'refused') phase = 'following'
+    lastError = null
+    newest = { note, size }
+    waitingSince = size < lastEventId ? startedAt : undefined
+    if (kind === 'signed') options.onSigned?.(note, size)
+  }
+
+  function refuse(cause: RefusalCause, detail: string): void {
+    phase = 'refused'
+    lastError = `${cause}: ${detail}`
+    if (refused.has(cause)) return
+    refused.add(cause)
+    options.onRefused(cause, detail)
+  }
+
+  /** See key-files.ts for what a crash leaves. */
+  async function rotate(): Promise<void> {
+    const chain = readKeyChain(folders)
+    if (chain === undefined) return
+    const note = takeHandOver(folders, chain, newest.size)
+    if (note === undefined) return
+    await options.onHandOver(note)
+    completeHandOver(folders, chain, note)
+  }
+
+  /** One at a time; another one is due a second after it began, if there is news by then. */
+  function run(): Promise<void> {
+    const startedAt = performance.now()
+    running ??= step()
+      .catch(error => {
+        lastError = error.message
+      })
+      .finally(() => {
+        running = undefined
+        if (phase === 'stopped') return
+        const isWaiting = newest.size < lastEventId || lastError !== null
+        timer = setTimeout(run, isWaiting ? Math.max(0, startedAt + INTERVAL_MS - performance.now()) : INTERVAL_MS)
+        timer.unref()
+      })
+    return running
+  }
+
+  void run()
+  return {
+    newest: () => newest.note,
+    status: () => ({
+      phase,
+      size: newest.size,
+      unsignedMs: waitingSince === undefined ? 0 : performance.now() - waitingSince,
+      lastError,
+    }),
+    indexed(id) {
+      lastEventId = id
+      if (id > newest.size) waitingSince ??= performance.now()
+    },
+    cosigned(note) {
+      if (newest.note === undefined || parseNote(note)?.text !== parseNote(newest.note)?.text) return
+      newest = { ...newest, note }
+      ask({ cosign: note })
+    },
+    async close() {
+      clearTimeout(timer)
+      await running
+      await run()
+      phase = 'stopped'
+      clearTimeout(timer)
+      if (worker === undefined) return
+      const exited = once(worker, 'exit')
+      ask('close')
+      await exited.catch(() => {})
+    },
+  }
+}

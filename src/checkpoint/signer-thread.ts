@@ -1,0 +1,16 @@
+/** Entry of a signer's thread (checkpoint-host.ts). */
+import { parentPort, workerData } from 'node:worker_threads'
+import { createSigner } from './signer.ts'
+import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
+
+const port = parentPort
+if (port === null) throw new Error('this file is the entry of a worker thread')
+const signer = createSigner(workerData as SignerThreadData)
+
+port.on('message', (message: SignerMessage) => {
+  if (message === 'sign') port.postMessage(signer.sign() satisfies SignerAnswer)
+  else if (message === 'close') {
+    signer.close()
+    port.close()
+  } else signer.cosign(message.cosign)
+})

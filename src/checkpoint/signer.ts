@@ -1,0 +1,190 @@
+/**
+ * Signs checkpoints: what the log is, for everybody who was not there.
+ *
+ * Promise: no checkpoint is ever signed that does not continue the last one signed, and whose tree the stored bytes do not
+ * have. The order of the steps, and what a crash in between leaves:
+ *
+ *   1. the head of one moment is read               nothing
+ *   2. the write-ahead log is fsynced               nothing; from here on a power loss cannot take the head back
+ *   3. the last checkpoint, from its file, is       nothing
+ *      proven to be the beginning of it, and what
+ *      was added since is hashed from its bytes
+ *   4. signed, written, fsynced                     a checkpoint nobody has seen; the next one continues it
+ *   5. shown                                        -
+ *
+ * Whatever does not fit is refused, and stays refused: an older database, another one, changed bytes, a clock that is behind the
+ * last signature. Synchronous, for a thread of its own. Owns the files `checkpoint` and `checkpoints`; reads the rest.
+ */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { Refusal } from '../errors.ts'
+import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
+import { areSameBytes } from '../evidence/encoding.ts'
+import type { KeyChain } from '../evidence/key-chain.ts'
+import { EMPTY_ROOT, type Hash, hashLeaf, hashNode } from '../evidence/merkle.ts'
+import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
+import { formatNote, parseNote } from '../evidence/note.ts'
+import { createSignature, createVerifier } from '../evidence/signature.ts'
+import { hashesFromTiles, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { appendLine, writeWhole } from '../files/whole-file.ts'
+import { openLogFiles, syncPath } from '../log/log-files.ts'
+import { createConnection } from '../store/connection.ts'
+import { StoreError } from '../store/event-store.ts'
+import { type LogSnapshot, openLogView } from '../store/log-view.ts'
+import { type KeyFolders, readKeyChain, readSigningKey } from './key-files.ts'
+
+/** Why nothing is signed any more, until somebody looks. */
+export type RefusalCause = 'ROLLED_BACK' | 'FORKED' | 'BYTES_DIFFER' | 'CLOCK_BACK' | 'CHECKPOINT_DAMAGED'
+
+export type Outcome =
+  | { readonly kind: 'signed'; readonly size: number; readonly note: string }
+  | { readonly kind: 'nothing-new'; readonly size: number; readonly note: string }
+  | { readonly kind: 'refused'; readonly cause: RefusalCause; readonly detail: string }
+  /** Try again later. */
+  | { readonly kind: 'unavailable'; readonly detail: string }
+
+export interface Signer {
+  sign(): Outcome
+  /** Takes the cosignatures of a note over, if it is of the checkpoint that is shown. */
+  cosign(note: string): void
+  close(): void
+}
+
+/** Clocks are set right by less than this all the time. */
+const CLOCK_TOLERANCE_MS = 5_000
+const HISTORY_INTERVAL_MS = 600_000
+
+export function createSigner(deps: { storePath: string; folders: KeyFolders; clock?: () => number }): Signer {
+  const { storePath, folders, clock = Date.now } = deps
+  const file = join(folders.log, 'checkpoint')
+  const history = join(folders.log, 'checkpoints')
+  const files = openLogFiles(folders.log)
+  const connection = createConnection(storePath, () => {
+    const db = new DatabaseSync(storePath, { readOnly: true, timeout: 1_000 })
+    return { db, view: openLogView(db, files) }
+  })
+
+  function sign(): Outcome {
+    const chain = readKeyChain(folders)
+    if (chain === undefined) return { kind: 'unavailable', detail: 'there are no keys yet' }
+    const last = readLast(chain)
+    if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', `${file} is not a checkpoint of this log`)
+    return connection.use(({ view }) => view.inSnapshot(head => signHead(chain, last, head)))
+  }
+
+  /** Of the chain's present key or the one before it. Empty before the first one. */
+  function readLast(chain: KeyChain): (TreeHead & { note: string | undefined }) | 'damaged' {
+    if (!existsSync(file)) return { size: 0, root: EMPTY_ROOT, note: undefined }
+    const note = readFileSync(file, 'utf8')
+    const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
+    const opened = openCheckpoint(note, { origin: chain.first.name, log })
+    return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
+  }
+
+  function signHead(chain: KeyChain, last: TreeHead & { note: string | undefined }, head: LogSnapshot): Outcome {
+    const { size, root } = head
+    if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
+    if (last.note !== undefined && size === last.size && areSameBytes(root, last.root)) {
+      return { kind: 'nothing-new', size, note: last.note }
+    }
+    if (existsSync(file) && clock() < statSync(file).mtimeMs - CLOCK_TOLERANCE_MS) {
+      return refuse('CLOCK_BACK', 'the clock is behind the last checkpoint')
+    }
+    const wal = `${storePath}-wal`
+    if (existsSync(wal)) syncPath(wal)
+    const fault = findFault(last, head)
+    if (fault !== undefined) return fault
+    const { key, sign: signMessage } = readSigningKey(folders, chain)
+    const text = formatCheckpoint({ origin: chain.first.name, size, root, extensions: [] })
+    const note = formatNote({ text, signatures: [createSignature(key, text, signMessage)] })
+    // Crash before: signed again, the same. After: the next one continues it.
+    writeWhole(file, note)
+    keepHistory(note)
+    return { kind: 'signed', size, note }
+  }
+
+  /** One every ten minutes, so that a later history has marks that this one left. */
+  function keepHistory(note: string): void {
+    const isDue = !existsSync(history) || clock() >= statSync(history).mtimeMs + HISTORY_INTERVAL_MS
+    if (isDue) appendLine(history, JSON.stringify(note))
+  }
+
+  function cosign(cosigned: string): void {
+    if (!existsSync(file)) return
+    const [given, shown] = [parseNote(cosigned), parseNote(readFileSync(file, 'utf8'))]
+    if (given === undefined || shown === undefined || given.text !== shown.text) return
+    const { mtime } = statSync(file)
+    writeWhole(file, formatNote(given), mtime)
+  }
+
+  return {
+    sign() {
+      try {
+        return sign()
+      } catch (error) {
+        if (error instanceof StoreError || error instanceof Refusal)
+          return { kind: 'unavailable', detail: error.message }
+        if (error instanceof Error && 'syscall' in error) return { kind: 'unavailable', detail: error.message }
+        throw error
+      }
+    },
+    cosign,
+    close() {
+      connection.close()
+      files.close()
+    },
+  }
+}
+
+function refuse(cause: RefusalCause, detail: string): Outcome {
+  return { kind: 'refused', cause, detail }
+}
+
+/** Step 3. */
+function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
+  const { size, root, readTile } = head
+  const readHash = hashesFromTiles(size, readTile)
+  try {
+    if (!areSameBytes(rootHash(size, readHash), root))
+      return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
+    if (!verifyConsistency(last, head, consistencyProof(last.size, size, readHash))) {
+      return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
+    }
+    const wrong = findWrongBundle(last.size, size, readTile)
+    if (wrong !== undefined)
+      return refuse('BYTES_DIFFER', `the entries from ${wrong * TILE_WIDTH} on do not have the hashes of their tile`)
+  } catch (error) {
+    if (error instanceof RangeError) return refuse('BYTES_DIFFER', error.message) // a tile is not there, or is cut short
+    throw error
+  }
+  return undefined
+}
+
+/** Of the bundles with entries from `since` on: the first one whose bytes do not have its hashes, or its tile not its parent's. */
+function findWrongBundle(since: number, size: number, readTile: (tile: Tile) => Uint8Array): number | undefined {
+  for (let index = Math.floor(since / TILE_WIDTH); index * TILE_WIDTH < size; index++) {
+    const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
+    const entries = parseBundle(readTile(bundle), bundle.width)
+    const hashes = parseHashTile(readTile(tile), tile.width)
+    if (entries === undefined || hashes === undefined) return index
+    if (!entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Hash))) return index
+    if (tile.width === TILE_WIDTH && !hasParent(index, hashes, size, readTile)) return index
+  }
+  return undefined
+}
+
+function hasParent(
+  index: number,
+  hashes: readonly Hash[],
+  size: number,
+  readTile: (tile: Tile) => Uint8Array,
+): boolean {
+  const parent = tileAt(1, Math.floor(index / TILE_WIDTH), size) as Tile
+  const row = parseHashTile(readTile(parent), parent.width)?.[index % TILE_WIDTH]
+  let level = hashes
+  while (level.length > 1) {
+    level = Array.from({ length: level.length / 2 }, (_, n) => hashNode(level[2 * n] as Hash, level[2 * n + 1] as Hash))
+  }
+  return row !== undefined && areSameBytes(level[0] as Hash, row)
+}
