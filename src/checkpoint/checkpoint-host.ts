@@ -138,6 +138,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
 
   /** One at a time; another one is due a second after it began, if there is news by then. */
   function run(): Promise<void> {
+    clearTimeout(timer)
     const startedAt = performance.now()
     running ??= step()
       .catch(error => {

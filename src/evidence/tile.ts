@@ -5,7 +5,7 @@
  * is handled as a tile of the level called `entries`. A tile that is not full is partial: its width is part of its name,
  * so that what a name stands for never changes.
  */
-import { HASH_BYTES, isCount } from './encoding.ts'
+import { HASH_BYTES, isCount, joinBytes } from './encoding.ts'
 import { type Hash, hashNode, TILE_HEIGHT } from './merkle.ts'
 import type { ReadHash } from './merkle-proof.ts'
 
@@ -92,16 +92,13 @@ const heightOf = (level: TileLevel) => (level === 'entries' ? 0 : level)
 /** Entries with their lengths in 16 bits before them (tlog-tiles, "Log entries"). */
 export function formatBundle(entries: readonly Uint8Array[]): Uint8Array {
   if (entries.length < 1 || entries.length > TILE_WIDTH) throw new RangeError('a bundle has 1 to 256 entries')
-  const bundle = new Uint8Array(entries.reduce((bytes, entry) => bytes + 2 + entry.length, 0))
-  let at = 0
-  for (const entry of entries) {
-    if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
-    bundle[at] = entry.length >> 8
-    bundle[at + 1] = entry.length
-    bundle.set(entry, at + 2)
-    at += 2 + entry.length
-  }
-  return bundle
+  return joinBytes(...entries.flatMap(entry => [formatLength(entry), entry]))
+}
+
+/** What stands before an entry in a bundle: its length. */
+export function formatLength(entry: Uint8Array): Uint8Array {
+  if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
+  return Uint8Array.of(entry.length >> 8, entry.length)
 }
 
 /** The entries, as views into the bundle. Undefined when they are not exactly `width`. */

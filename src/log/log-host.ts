@@ -107,6 +107,7 @@ export function startLogBuilder(root: string): LogBuilder {
         rows = 0
         return answer.growth
       }
+      void thread.worker.terminate()
       forget()
       throw Object.assign(new Error(answer.failed.message), answer.failed)
     },

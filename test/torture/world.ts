@@ -20,7 +20,7 @@ import { listFolder, readSegmentHeader } from '../../src/journal/segment-folder.
 import { openJournal, type SegmentJournal } from '../../src/journal/segment-journal.ts'
 import { openJournalReader } from '../../src/journal/segment-reader.ts'
 import { checkAll, type Report } from '../../src/service/check-all.ts'
-import type { DataFolder } from '../../src/service/data-folder.ts'
+import { type DataFolder, dataFolder } from '../../src/service/data-folder.ts'
 import { type EventStore, StoreError } from '../../src/store/event-store.ts'
 import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
 import { damageJournal } from './damage.ts'

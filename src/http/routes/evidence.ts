@@ -81,7 +81,7 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
         response: { 200: note('Signed note.', NOTE_EXAMPLE) },
       },
     },
-    (_request, reply) =>
+    async (_request, reply) =>
       reply
         .type(TEXT)
         .header('cache-control', 'no-cache')
