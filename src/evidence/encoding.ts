@@ -22,6 +22,11 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   }
 }
 
+/** Whether it is text that a signed note may hold: sound Unicode, no control characters but newlines. */
+export function isNoteText(text: string): boolean {
+  return text.isWellFormed() && !/[\0-\x09\x0b-\x1f]/.test(text)
+}
+
 /** How many arguments a function is given at once, far below where engines refuse. */
 const ARGUMENTS_MAX = 4096
 

@@ -118,13 +118,15 @@ export function parseBundle(bundle: Uint8Array, width: number): Uint8Array[] | u
 /** The hashes, as views into the tile. Undefined when they are not exactly `width`. */
 export function parseHashTile(tile: Uint8Array, width: number): Hash[] | undefined {
   if (tile.length !== width * HASH_BYTES) return undefined
-  return Array.from({ length: width }, (_, i) => tile.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES))
+  return Array.from({ length: width }, (_, i) => hashIn(tile, i))
 }
+
+const hashIn = (tile: Uint8Array, at: number): Hash => tile.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES)
 
 /**
  * Reads hashes of a tree out of its tiles, for making proofs. `readTile` is asked for tiles of this size only, possibly
  * for one several times.
- * @throws {RangeError} when a tile has not the width of its name.
+ * @throws {RangeError} for a hash that the tree has not, and when a tile has not the width of its name.
  */
 export function hashesFromTiles(size: number, readTile: (tile: Tile) => Uint8Array): ReadHash {
   return (height, index) => {
@@ -132,13 +134,11 @@ export function hashesFromTiles(size: number, readTile: (tile: Tile) => Uint8Arr
     const width = 2 ** (height % TILE_HEIGHT)
     const first = index * width
     const tile = tileAt(level, Math.floor(first / TILE_WIDTH), size)
-    const hashes =
-      tile &&
-      parseHashTile(readTile(tile), tile.width)
-        ?.slice(first % TILE_WIDTH)
-        .slice(0, width)
-    if (hashes?.length !== width) throw new RangeError('the tiles do not hold this hash')
-    return perfectRoot(hashes)
+    const at = first % TILE_WIDTH
+    if (tile === undefined || at + width > tile.width) throw new RangeError('the tree has not this hash')
+    const bytes = readTile(tile)
+    if (bytes.length !== tile.width * HASH_BYTES) throw new RangeError('the tile has not the width of its name')
+    return perfectRoot(Array.from({ length: width }, (_, i) => hashIn(bytes, at + i)))
   }
 }
 
