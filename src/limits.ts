@@ -53,6 +53,8 @@ export const LIMITS = {
   journalQueueBytesMax: 32 * 1024 * 1024,
   /** Of each of the two files that hold the room in which a loss is declared on a full disk. */
   journalReserveBytes: 128 * 1024,
+  /** Set aside for the next start: the `-shm` of two databases (32 KiB each), and a few blocks more. */
+  startReserveBytes: 96 * 1024,
   /** Less room than this on the journal's disk, and strict changes are refused: a few records of the largest size. */
   journalFreeBytesMin: 512 * 1024,
 

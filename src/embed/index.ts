@@ -15,6 +15,7 @@ import type { StoredEvent } from '../event/event.ts'
 import type { EventQueries, PageRequest } from '../query/event-queries.ts'
 import { dataFolder, lockDataFolder } from '../service/data-folder.ts'
 import { openPipeline, type Pipeline } from '../service/pipeline.ts'
+import { releaseStartReserve } from '../service/start-reserve.ts'
 import { type AuditReader, toFailuresRequest, toPageRequest } from './event-query.ts'
 
 export type { KeyDetails, Metadata } from '../audit/audit.ts'
@@ -93,6 +94,7 @@ export async function createAudit(options: AuditOptions): Promise<EmbeddedAudit>
   }
   await using undo = new AsyncDisposableStack()
   const folder = dataFolder(dataDir)
+  const startReserve = undo.use(releaseStartReserve(folder))
   const lock = undo.use(lockDataFolder(folder))
   const pipeline = await openPipeline({ folder, logger, ...tuning })
   undo.defer(async () => {
@@ -104,6 +106,7 @@ export async function createAudit(options: AuditOptions): Promise<EmbeddedAudit>
       description: 'The process before this one did not stop cleanly',
     })
   }
+  startReserve.setAside()
   return embed(pipeline, undo.move())
 }
 

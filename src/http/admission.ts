@@ -7,6 +7,9 @@
  * connection go out in order, so a pipelined refusal waits for what came before it; with fewer admitted, those that
  * ask again at once are refused faster, and refusing them takes the time of serving (measured: a third of the logins).
  *
+ * Rejected: an answer made once and sent as bytes. A refusal takes 13 us of the thread in a pipeline and 20 alone; an empty answer
+ * of Node's takes 11 and 17, so its parser and its objects are nearly all of it.
+ *
  * A refused request leaves no event: nothing was decided. Owns no state; the count is
  * that of the metrics.
  */

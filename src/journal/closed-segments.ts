@@ -21,6 +21,11 @@ export interface ClosedSegment {
 export interface ClosedSegments {
   /** Call when the next segment is in place, or with an empty one that could not be deleted. In any order. */
   add(segment: ClosedSegment): void
+  /**
+   * A segment of the reserve is about to get its name, in front of those that supersede it. If they left before it, it would
+   * look like a gap: nothing behind it is trimmed until it is released, and then it goes first, if it is still there.
+   */
+  hold(header: Pick<ClosedSegment, 'ordinal' | 'firstSequence'>): { release(): void }
   /** Deletes what a failing disk leaves: empty segments, and copies of which a newer superseded one holds as much. */
   discardSuperseded(): Promise<void>
   /** Deletes segments without a record above `sequence`, oldest first. */
@@ -29,6 +34,11 @@ export interface ClosedSegments {
 
 export function createClosedSegments(files: Files, directory: string, found: readonly ClosedSegment[]): ClosedSegments {
   let segments = [...found]
+  const held = new Set<ClosedSegment>()
+
+  function add(segment: ClosedSegment): void {
+    segments = [...segments, segment].sort((a, b) => a.ordinal - b.ordinal)
+  }
 
   async function remove(segment: ClosedSegment): Promise<void> {
     try {
@@ -40,13 +50,23 @@ export function createClosedSegments(files: Files, directory: string, found: rea
   }
 
   return {
-    add(segment) {
-      segments = [...segments, segment].sort((a, b) => a.ordinal - b.ordinal)
+    add,
+
+    hold({ ordinal, firstSequence }) {
+      const segment = { ordinal, firstSequence, lastSequence: firstSequence - 1, isSuperseded: true }
+      held.add(segment)
+      add(segment)
+      return {
+        release() {
+          held.delete(segment)
+        },
+      }
     },
 
     async discardSuperseded() {
       let reach = 0 // of the newer superseded segments
       for (const segment of segments.toReversed()) {
+        if (held.has(segment)) continue
         const isEmpty = segment.lastSequence < segment.firstSequence
         if (!isEmpty && !segment.isSuperseded) break
         // A failure leaves a file that the next open sorts out, or the next discard.
@@ -57,7 +77,7 @@ export function createClosedSegments(files: Files, directory: string, found: rea
 
     async trim(sequence) {
       for (const segment of [...segments]) {
-        if (segment.lastSequence > sequence) return
+        if (held.has(segment) || segment.lastSequence > sequence) return
         await remove(segment)
         // One by one, so that a power loss cannot bring an older file back without the newer ones: that looks like a gap.
         await files.syncPath(directory)

@@ -37,8 +37,8 @@ export interface RecordQueue {
   wrote(range: Range): number
   /** Everything up to the position is durable and leaves. */
   release(position: number): void
-  /** Everything that is not durable counts as unwritten again. */
-  rewind(): void
+  /** Everything behind the position (by default: that is not durable) counts as unwritten again. Returns how many bytes. */
+  rewind(position?: number): number
   /** Copies frames that are not durable, oldest first, as far as they fit between `offset` and `end`. */
   copyTo(target: Buffer, offset: number, end: number): { readonly offset: number; readonly lastSequence: number }
 }
@@ -96,8 +96,10 @@ export function createRecordQueue(): RecordQueue {
       filling.length = 0
     },
 
-    rewind() {
-      written = durable
+    rewind(position = durable) {
+      const bytes = written - position
+      written = position
+      return bytes
     },
 
     copyTo(target, offset, end) {

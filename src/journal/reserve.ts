@@ -14,10 +14,12 @@
  *   2. it is renamed to the new segment's name         crash: two such segments; the newer supersedes the older
  *   3. the older one becomes the spare again           crash before: a superseded segment, trimmed by the next process
  *
- * A file that failed is never used again. One operation at a time.
+ * A file that failed is never used again; one that cannot be renamed back or deleted is left to be trimmed, before its
+ * successors. One operation at a time.
  */
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ClosedSegments } from './closed-segments.ts'
 import type { Files } from './files.ts'
 import {
   FRAME_HEADER_BYTES,
@@ -57,15 +59,26 @@ interface ReserveFile {
   used: number
 }
 
+interface Placed {
+  readonly file: ReserveFile
+  readonly path: string
+  readonly hold: { release(): void }
+}
+
 const RESTORE_MS = 1_000
 const BLOCK_BYTES = 512
 
-export function createReserve(deps: { files: Files; directory: string; bytes: number }): Reserve {
-  const { files, directory } = deps
+export function createReserve(deps: {
+  files: Files
+  directory: string
+  bytes: number
+  closedSegments: Pick<ClosedSegments, 'hold'>
+}): Reserve {
+  const { files, directory, closedSegments } = deps
   const homes = RESERVE_NAMES.map(name => join(directory, name))
   const buffer = Buffer.alloc(deps.bytes)
   let spares: ReserveFile[] = []
-  let placed: { readonly file: ReserveFile; readonly path: string } | undefined
+  let placed: Placed | undefined
   let retry: NodeJS.Timeout | undefined
   let isClosed = false
   let last: Promise<unknown> = Promise.resolve()
@@ -80,18 +93,30 @@ export function createReserve(deps: { files: Files; directory: string; bytes: nu
     clearTimeout(retry)
     for (const home of homes) {
       if (isClosed || placed?.file.home === home || spares.some(file => file.home === home)) continue
-      const file = await adopt(home).catch(() => make(home))
+      const file = await (isWhole(home) ? adopt(home) : make(home))
       if (file !== undefined) spares.push(file)
     }
-    const isWhole = spares.length + (placed === undefined ? 0 : 1) === homes.length
-    if (!isWhole && !isClosed) retry = setTimeout(() => inTurn(restore), RESTORE_MS).unref()
+    if (spares.length + (placed === undefined ? 0 : 1) < homes.length) restoreSoon()
   }
 
-  /** What an earlier process left. */
-  async function adopt(home: string): Promise<ReserveFile> {
-    const { size, blocks } = statSync(home)
-    if (size !== deps.bytes || blocks * BLOCK_BYTES < size) throw new RangeError('not a whole reserve')
-    return { home, fd: await files.edit(home), used: size }
+  function restoreSoon(): void {
+    clearTimeout(retry)
+    if (!isClosed) retry = setTimeout(() => inTurn(restore), RESTORE_MS).unref()
+  }
+
+  function isWhole(home: string): boolean {
+    const found = statSync(home, { throwIfNoEntry: false })
+    return found !== undefined && found.size === deps.bytes && found.blocks * BLOCK_BYTES >= found.size
+  }
+
+  /** What an earlier process left, or a step that failed. No power loss may bring an older name of it back, see `free`. */
+  async function adopt(home: string): Promise<ReserveFile | undefined> {
+    try {
+      await files.syncPath(directory)
+      return { home, fd: await files.edit(home), used: deps.bytes }
+    } catch {
+      return undefined // not made anew: on a full disk its blocks would be gone
+    }
   }
 
   async function make(home: string): Promise<ReserveFile | undefined> {
@@ -118,6 +143,7 @@ export function createReserve(deps: { files: Files; directory: string; bytes: nu
     if (contents === undefined) return false
     const file = spares.shift() as ReserveFile
     const path = join(directory, formatSegmentName(contents.header.ordinal))
+    const hold = closedSegments.hold(contents.header)
     try {
       const length = formatReserved(buffer.fill(0), contents)
       await writeWhole(files, file.fd, buffer.subarray(0, Math.max(file.used, length)))
@@ -127,25 +153,35 @@ export function createReserve(deps: { files: Files; directory: string; bytes: nu
       await files.syncPath(directory)
     } catch {
       await drop(file.fd, file.home, path)
+      hold.release()
+      restoreSoon()
       return false
     }
-    await takeBack()
-    placed = { file, path }
+    const older = placed
+    placed = { file, path, hold }
+    await free(older)
     return true
   }
 
   async function takeBack(): Promise<void> {
-    if (placed === undefined) return
-    const { file, path } = placed
+    const older = placed
     placed = undefined
+    await free(older)
+  }
+
+  async function free(older: Placed | undefined): Promise<void> {
+    if (older === undefined) return
+    const { file, path, hold } = older
     try {
       await files.rename(path, file.home)
       // Else a power loss could bring the segment's name back, with whatever is written into the file from now on.
       await files.syncPath(directory)
       spares.push(file)
     } catch {
-      await drop(file.fd) // a superseded segment stays, until the next process trims it
+      await drop(file.fd)
+      restoreSoon()
     }
+    hold.release()
   }
 
   return {

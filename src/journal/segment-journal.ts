@@ -87,7 +87,7 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
     journalId: id,
     queue,
     closedSegments,
-    reserve: createReserve({ files, directory, bytes: reserveBytes }),
+    reserve: createReserve({ files, directory, bytes: reserveBytes, closedSegments }),
     lastOrdinal: recovery.lastOrdinal,
     durableSequence: recovery.lastSequence,
     segmentBytesMax,

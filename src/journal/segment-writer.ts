@@ -3,7 +3,8 @@
  *
  * A group is written and fsynced in one operation (`writeThrough`): half the calls, and half the times that a sleeping thread
  * is woken. What comes meanwhile waits for it, which makes larger groups, but at most `WRITE_HOLD_MS`: then it is written
- * without, and fsynced afterwards, so that records survive a killed process although the disk takes seconds.
+ * without, and fsynced afterwards, so that records survive a killed process although the disk takes seconds. It is written
+ * together with the group under way, of which nobody knows yet how much the file has: so no write ever leaves a gap.
  *
  * States, moved by `move` alone:
  *
@@ -23,7 +24,8 @@
  * While waiting, what would be lost if the process ended is kept in the reserve (reserve.ts), brought up to date soon
  * after each change: before an answer stops waiting for its record, with the default acknowledgement time-out.
  *
- * Crash while writing: a torn tail, or a gap before what was written meanwhile, of which nobody was told "durable"; recovery cuts it.
+ * Crash while writing: a torn tail, of which nobody was told "durable"; recovery cuts it. A power loss may leave a gap in it
+ * as well, as a disk writes in its own order; recovery keeps what is behind the gap and declares the gap lost.
  * Crash between write and fsync: records that may or may not be found; recovery keeps those it finds, in order.
  * Crash while leaving or opening: unconfirmed records are only in the segment given up; recovery finds them there, since
  * a newer segment's first sequence says where the older one stops to count, and re-queues what the newer lacks.
@@ -160,9 +162,11 @@ export function createSegmentWriter(deps: {
     deps.onWrite()
     if (!isSyncing && written.position === durable.position) {
       writeThrough(current, range)
+      startWrite() // a range is at most a chunk of the queue; the rest waits
     } else {
       isWriting = true
-      write(current, range, 0)
+      current.position -= queue.rewind(written.position)
+      write(current, queue.unwritten() as Range, 0)
     }
   }
 
@@ -194,6 +198,7 @@ export function createSegmentWriter(deps: {
         return
       }
       isWriting = false
+      queue.release(durable.position)
       if (error !== null || bytes === 0) fail('write', error ?? nothingWritten())
       else if (done + bytes === length) written = { position: queue.wrote(range), sequence: range.lastSequence }
       step()
@@ -219,7 +224,7 @@ export function createSegmentWriter(deps: {
 
   function confirm(mark: Mark): void {
     durable = mark
-    queue.release(mark.position)
+    if (!isWriting) queue.release(mark.position) // else the write under way may read what is durable by now
     // A sync that was under way when a write failed confirms its records, but not that the disk works again.
     if (state !== 'writing') return
     recovered()

@@ -38,6 +38,10 @@ const OPEN_WAIT_MS = 5_000
 const LOCK_SPIN_MS = 20
 const LOCK_WAIT_MS = 2_000
 
+const CANNOT_OPEN =
+  'The security database cannot be opened: its disk is full or failing, or another process holds it. Make room, then try again.'
+
+/** @throws {Refusal} STATE_UNAVAILABLE */
 export function openConnections(path: string): Connections {
   createPrivately(path)
   const writer = new DatabaseSync(path, { timeout: OPEN_WAIT_MS })
@@ -49,7 +53,7 @@ export function openConnections(path: string): Connections {
     reader.exec('PRAGMA query_only = ON')
   } catch (error) {
     writer.close()
-    throw error
+    throw unavailable(error, CANNOT_OPEN) ?? error
   }
   let lastWrite: Promise<unknown> = Promise.resolve()
   let wal: Promise<FileHandle> | undefined

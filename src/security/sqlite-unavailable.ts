@@ -22,9 +22,9 @@ export function isLocked(error: unknown): boolean {
 }
 
 /** The refusal that a failed write comes to, or undefined. */
-export function unavailable(cause: unknown): Refusal | undefined {
+export function unavailable(cause: unknown, otherwise?: string): Refusal | undefined {
   const { code } = cause as { code?: unknown }
   if (!PASSING.has(primaryCode(cause)) && !(typeof code === 'string' && PASSING_CODES.has(code))) return undefined
-  const detail = isLocked(cause) ? 'The security state is locked by another process.' : undefined
+  const detail = isLocked(cause) ? 'The security state is locked by another process.' : otherwise
   return new Refusal('STATE_UNAVAILABLE', detail, { cause, retryAfterSeconds: RETRY_AFTER_SECONDS })
 }

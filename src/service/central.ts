@@ -23,6 +23,7 @@ import { openPositionGuard } from './position-guard.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { readSecrets } from './secrets.ts'
+import { releaseStartReserve } from './start-reserve.ts'
 import { VERSION } from './version.ts'
 
 export interface Central {
@@ -46,6 +47,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   await using undo = new AsyncDisposableStack()
   const folder = dataFolder(settings.dataDir)
   refuseHalfRestored(folder)
+  const startReserve = undo.use(releaseStartReserve(folder))
   const guard = undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
   const secrets = readSecrets(settings, folder)
@@ -109,6 +111,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   // and no key was right, so whoever was refused meanwhile was told the truth.
   const firstAdmin = settings.adminKey === undefined ? await security.bootstrap() : undefined
 
+  startReserve.setAside()
   const owned = undo.move()
   let stopping: Promise<void> | undefined
   return {

@@ -10,6 +10,7 @@
  *   security/security.db   charge points, keys, admins, outbox
  *   archive/               segments that left audit.db, unless they were sent elsewhere
  *   archive-lock.db        held by the process that archives
+ *   start-reserve          room for a start on a full disk (start-reserve.ts)
  *   secrets/               generated secrets (development only), mode 0600
  */
 import { randomBytes, randomUUID } from 'node:crypto'

@@ -99,7 +99,8 @@ export function openPositionGuard({ folder, file: given, logger }: PositionGuard
         opened.audit.system('ROLLED_BACK', createContext(), { description, metadata })
       }
       if (given !== undefined) {
-        await note().catch(() => {
+        await note().catch(error => {
+          if (error?.code === 'ENOSPC' || error?.code === 'EDQUOT') return // noted when there is room
           throw new SettingsError(['EVC_POSITION_FILE names a file that cannot be written'])
         })
       }

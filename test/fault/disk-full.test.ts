@@ -122,31 +122,47 @@ test('service: on a full disk logins and questions go on, and all is recorded wi
   assertIntact(disk.dataDir)
 })
 
-test('service: killed and started again on a full disk, it records what happened when there is space', async t => {
-  const disk = smallDisk(t)
-  if (disk === undefined) return
-  const first = await startServiceProcess(disk.dataDir)
-  const login = await register(first)
-  await logIn(first, login, 'before', 5)
-  // Killed, so that SQLite's -wal and -shm are there: without them it needs a few blocks to open a database.
-  await first.kill('SIGKILL')
-  disk.fill()
+for (const [signal, how] of [
+  ['SIGKILL', 'killed'],
+  ['SIGTERM', 'stopped'],
+] as const) {
+  test(`service: ${how} and started again on a full disk, logins and questions go on, and all is recorded when there is space`, async t => {
+    const disk = smallDisk(t)
+    if (disk === undefined) return
+    const first = await startServiceProcess(disk.dataDir)
+    const login = await register(first)
+    const before = await logIn(first, login, 'before', 5)
+    await eventually(
+      () => notOnce(disk.dataDir, before).length,
+      missing => missing === 0,
+    )
+    await first.kill(signal)
+    disk.fill()
 
-  const service = await startServiceProcess(disk.dataDir)
-  t.after(() => service.kill('SIGKILL'))
-  const answered = await logIn(service, login, 'full', 30)
-  assert.match((await check(service, 'journal')).detail, /stalled: ENOSPC/)
-  disk.empty()
-  await isJournal(service, true)
-  await eventually(
-    () => notOnce(disk.dataDir, answered).length,
-    missing => missing === 0,
-    RECOVERY_MS,
-  )
-  assert.equal(await service.kill('SIGTERM'), 0)
-  assert.equal(declaredLost(disk.dataDir), 0)
-  assertIntact(disk.dataDir)
-})
+    const service = await startServiceProcess(disk.dataDir)
+    t.after(() => service.kill('SIGKILL'))
+    disk.fill() // whoever fills a disk does not stop
+    const answered = await logIn(service, login, 'full', 30)
+    const stalled = await isJournal(service, false)
+    assert.match(stalled.detail, /stalled: ENOSPC/)
+    assert.equal(stalled.status, 503)
+    const query = await send(service.url, 'GET', '/audit/events?who=CP-1&limit=5')
+    assert.equal(query.status, 200, JSON.stringify(query.body))
+    assert.equal((query.body.events as unknown[]).length, 5)
+    const change = await send(service.url, 'POST', '/charge-points', { cp_id: 'CP-2' })
+    assert.equal(change.status, 503)
+    disk.empty()
+    await isJournal(service, true)
+    await eventually(
+      () => notOnce(disk.dataDir, answered).length,
+      missing => missing === 0,
+      RECOVERY_MS,
+    )
+    assert.equal(await service.kill('SIGTERM'), 0)
+    assert.equal(declaredLost(disk.dataDir), 0)
+    assertIntact(disk.dataDir)
+  })
+}
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
   test(`service: ended by ${signal} on a full disk, what was answered is a row or declared lost`, async t => {

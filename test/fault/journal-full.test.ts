@@ -259,6 +259,60 @@ test('journal: once there is space, nothing of the reserve counts, and its file 
   assert.deepEqual([contents(directory, again).lost, again.status().appendedSequence], [0, 303])
 })
 
+test('journal: a segment of the reserve that cannot be renamed back goes before its successors, and nothing is lost', async t => {
+  const directory = temporaryFolder(t)
+  const disk = createDisk()
+  const { rename } = disk.files
+  disk.files.rename = (from, to) => (to.includes('reserve') ? Promise.reject(failure('EIO')) : rename(from, to))
+  const journal = await open(t, { directory, files: disk.files, reserveBytes: 5_000, segmentBytesMax: 2_000 })
+  disk.code = 'ENOSPC'
+  const names = segments(directory)
+  for (let i = 1; i <= 100; i++) journal.append(`record ${i} ${'x'.repeat(100)}`)
+  await until(() => segments(directory).some(name => !names.includes(name)))
+  disk.code = undefined
+  for (let i = 101; i <= 200; i++) {
+    journal.append(`record ${i} ${'x'.repeat(100)}`)
+    if (i % 10 === 0) await until(() => journal.status().durableSequence === i)
+  }
+  await journal.trim(180)
+  await kill(disk, journal)
+
+  const again = await open(t, { directory })
+  assert.deepEqual([again.recovered.damaged, again.status().durableSequence], [[], 200])
+  const reader = openJournalReader({ directory, after: 180 })
+  t.after(() => reader.close())
+  assert.equal(reader.read(200, 1_000).length, 20)
+})
+
+test('journal: what a placed segment of the reserve is superseded by is not trimmed before it', async t => {
+  const directory = temporaryFolder(t)
+  const disk = createDisk()
+  const { rename } = disk.files
+  const held = Promise.withResolvers<void>()
+  disk.files.rename = async (from, to) => {
+    if (to.includes('reserve')) await held.promise
+    await rename(from, to)
+  }
+  const journal = await open(t, { directory, files: disk.files, reserveBytes: 5_000, segmentBytesMax: 2_000 })
+  disk.code = 'ENOSPC'
+  const names = segments(directory)
+  journal.append('record 1')
+  await until(() => segments(directory).some(name => !names.includes(name)))
+  const placed = segments(directory).at(-1) as string
+  disk.code = undefined
+  for (let i = 2; i <= 100; i++) {
+    journal.append(`record ${i} ${'x'.repeat(100)}`)
+    if (i % 10 === 0) await until(() => journal.status().durableSequence === i)
+  }
+  await journal.trim(80)
+  const successors = segments(directory).filter(name => name > placed).length
+  assert.ok(segments(directory).includes(placed) && successors > 3, `${successors} successors`)
+  held.resolve()
+  await until(() => !segments(directory).includes(placed))
+  await journal.trim(80)
+  assert.ok(segments(directory).length < successors)
+})
+
 test('journal: killed after a segment superseded the reserve and before it held its records, nothing is forgotten', async t => {
   const directory = temporaryFolder(t)
   const disk = createDisk()

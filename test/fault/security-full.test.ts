@@ -7,6 +7,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { failureOf } from '../../src/cli/outcome.ts'
+import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { auditRows, eventually } from '../harness/rows.ts'
 import { securityDump } from '../harness/security-dump.ts'
 import { send, startServiceProcess } from '../harness/service-process.ts'
@@ -97,6 +99,26 @@ test('security.db on a full disk: changes are 503 and change nothing, logins go 
   assert.equal((await sendMessage()).body.code, 'TAMPERING_DETECTED', 'accepted once')
   await heals(service.url, dataDir)
   assert.equal(await service.kill('SIGTERM'), 0)
+})
+
+test('security.db on a full disk that has no room to open it: the start says so and what to do, and works when there is room', async t => {
+  const disk = dataFolderOnSmallDisk(t, 'security', '1m')
+  if (disk === undefined) return
+  const path = join(disk.dataDir, 'security', 'security.db')
+  await createSqliteSecurityState({ path }).close()
+  rmSync(`${path}-shm`, { force: true })
+  disk.fill()
+  assert.throws(
+    () => createSqliteSecurityState({ path }),
+    error => {
+      const { exitCode, message } = failureOf(error)
+      assert.equal(exitCode, 1)
+      assert.match(message, /security database cannot be opened: its disk is full .* Make room, then try again/)
+      return true
+    },
+  )
+  disk.empty()
+  await createSqliteSecurityState({ path }).close()
 })
 
 test('security.db locked by another process: changes are 503 in time, logins go on, all works when it is released', async t => {

@@ -1,10 +1,17 @@
 /** The real service in a process of its own, as a user starts it, on a port of its own and a folder of the test's. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
 export const ADMIN_KEY = 'test-admin-key-0123456789abcdef0123456789'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+/** What stands behind `exec node` in `npm start`. */
+const START: string[] = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
+  .scripts.start.split(' ')
+  .slice(2)
 
 export interface ServiceProcess {
   readonly url: string
@@ -18,8 +25,8 @@ export async function startServiceProcess(
   dataDir: string,
   environment: Record<string, string> = {},
 ): Promise<ServiceProcess> {
-  const entry = join(import.meta.dirname, '..', '..', 'bin', 'ev-central.js')
-  const child = spawn(process.execPath, [entry, 'serve'], {
+  const child = spawn(process.execPath, START, {
+    cwd: ROOT,
     env: {
       PATH: process.env.PATH,
       EVC_PORT: '0',
