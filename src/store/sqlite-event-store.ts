@@ -15,6 +15,7 @@ import { createConnection } from './connection.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
 import type { RecordingStore } from './retention.ts'
 import { migrate, schemaVersion } from './schema.ts'
+import { writeCounts } from './segment-counts.ts'
 import { listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
 
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
@@ -192,6 +193,7 @@ function insertRows(store: OpenStore, rows: readonly Row[], before: number, now:
   for (const row of rows) {
     if (row.onceKey !== null && !store.claim(row.onceKey)) continue
     if (lastId - growing.segment.firstId + 1 >= segmentIds && lastId % CHUNK_IDS === 0) {
+      writeCounts(store.db, growing.segment, lastId)
       startNextSegment(store.db, growing.segment, lastId)
       growing = store.growingSegment()
     }
