@@ -33,6 +33,7 @@ export function startReader(options: { storePath: string }): EventQueries {
     lastId: () => lookup.ask('lastId', undefined),
     exportChunk: request => scan.ask('exportChunk', request),
     summary: request => scan.ask('summary', request),
+    steps: request => scan.ask('steps', request),
     async close() {
       await Promise.all([lookup.close(), scan.close()])
     },

@@ -10,6 +10,7 @@ import { connectToEvents, type EventDatabase } from './event-database.ts'
 import type { EventQueries } from './event-queries.ts'
 import { formatEvents } from './export-format.ts'
 import type { Deadline } from './id-streams.ts'
+import { countSteps } from './steps.ts'
 import { summarize } from './summary.ts'
 import { walkEvents } from './walk.ts'
 
@@ -47,6 +48,7 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
         return { text, count: events.length, next }
       }),
     summary: (request, deadline) => read(database => summarize(database, request, deadline)),
+    steps: (request, deadline) => read(database => countSteps(database, request, deadline)),
     episodes: (request, deadline) => read(database => findEpisodes(database, request, deadline)),
     close: () => connection.close(),
   }

@@ -69,7 +69,7 @@ interface Columns {
 }
 
 /** @throws {Refusal} STORE_UNAVAILABLE: a sum without them would be a wrong sum. */
-function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chunk, minMs }: ChunkTimes): Columns {
+export function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chunk, minMs }: ChunkTimes): Columns {
   const growing = database.growing()
   if (chunk !== growing.chunk) {
     const columns = database.columns(chunk)
