@@ -4,23 +4,23 @@
  * docs/operations.md says what to do about each. A rule with `withinMinutes` looks at the busiest such stretch of the
  * time range, any other one at the whole of it.
  */
-import type { Summary } from '../query/event-queries.ts'
+import type { Step } from '../query/event-queries.ts'
 
 export interface AlertRule {
   readonly name: string
   readonly threshold: number
   readonly withinMinutes?: number
-  readonly count: (summary: Pick<Summary, 'by_action' | 'by_reason'>) => number
+  readonly count: (counted: Step) => number
 }
 
 const action =
   (name: string): AlertRule['count'] =>
-  summary =>
-    summary.by_action[name] ?? 0
+  counted =>
+    counted.by_action[name] ?? 0
 const reason =
   (name: string): AlertRule['count'] =>
-  summary =>
-    summary.by_reason[name] ?? 0
+  counted =>
+    counted.by_reason[name] ?? 0
 
 export const ALERT_RULES: readonly AlertRule[] = [
   { name: 'INCIDENT', threshold: 1, count: action('INCIDENT') },

@@ -1,7 +1,7 @@
 /** What `monitor` reports: incidents, failure rates and alert rules over the last minutes, from the query stage. */
 import { REASON } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
-import type { Episode, EventQueries, Summary } from '../query/event-queries.ts'
+import type { Episode, EventQueries, Step, Summary } from '../query/event-queries.ts'
 import { ALERT_RULES, type AlertRule } from './alert-rules.ts'
 
 export interface RuleState {
@@ -30,17 +30,16 @@ export interface MonitorReport {
 }
 
 const MINUTE_MS = 60_000
-const MINUTES_AT_ONCE = 60
 
 export async function monitorReport(
-  queries: Pick<EventQueries, 'summary' | 'episodes'>,
+  queries: Pick<EventQueries, 'summary' | 'steps' | 'episodes'>,
   options: { minutes: number; endMs: number; quietSeconds: number },
 ): Promise<MonitorReport> {
   const { minutes, endMs, quietSeconds } = options
   const end_time = new Date(endMs).toISOString()
   const start_time = new Date(endMs - minutes * MINUTE_MS).toISOString()
   const whole = await queries.summary({ start_time, end_time, bucketSeconds: minutes * 60 })
-  const byMinute = await summariesByMinute(queries, options)
+  const byMinute = await stepsByMinute(queries, options)
   const episodes = await queries.episodes({ start_time, end_time, quietSeconds, limit: LIMITS.episodesMax })
   const failures = whole.by_action.AUTH_FAIL ?? 0
   return {
@@ -64,27 +63,21 @@ export async function monitorReport(
   }
 }
 
-/** One summary a minute, oldest first. */
-async function summariesByMinute(
-  queries: Pick<EventQueries, 'summary'>,
+/** A step a minute, oldest first. */
+async function stepsByMinute(
+  queries: Pick<EventQueries, 'steps'>,
   { minutes, endMs }: { minutes: number; endMs: number },
-): Promise<Summary[]> {
-  const summaries: Summary[] = []
-  for (let first = minutes; first > 0; first -= MINUTES_AT_ONCE) {
-    const ages = Array.from({ length: Math.min(first, MINUTES_AT_ONCE) }, (_, i) => first - i)
-    const asked = ages.map(age =>
-      queries.summary({
-        start_time: new Date(endMs - age * MINUTE_MS).toISOString(),
-        end_time: new Date(endMs - (age - 1) * MINUTE_MS).toISOString(),
-        bucketSeconds: 60,
-      }),
-    )
-    summaries.push(...(await Promise.all(asked)))
+): Promise<Step[]> {
+  const steps: Step[] = []
+  for (let first = minutes; first > 0; first -= LIMITS.summaryBucketsMax) {
+    const start_time = new Date(endMs - first * MINUTE_MS).toISOString()
+    const end_time = new Date(endMs - Math.max(0, first - LIMITS.summaryBucketsMax) * MINUTE_MS).toISOString()
+    steps.push(...(await queries.steps({ start_time, end_time, stepSeconds: 60 })))
   }
-  return summaries
+  return steps
 }
 
-function stateOf(rule: AlertRule, whole: Summary, byMinute: readonly Summary[]): RuleState {
+function stateOf(rule: AlertRule, whole: Summary, byMinute: readonly Step[]): RuleState {
   const { name, threshold, withinMinutes } = rule
   const count =
     withinMinutes === undefined ? rule.count(whole) : busiestStretch(byMinute.map(rule.count), withinMinutes)

@@ -16,7 +16,7 @@ import type { AuditEvent } from '../event/event.ts'
 import { joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, SALT_BYTES } from '../evidence/leaf.ts'
 import { type GrowingTree, growTree, type Hash, hashLeaf, type RightEdge } from '../evidence/merkle.ts'
-import { formatBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { collectTiles, type TileCollector, type TileFile } from '../evidence/tile-collector.ts'
 import { type LogFiles, openLogFiles, syncPath } from './log-files.ts'
 
@@ -97,7 +97,7 @@ export function createLogBuilder(files: LogFiles, sync: (size: number) => number
       const commitment = commit(salts.next(), row)
       const entry = formatLeaf(row, commitment)
       commitments.push(commitment)
-      tiles.add('entries', formatBundle([entry]))
+      tiles.add('entries', entry)
       tree.append(hashLeaf(entry))
       if (tree.size % TILE_WIDTH > 0) return
       writeTiles(tiles)

@@ -61,6 +61,7 @@ const GONE: ChunkTimes = { chunk: -1, minMs: Number.POSITIVE_INFINITY, maxMs: Nu
 
 export function createChunkReader(db: DatabaseSync): ChunkReader {
   const selectTimes = db.prepare('SELECT chunk, min_ms, max_ms FROM event_chunks WHERE chunk >= ? ORDER BY chunk')
+  selectTimes.setReturnArrays(true) // half the time: ten million rows have ten thousand chunks
   const selectColumns = db.prepare('SELECT columns FROM event_columns WHERE chunk = ?')
   const facetWalk = (compare: string, order: string) =>
     db.prepare(
@@ -87,9 +88,9 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
   function readNewTimes(): void {
     if (complete.length >= growing.chunk) return
     for (const row of selectTimes.iterate(complete.length)) {
-      const chunk = Number(row.chunk)
+      const [chunk, minMs, maxMs] = row as unknown as [number, number, number]
       while (complete.length < chunk) complete.push(GONE)
-      complete.push({ chunk, minMs: Number(row.min_ms), maxMs: Number(row.max_ms) })
+      complete.push({ chunk, minMs, maxMs })
     }
     while (complete.length < growing.chunk) complete.push(GONE)
   }

@@ -67,6 +67,14 @@ export interface Summary {
   readonly series: { start: string; total: number; by_severity: Record<string, number> }[]
 }
 
+export interface StepsRequest {
+  readonly start_time: string
+  readonly end_time: string
+  readonly stepSeconds: number
+}
+
+export type Step = Pick<Summary, 'by_action' | 'by_reason'>
+
 /** A run of brute-force failures that belongs together, or a single incident of another kind. */
 export interface Episode {
   /** Id of the first incident event of the episode. */
@@ -92,6 +100,8 @@ export interface EventQueries {
   failures(request: { ip?: string; who?: string; since: string; limit: number }): Promise<StoredEvent[]>
   exportChunk(request: PageRequest & { format: ExportFormat }): Promise<ExportChunk>
   summary(request: SummaryRequest): Promise<Summary>
+  /** One for each step of the range, empty ones included, oldest first. At most `summaryBucketsMax` steps. */
+  steps(request: StepsRequest): Promise<Step[]>
   /** Newest first. Brute-force incidents of one subject with less than `quietSeconds` between them are one episode. */
   episodes(request: { start_time?: string; end_time?: string; quietSeconds: number; limit: number }): Promise<Episode[]>
   lastId(): Promise<number>

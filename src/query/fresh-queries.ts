@@ -21,6 +21,7 @@ export function createFreshQueries(queries: EventQueries, indexed: () => Promise
     failures: fresh(queries.failures),
     exportChunk: request => (request.after === undefined ? firstChunk : queries.exportChunk)(request),
     summary: fresh(queries.summary),
+    steps: fresh(queries.steps),
     episodes: fresh(queries.episodes),
     lastId: queries.lastId,
     tile: queries.tile,

@@ -36,6 +36,7 @@ export function startReader(options: { storePath: string }): EventQueries {
     consistency: request => lookup.ask('consistency', request),
     exportChunk: request => scan.ask('exportChunk', request),
     summary: request => scan.ask('summary', request),
+    steps: request => scan.ask('steps', request),
     async close() {
       await Promise.all([lookup.close(), scan.close()])
     },

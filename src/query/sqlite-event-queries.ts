@@ -11,6 +11,7 @@ import type { EventQueries } from './event-queries.ts'
 import { formatEvents } from './export-format.ts'
 import type { Deadline } from './id-streams.ts'
 import { proveConsistency, proveEvent, readTile } from './log-questions.ts'
+import { countSteps } from './steps.ts'
 import { summarize } from './summary.ts'
 import { walkEvents } from './walk.ts'
 
@@ -48,6 +49,7 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
         return { text, count: events.length, next }
       }),
     summary: (request, deadline) => read(database => summarize(database, request, deadline)),
+    steps: (request, deadline) => read(database => countSteps(database, request, deadline)),
     episodes: (request, deadline) => read(database => findEpisodes(database, request, deadline)),
     tile: request => read(database => readTile(database, request)),
     proof: request => read(database => proveEvent(database, request)),

@@ -1,14 +1,16 @@
 /**
- * Counts over a time range, from the columns of its chunks (store/chunk.ts): no row is read, and a million events take
- * some tens of milliseconds.
+ * Counts over a time range: of each full segment that lies within it, what was counted once (store/segment-counts.ts); of
+ * everything else the columns of its chunks (store/chunk.ts). No row is read.
  *
  * Charge points are counted from the actions whose `who` is one by definition of the event table. Names of equal count
  * are listed in the order in which the log first had them.
  */
+import type { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
-import type { Action } from '../event/catalogue.ts'
+import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
-import { CHUNK_IDS } from '../store/chunk-sets.ts'
+import { CHUNK_IDS, chunkOf } from '../store/chunk-sets.ts'
+import { forEachCount, KINDS, MINUTE_MS, type SegmentCounts } from '../store/segment-counts.ts'
 import type { ChunkTimes, TimeRange } from './chunk-reader.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { Summary, SummaryRequest } from './event-queries.ts'
@@ -17,16 +19,6 @@ import { parseTime } from './planner.ts'
 import { createTally } from './tally.ts'
 import { createVocabulary, type KnownKind, type Vocabulary } from './vocabulary.ts'
 
-const CHARGE_POINT_ACTIONS: ReadonlySet<string> = new Set<Action>([
-  'AUTH_SUCCESS',
-  'AUTH_FAIL',
-  'STATUS_CHANGE',
-  'KEY_GENERATE',
-  'KEY_RESET',
-  'KEY_REVOKE',
-  'SECURITY_EVENT',
-])
-
 /** @throws {Refusal} QUERY_TIMEOUT: part of a sum would be a wrong sum. */
 export function summarize(database: EventDatabase, request: SummaryRequest, deadline: Deadline): Summary {
   const range = {
@@ -34,12 +26,36 @@ export function summarize(database: EventDatabase, request: SummaryRequest, dead
     endMs: parseTime(request.end_time, 'end_time'),
   }
   const vocabulary = createVocabulary(database)
-  const counts = createCounts(vocabulary, range, request.bucketSeconds * 1000)
-  for (const times of database.chunksOfTime(range, 1, 0)) {
+  const bucketMs = request.bucketSeconds * 1000
+  const counts = createCounts(vocabulary, range, bucketMs)
+  const counted = new Set<number>()
+  // A minute that was counted as one may fall into two buckets of another length.
+  const segments = bucketMs % MINUTE_MS === 0 ? segmentsWithin(database.db, range) : []
+  for (const segment of segments) {
     if (deadline.passed()) throw new Refusal('QUERY_TIMEOUT')
-    counts.add(times, columnsOf(database, vocabulary, times))
+    counts.addSegment(segment)
+    for (let chunk = chunkOf(segment.firstId); chunk <= chunkOf(segment.lastId); chunk++) counted.add(chunk)
+  }
+  for (const times of database.chunksOfTime(range, 1, 0)) {
+    if (counted.has(times.chunk)) continue
+    if (deadline.passed()) throw new Refusal('QUERY_TIMEOUT')
+    counts.addChunk(times, columnsOf(database, vocabulary, times))
   }
   return counts.result(range, request.bucketSeconds)
+}
+
+interface CountedSegment extends SegmentCounts {
+  readonly firstId: number
+  readonly lastId: number
+}
+
+/** Those that hold no event outside of the range. */
+function segmentsWithin(db: DatabaseSync, { startMs, endMs }: TimeRange): Iterable<CountedSegment> {
+  const select = db.prepare(
+    `SELECT first_id AS firstId, last_id AS lastId, min_ms AS minMs, max_ms AS maxMs, minutes, who, ip
+     FROM event_counts JOIN event_segments USING (segment) WHERE min_ms >= ? AND max_ms < ?`,
+  )
+  return select.iterate(startMs, endMs) as Iterable<unknown> as Iterable<CountedSegment>
 }
 
 interface Columns {
@@ -53,7 +69,7 @@ interface Columns {
 }
 
 /** @throws {Refusal} STORE_UNAVAILABLE: a sum without them would be a wrong sum. */
-function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chunk, minMs }: ChunkTimes): Columns {
+export function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chunk, minMs }: ChunkTimes): Columns {
   const growing = database.growing()
   if (chunk !== growing.chunk) {
     const columns = database.columns(chunk)
@@ -82,7 +98,21 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
   const nowhere = vocabulary.nameNumber('-')
 
   return {
-    add({ minMs, maxMs }: ChunkTimes, { count, who, ip, kinds, times, baseMs }: Columns): void {
+    addSegment({ minMs, minutes, who, ip }: CountedSegment): void {
+      const firstMinute = Math.floor(minMs / MINUTE_MS)
+      forEachCount(minutes, (key, count) => {
+        buckets.add((firstMinute + Math.floor(key / KINDS)) * MINUTE_MS, key % KINDS, count)
+      })
+      forEachCount(who, (key, count) => {
+        const name = Math.floor(key / 2)
+        if (name !== unknown) chargePoints.add(name, count, key % 2 === 1 ? count : 0)
+      })
+      forEachCount(ip, (key, count) => {
+        const address = Math.floor(key / 2)
+        if (address !== nowhere) addresses.add(address, count, key % 2 === 1 ? count : 0)
+      })
+    },
+    addChunk({ minMs, maxMs }: ChunkTimes, { count, who, ip, kinds, times, baseMs }: Columns): void {
       const isWithin = minMs >= range.startMs && maxMs < range.endMs
       const bucket = isWithin ? buckets.of(minMs, maxMs) : undefined
       for (let n = 0; n < count; n++) {
@@ -90,15 +120,15 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
         if (bucket === undefined) {
           const ms = baseMs + (times[n] as number)
           if (!isWithin && (ms < range.startMs || ms >= range.endMs)) continue
-          buckets.add(ms, kind)
+          buckets.add(ms, kind, 1)
         } else {
           bucket[kind] = (bucket[kind] as number) + 1
         }
         const failures = isFailure[kind] as number
         const name = who[n] as number
         const address = ip[n] as number
-        if (isOfChargePoint[kind] === 1 && name !== unknown) chargePoints.add(name, failures)
-        if (address !== nowhere) addresses.add(address, failures)
+        if (isOfChargePoint[kind] === 1 && name !== unknown) chargePoints.add(name, 1, failures)
+        if (address !== nowhere) addresses.add(address, 1, failures)
       }
     },
     result({ startMs, endMs }: TimeRange, bucketSeconds: number): Summary {
@@ -142,9 +172,9 @@ function createBuckets(vocabulary: Vocabulary, { startMs, endMs }: TimeRange, bu
     /** The one bucket that both times fall into, if they do. */
     of: (minMs: number, maxMs: number) =>
       Math.floor(minMs / bucketMs) === Math.floor(maxMs / bucketMs) ? at(minMs) : undefined,
-    add(ms: number, kind: number): void {
+    add(ms: number, kind: number, count: number): void {
       const bucket = at(ms)
-      bucket[kind] = (bucket[kind] as number) + 1
+      bucket[kind] = (bucket[kind] as number) + count
     },
     total(): Float64Array {
       const sum = new Float64Array(vocabulary.kindsMax)

@@ -9,8 +9,8 @@ export interface Tallied {
 }
 
 export interface Tally {
-  /** @param failures 1 for an event that is one, else 0. */
-  add(name: number, failures: number): void
+  /** @param failures how many of the `count` events are one. */
+  add(name: number, count: number, failures: number): void
   /** Most events first, of equal count the lower number first. */
   top(): Tallied[]
 }
@@ -27,11 +27,11 @@ function denseTally(namesMax: number): Tally {
   const counts = new Uint32Array(namesMax)
   const failed = new Uint32Array(namesMax)
   return {
-    add(name, failures) {
-      counts[name] = (counts[name] as number) + 1
+    add(name, count, failures) {
+      counts[name] = (counts[name] as number) + count
       failed[name] = (failed[name] as number) + failures
     },
-    top: () => topOf(counts.entries(), name => failed[name] as number),
+    top: () => topOf(counts, name => ({ name, count: counts[name] as number, failures: failed[name] as number })),
   }
 }
 
@@ -50,27 +50,32 @@ export function sparseTally(namesKept: number = LIMITS.summaryNamesMax / 8): Tal
   }
 
   return {
-    add(name, failures) {
+    add(name, count, failures) {
       if (counts.size >= namesKept && !counts.has(name)) forgetRarest()
-      counts.set(name, (counts.get(name) ?? 0) + 1)
+      counts.set(name, (counts.get(name) ?? 0) + count)
       if (failures > 0) failed.set(name, (failed.get(name) ?? 0) + failures)
     },
-    top: () =>
-      topOf(
-        [...counts].sort(([a], [b]) => a - b),
-        name => failed.get(name) ?? 0,
-      ),
+    top() {
+      const tallied = [...counts]
+        .sort(([a], [b]) => a - b)
+        .map(([name, count]) => ({ name, count, failures: failed.get(name) ?? 0 }))
+      return topOf(
+        tallied.map(({ count }) => count),
+        index => tallied[index] as Tallied,
+      )
+    },
   }
 }
 
-/** @param counts in the order of the numbers */
-function topOf(counts: Iterable<[name: number, count: number]>, failuresOf: (name: number) => number): Tallied[] {
+/** @param counts in the order of the names' numbers */
+function topOf(counts: ArrayLike<number>, talliedAt: (index: number) => Tallied): Tallied[] {
   const best: Tallied[] = []
   let least = 0
-  for (const [name, count] of counts) {
+  for (let index = 0; index < counts.length; index++) {
+    const count = counts[index] as number
     if (count <= least) continue
     const place = best.findIndex(other => other.count < count)
-    best.splice(place === -1 ? best.length : place, 0, { name, count, failures: failuresOf(name) })
+    best.splice(place === -1 ? best.length : place, 0, talliedAt(index))
     if (best.length > LIMITS.summaryTopMax) best.pop()
     if (best.length === LIMITS.summaryTopMax) least = (best.at(-1) as Tallied).count
   }

@@ -183,7 +183,8 @@ function isUnfinished(path: string): boolean {
 function openRows(path: string) {
   const db = isThere(path) ? new DatabaseSync(path, { readOnly: true, timeout: 5_000 }) : undefined
   const isOurs = db !== undefined && schemaVersion(db) === SCHEMA_VERSION
-  if (isOurs) db.exec('BEGIN')
+  // BEGIN alone is no moment yet: SQLite takes the snapshot at the first reading.
+  if (isOurs) db.exec('BEGIN; SELECT 1 FROM positions')
   return {
     db: isOurs ? db : undefined,
     position(journalId: string | undefined): number {

@@ -1,14 +1,17 @@
 /**
  * Checks that the event database agrees with itself: its file, its segments, the ids, and that what is kept of every 1,024
- * rows (chunk-store.ts), from which queries and summaries are answered, is what those rows say. And makes the latter anew.
+ * rows (chunk-store.ts) and counted of every full segment (segment-counts.ts), from which queries and summaries are answered,
+ * is what those rows say. And makes the latter anew.
  */
 import { DatabaseSync } from 'node:sqlite'
+import { isDeepStrictEqual } from 'node:util'
 import { type ChunkBuilder, type ChunkColumns, parseColumns } from './chunk.ts'
 import { CHUNK_IDS, chunkOf, FACETS, formatSet } from './chunk-sets.ts'
 import { prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { StoreError } from './event-store.ts'
 import { findUnexplainedGaps } from './retention.ts'
 import { SCHEMA_VERSION, schemaVersion } from './schema.ts'
+import { countSegment, rebuildCounts } from './segment-counts.ts'
 import { listSegments, type Segment } from './segments.ts'
 
 /** More than this is not said, only counted. */
@@ -26,17 +29,21 @@ export function checkStore(path: string, onChunk: (done: number, total: number) 
     if (version === 0) return [] // as a crash leaves it before the first row
     if (version !== SCHEMA_VERSION) return ['the event database is of an older version: start the service once']
     db.exec('BEGIN')
-    return [...checkFile(db), ...checkSegments(db), ...findUnexplainedGaps(db), ...checkChunks(db, onChunk)].slice(
-      0,
-      PROBLEMS_MAX,
-    )
+    const problems = [
+      ...checkFile(db),
+      ...checkSegments(db),
+      ...findUnexplainedGaps(db),
+      ...checkChunks(db, onChunk),
+      ...checkCounts(db),
+    ]
+    return problems.slice(0, PROBLEMS_MAX)
   } finally {
     db.close()
   }
 }
 
 /**
- * Makes all chunks anew from the rows, in one transaction. For when `checkStore` finds one wrong.
+ * Makes all chunks and counts anew from the rows, in one transaction. For when `checkStore` finds one wrong.
  * @throws an SQLite error when the database is in use; nothing was changed then.
  */
 export function rebuildChunks(path: string): void {
@@ -47,6 +54,7 @@ export function rebuildChunks(path: string): void {
     db.exec('BEGIN IMMEDIATE; DELETE FROM event_chunks; DELETE FROM event_columns; DELETE FROM event_facets')
     const write = prepareChunkWriter(db)
     for (const [segment, chunk] of completeChunks(db)) write(readChunk(db, chunk, segment.table))
+    rebuildCounts(db, listSegments(db))
     db.exec('COMMIT')
   } finally {
     db.close()
@@ -87,6 +95,25 @@ function* checkChunks(db: DatabaseSync, onChunk: (done: number, total: number) =
   }
   const stored = Number(db.prepare('SELECT count(*) AS n FROM event_chunks').get()?.n)
   if (stored !== chunks.length) yield `${stored} chunks are kept, of ${chunks.length} that are complete`
+}
+
+/** Against the columns, which `checkChunks` holds against the rows. */
+function* checkCounts(db: DatabaseSync): Generator<string> {
+  const select = db.prepare(
+    'SELECT min_ms AS minMs, max_ms AS maxMs, minutes, who, ip FROM event_counts WHERE segment = ?',
+  )
+  let full = 0
+  for (const { number, table, firstId, lastId } of listSegments(db)) {
+    if (lastId === undefined) continue
+    full++
+    const counted = countSegment(db, firstId, lastId)
+    const stored = select.get(number)
+    // Without some of its columns nothing can be compared; that they are missing has been said.
+    const isRight = counted === undefined || (stored !== undefined && isDeepStrictEqual({ ...stored }, { ...counted }))
+    if (!isRight) yield `what is counted of ${table} is wrong`
+  }
+  const kept = Number(db.prepare('SELECT count(*) AS n FROM event_counts').get()?.n)
+  if (kept !== full) yield `the counts of ${kept} segments are kept, of ${full} that are full`
 }
 
 function* completeChunks(db: DatabaseSync): Generator<[Segment, number]> {

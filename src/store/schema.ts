@@ -8,6 +8,7 @@
  *   once_keys       rows that must never be written twice
  *   event_chunks, event_columns, event_facets   what is kept of every 1,024 rows (chunk-store.ts)
  *   event_names, event_kinds                    their dictionaries
+ *   event_counts    what a summary counts of every full segment (segment-counts.ts)
  *   event_archives, legal_holds                 which segments left, and which must not (retention.ts)
  *   log_head, log_edge, log_bundles             the log of the rows (log-store.ts)
  */
@@ -19,7 +20,8 @@ import { DICTIONARY_TABLES } from './dictionary.ts'
 import { StoreError } from './event-store.ts'
 import { buildLog } from './log-store.ts'
 import { RETENTION_TABLES } from './retention.ts'
-import { documentedSchema, SEGMENT_TABLE } from './segments.ts'
+import { COUNTS_TABLE, rebuildCounts } from './segment-counts.ts'
+import { documentedSchema, listSegments, SEGMENT_TABLE } from './segments.ts'
 
 /** `EVCA` in ASCII: marks the file as ours (PRAGMA application_id). */
 export const APPLICATION_ID = 0x45564341
@@ -44,11 +46,18 @@ function toSegments(db: DatabaseSync): void {
   }
 }
 
+/** Segments that are full already are counted now. */
+function toCounts(db: DatabaseSync): void {
+  db.exec(COUNTS_TABLE)
+  rebuildCounts(db, listSegments(db))
+}
+
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
 const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder) => void)[] = [
   db => db.exec(FIRST),
   toSegments,
   db => db.exec(RETENTION_TABLES),
+  toCounts,
   buildLog,
 ]
 

@@ -18,6 +18,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS } from '../event/event.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { dropChunks } from './chunk-store.ts'
+import { dropCounts } from './segment-counts.ts'
 
 /** Rows of a segment: whole chunks, so that a chunk is of one segment. */
 export const SEGMENT_IDS = 128 * CHUNK_IDS
@@ -109,11 +110,12 @@ export function indexSegment(db: DatabaseSync, { table, number }: Segment): void
   db.exec(indexSchema(table, `_${number}`))
 }
 
-/** Takes a full segment and its chunks out of the database. The first one stays, empty: the documented index names are its own. */
+/** Takes a full segment, its chunks and its counts out of the database. The first one stays, empty: the documented index names are its own. */
 export function dropSegment(db: DatabaseSync, segment: Segment): void {
   if (segment.lastId === undefined) throw new Error('a growing segment cannot leave')
   db.prepare('DELETE FROM event_segments WHERE segment = ?').run(segment.number)
   dropChunks(db, chunkOf(segment.firstId), chunkOf(segment.lastId))
+  dropCounts(db, segment.number)
   if (segment.number === 1) db.exec(`DELETE FROM ${segment.table}`)
   createViews(db)
   if (segment.number !== 1) db.exec(`DROP TABLE ${segment.table}`)

@@ -17,6 +17,7 @@ import { type Appended, type Batch, type EventStore, StoreError } from './event-
 import { createLogStore, logRoot } from './log-store.ts'
 import type { RecordingStore } from './retention.ts'
 import { migrate, schemaVersion } from './schema.ts'
+import { writeCounts } from './segment-counts.ts'
 import { indexSegment, listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
 
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
@@ -221,6 +222,7 @@ function insertRows(
 
   function growOn(): void {
     finishIndexes()
+    writeCounts(store.db, growing.segment, lastId)
     unindexed = startNextSegment(store.db, growing.segment, lastId)
     const rowsLeft = rowsExpected - (lastId - before)
     if (rowsLeft < INDEXED_AFTERWARDS_ROWS) finishIndexes()

@@ -262,6 +262,14 @@ test('monitor: a calm window is quiet and exits with 0; a longer one sees the ER
   assert.doesNotMatch(calm.stdout, /FIRING/)
   const long = await here('monitor', '--minutes', '400')
   assert.match(long.stdout, /FIRING {2}any ERROR: 1/)
+  // More minutes than are asked for at once.
+  const report = JSON.parse((await here('monitor', '--minutes', '1440', '--json')).stdout)
+  assert.equal(report.failures_by_minute.length, 1_440)
+  assert.equal(Math.max(...report.failures_by_minute.slice(-60)), Math.max(...report.failures_by_minute))
+  assert.equal(
+    report.failures_by_minute.reduce((sum: number, count: number) => sum + count),
+    report.failures,
+  )
   assert.equal((await here('monitor', '--watch')).code, 2)
 })
 

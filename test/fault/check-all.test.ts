@@ -191,6 +191,9 @@ test('check: beside a running service under load, after a kill and after a clean
   const { body } = await send(service.url, 'POST', '/charge-points', { cp_id: 'CP-1' })
   const login = { cp_id: 'CP-1', credentials: body.credentials }
   let isRunning = true
+  t.after(() => {
+    isRunning = false
+  })
   const load = Array.from({ length: 4 }, async (_, client) => {
     for (let n = 0; isRunning; n++) {
       const requestId = `check-${client}-${n}`

@@ -22,12 +22,12 @@ export interface EventFixture extends AsyncDisposable {
   append(events: readonly AuditEvent[]): Promise<void>
 }
 
-export function createEventFixture(): EventFixture {
+/** @param segmentIds small, so that walks and counts cross from table to table */
+export function createEventFixture(segmentIds = 1_024): EventFixture {
   const directory = mkdtempSync(join(tmpdir(), 'evc-query-'))
   const path = join(directory, 'audit.db')
   const created = timeAt(0)
-  // Small segments, so that walks and counts cross from table to table.
-  const store = createSqliteEventStore({ path, clock: () => START, segmentIds: 1_024 })
+  const store = createSqliteEventStore({ path, clock: () => START, segmentIds })
   const queries = createSqliteEventQueries({ path })
   const rows: StoredEvent[] = []
   return {

@@ -179,6 +179,13 @@ const DAMAGE: Record<string, string> = {
                      VALUES (9999, '', '', '', '', '', '')`,
   'a missing set': 'DELETE FROM event_facets WHERE chunk = 1 AND facet = 0',
   'a missing chunk': 'DELETE FROM event_chunks WHERE chunk = 0',
+  'counts that are missing': 'DELETE FROM event_counts WHERE segment = 1',
+  'counts of the segment that grows': `INSERT INTO event_counts SELECT 3, min_ms, max_ms, minutes, who, ip
+                                       FROM event_counts WHERE segment = 1`,
+  'counts of another time': 'UPDATE event_counts SET max_ms = max_ms + 1 WHERE segment = 2',
+  'counts of other kinds': "UPDATE event_counts SET minutes = minutes || x'0101' WHERE segment = 2",
+  'counts of other charge points': "UPDATE event_counts SET who = x'' WHERE segment = 1",
+  'counts of other addresses': "UPDATE event_counts SET ip = x'0201' WHERE segment = 1",
 }
 
 test('checkStore: each kind of damage to the rows, or to what is kept of them, is found', async () => {
@@ -196,8 +203,24 @@ test('checkStore: what is kept of the rows can be made anew from them', () =>
   inSegments(async ({ append, look, path }) => {
     await append(SEGMENT * 3)
     look(db => db.exec('DELETE FROM event_columns WHERE chunk = 1; DELETE FROM event_facets WHERE chunk = 2'))
-    assert.equal(checkStore(path).length, 2)
+    look(db => db.exec('UPDATE event_counts SET ip = who WHERE segment = 1'))
+    assert.equal(checkStore(path).length, 3)
     rebuildChunks(path)
+    assert.deepEqual(checkStore(path), [])
+  }))
+
+test('store: a database of the third version is counted when it is taken over', () =>
+  inSegments(async ({ append, look, path }) => {
+    await append(SEGMENT * 2 + 5)
+    look(db => {
+      db.exec('DROP TABLE event_counts; DROP TABLE log_head; DROP TABLE log_edge; DROP TABLE log_bundles')
+      db.exec('PRAGMA user_version = 3')
+    })
+    rmSync(`${path}-log`, { recursive: true })
+    const again = createSqliteEventStore({ path })
+    assert.equal(await again.lastId(), SEGMENT * 2 + 5)
+    await again.close()
+    look(db => assert.equal(countIn(db, 'SELECT count(*) AS n FROM event_counts'), 2))
     assert.deepEqual(checkStore(path), [])
   }))
 
@@ -210,7 +233,7 @@ test('store: a database of the first version is taken over with all its rows', a
     await store.close()
     const db = new DatabaseSync(path)
     db.exec('DROP TABLE event_segments; DROP TABLE event_columns; DROP TABLE event_names; DROP TABLE event_kinds')
-    db.exec('DROP TABLE event_archives; DROP TABLE legal_holds')
+    db.exec('DROP TABLE event_archives; DROP TABLE legal_holds; DROP TABLE event_counts')
     db.exec('DROP TABLE log_head; DROP TABLE log_edge; DROP TABLE log_bundles')
     rmSync(`${path}-log`, { recursive: true })
     db.exec('DELETE FROM event_facets; DELETE FROM event_chunks; PRAGMA user_version = 1')
