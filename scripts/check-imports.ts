@@ -25,6 +25,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   service: [
     'event',
     'context',
+    'evidence',
     'journal',
     'audit',
     'security',
@@ -37,7 +38,19 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'http',
   ],
   embed: ['event', 'context', 'audit', 'query', 'http', 'service'],
-  cli: ['event', 'context', 'audit', 'security', 'store', 'query', 'archive', 'settings', 'service'],
+  cli: [
+    'event',
+    'context',
+    'evidence',
+    'checkpoint',
+    'audit',
+    'security',
+    'store',
+    'query',
+    'archive',
+    'settings',
+    'service',
+  ],
 }
 const VOCABULARY = new Set(['limits.ts', 'errors.ts'])
 const ENTRY_POINTS = new Set([

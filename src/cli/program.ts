@@ -9,6 +9,7 @@ import { cpCommand } from './charge-points.ts'
 import { checkCommand } from './check.ts'
 import { demoCommand } from './demo.ts'
 import { importCommand } from './import.ts'
+import { keyCommand } from './keys.ts'
 import { monitorCommand } from './monitor.ts'
 import { EXIT_CODES_HELP, type ExitCode, failureOf } from './outcome.ts'
 import { queryCommand } from './query.ts'
@@ -54,6 +55,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(restoreCommand(shell))
     .addCommand(archiveCommand(shell))
     .addCommand(checkCommand(shell))
+    .addCommand(keyCommand(shell))
     .addCommand(demoCommand(shell))
     .addHelpText(
       'after',

@@ -221,5 +221,6 @@ const TAGS = [
   { name: 'Messages', description: 'Encrypted messages of charge points.' },
   { name: 'Status', description: 'ACTIVE <-> OUT_OF_SERVICE, either -> REVOKED, REVOKED -> OUT_OF_SERVICE.' },
   { name: 'Audit', description: 'The trail. Every read of it is an ACCESS event itself.' },
+  { name: 'Evidence', description: 'The trail as a transparency log (C2SP tlog-tiles): checkpoints, tiles, proofs.' },
   { name: 'Service', description: 'The service about itself.' },
 ]

@@ -26,7 +26,7 @@ export function startLog(deps: {
     async onHandOver(note) {
       const context = createContext()
       const description = 'Another key signs the checkpoints of the log from now on'
-      audit.system('LOG_KEY_ROTATED', context, { description, metadata: { note } })
+      audit.system('LOG_KEY_ROTATED', context, { description, metadata: { note: note.split('\n') } })
       await audit.settled(context)
     },
   })

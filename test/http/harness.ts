@@ -8,7 +8,9 @@ import { DatabaseSync } from 'node:sqlite'
 import { pino } from 'pino'
 import { createAuditService } from '../../src/audit/audit-service.ts'
 import { createDetector } from '../../src/audit/detector.ts'
+import { readKeyChain } from '../../src/checkpoint/key-files.ts'
 import type { StoredEvent } from '../../src/event/event.ts'
+import { formatVerifierKey } from '../../src/evidence/note.ts'
 import { createSecurity } from '../../src/security/create-security.ts'
 import type { Role, Security } from '../../src/security/security.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
@@ -35,6 +37,8 @@ export interface TestCentral {
   chargePoint(): Promise<{ cpId: string; credentials: string }>
   /** Takes the charge points away under the service: what then happens nobody foresaw. */
   breakSecurityState(): void
+  /** The verifier key of the log. */
+  logKey(): string
   /** A client address that nobody else uses. */
   address(): string
   close(): Promise<void>
@@ -132,6 +136,7 @@ export async function startTestCentral(environment: Record<string, string> = {})
       database.exec('ALTER TABLE charge_points RENAME TO gone')
       database.close()
     },
+    logKey: () => formatVerifierKey((readKeyChain({ log: central.folder.log }) ?? assert.fail()).first),
     address: () => `10.${(++serial >> 8) & 255}.${serial & 255}.1`,
     async close() {
       await closeSecurity()

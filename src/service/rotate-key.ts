@@ -1,0 +1,87 @@
+/**
+ * Another key for the log's checkpoints, asked for on the command line. A service that runs hands over by itself, within a
+ * second or two; without one it is done here, in the same steps (checkpoint/key-files.ts), under the lock of the data folder.
+ */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { system } from '../audit/events.ts'
+import {
+  askForRotation,
+  completeHandOver,
+  type KeyFolders,
+  readKeyChain,
+  takeHandOver,
+} from '../checkpoint/key-files.ts'
+import { createContext } from '../context/context.ts'
+import { Refusal } from '../errors.ts'
+import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { currentKey, type KeyChain } from '../evidence/key-chain.ts'
+import { parseNote, type VerifierKey } from '../evidence/note.ts'
+import { type DataFolder, lockDataFolder } from './data-folder.ts'
+import { putOnRecord } from './restore.ts'
+
+const POLL_MS = 100
+const SERVICE_MS_MAX = 10_000
+
+export interface Rotation {
+  readonly key: VerifierKey
+  /** False: the running service has not taken it over yet; it will. */
+  readonly isDone: boolean
+}
+
+/** @throws {Refusal} LOG_KEYS_UNUSABLE: there is no key to hand over from */
+export async function rotateKey(folder: DataFolder): Promise<Rotation> {
+  const folders = keyFolders(folder)
+  const chain = readKeyChain(folders)
+  if (chain === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', 'The log has no key yet; the first start makes one.')
+  const key = askForRotation(folders, chain)
+  const lock = tryLock(folder)
+  if (lock === undefined) return { key, isDone: await isTaken(folders, key) }
+  try {
+    await handOver(folder, chain)
+  } finally {
+    if (!lock.isAfterUncleanStop) lock.markClean()
+    lock[Symbol.dispose]()
+  }
+  return { key, isDone: true }
+}
+
+export const keyFolders = ({ logKeys, log }: DataFolder): KeyFolders => ({ keys: logKeys, log })
+
+async function handOver(folder: DataFolder, chain: KeyChain): Promise<void> {
+  const folders = keyFolders(folder)
+  const note = takeHandOver(folders, chain, signedSize(folders))
+  if (note === undefined) return
+  const description = 'Another key signs the checkpoints of the log from now on'
+  await putOnRecord(
+    folder,
+    system('LOG_KEY_ROTATED', createContext(), { description, metadata: { note: note.split('\n') } }),
+  )
+  completeHandOver(folders, chain, note)
+}
+
+function signedSize({ log }: KeyFolders): number {
+  const file = join(log, 'checkpoint')
+  if (!existsSync(file)) return 0
+  const checkpoint = parseCheckpoint(parseNote(readFileSync(file, 'utf8'))?.text ?? '')
+  if (checkpoint === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', `${file} is not a checkpoint.`)
+  return checkpoint.size
+}
+
+function tryLock(folder: DataFolder) {
+  try {
+    return lockDataFolder(folder)
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'DATA_FOLDER_IN_USE') return undefined
+    throw error
+  }
+}
+
+async function isTaken(folders: KeyFolders, key: VerifierKey): Promise<boolean> {
+  for (const until = performance.now() + SERVICE_MS_MAX; performance.now() < until; await sleep(POLL_MS)) {
+    const chain = readKeyChain(folders)
+    if (chain !== undefined && currentKey(chain).id === key.id) return true
+  }
+  return false
+}

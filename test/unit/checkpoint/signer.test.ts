@@ -1,0 +1,214 @@
+import assert from 'node:assert/strict'
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import test from 'node:test'
+import {
+  askForRotation,
+  beginKeyChain,
+  completeHandOver,
+  type KeyFolders,
+  putChainAside,
+  readKeyChain,
+  takeHandOver,
+} from '../../../src/checkpoint/key-files.ts'
+import { createSigner, type Outcome, type Signer } from '../../../src/checkpoint/signer.ts'
+import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import { currentKey, keyOfSize } from '../../../src/evidence/key-chain.ts'
+import { createVerifier } from '../../../src/evidence/signature.ts'
+import type { EventStore } from '../../../src/store/event-store.ts'
+import { logRoot } from '../../../src/store/log-store.ts'
+import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
+import { batchOf, rowsFrom } from '../../contract/event-store.ts'
+
+const ORIGIN = 'log.example.com/test'
+
+interface Place {
+  readonly directory: string
+  readonly path: string
+  readonly folders: KeyFolders
+  readonly store: EventStore
+  readonly signer: Signer
+  append(count: number): Promise<void>
+}
+
+async function inFolder(body: (place: Place) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'evc-signer-'))
+  const path = join(directory, 'audit.db')
+  const folders = { keys: join(directory, 'log-keys'), log: logRoot(path) }
+  const store = createSqliteEventStore({ path, segmentIds: 1_024 })
+  const signer = createSigner({ storePath: path, folders })
+  let written = 0
+  try {
+    beginKeyChain(folders, ORIGIN)
+    await body({
+      directory,
+      path,
+      folders,
+      store,
+      signer,
+      async append(count) {
+        await store.append(batchOf(written, rowsFrom(written, count)))
+        written += count
+      },
+    })
+  } finally {
+    signer.close()
+    await store.close()
+    rmSync(directory, { recursive: true })
+  }
+}
+
+function signed(outcome: Outcome): { size: number; note: string } {
+  assert.equal(outcome.kind, 'signed', JSON.stringify(outcome))
+  return outcome as Extract<Outcome, { kind: 'signed' }>
+}
+
+function causeOf(outcome: Outcome): string {
+  return outcome.kind === 'refused' ? outcome.cause : outcome.kind
+}
+
+test('signer: signs the tree of what is stored, from size 0 on, and nothing twice', () =>
+  inFolder(async ({ signer, store, append, folders }) => {
+    await store.lastId() // makes the database
+    for (const count of [0, 1, 254, 1, 1, 1_000]) {
+      if (count > 0) await append(count)
+      const { note, size } = signed(signer.sign())
+      assert.equal(size, await store.lastId())
+      const chain = readKeyChain(folders) ?? assert.fail()
+      const opened = openCheckpoint(note, { origin: ORIGIN, log: [createVerifier(currentKey(chain))] })
+      assert.ok(opened.isTrusted)
+      assert.equal(opened.checkpoint.size, size)
+      assert.equal(readFileSync(join(folders.log, 'checkpoint'), 'utf8'), note)
+      assert.deepEqual(signer.sign(), { kind: 'nothing-new', size, note })
+    }
+  }))
+
+test('signer: an older copy of the database is refused, and so is one that went another way', () =>
+  inFolder(async ({ signer, append, path, directory, store }) => {
+    await append(300)
+    await store.checkpoint()
+    const old = join(directory, 'old.db')
+    cpSync(path, old)
+    await append(300)
+    signed(signer.sign())
+    const db = new DatabaseSync(path)
+    db.exec('UPDATE log_head SET size = 300; DELETE FROM audit_events WHERE id > 300')
+    db.close()
+    assert.equal(causeOf(signer.sign()), 'ROLLED_BACK')
+    const other = new DatabaseSync(path)
+    other.exec(`ATTACH '${old}' AS old; DELETE FROM log_head; INSERT INTO log_head SELECT * FROM old.log_head;
+      UPDATE log_head SET size = 700`)
+    other.close()
+    assert.equal(causeOf(signer.sign()), 'BYTES_DIFFER')
+  }))
+
+test('signer: a log that was made anew under the same keys is a fork', () =>
+  inFolder(async ({ signer, append, path, folders, directory }) => {
+    await append(300)
+    signed(signer.sign())
+    const another = join(directory, 'another', 'audit.db')
+    const store = createSqliteEventStore({ path: another })
+    await store.append(batchOf(0, rowsFrom(0, 400)))
+    await store.close()
+    for (const name of ['keys', 'checkpoint', 'checkpoints'])
+      cpSync(join(folders.log, name), join(logRoot(another), name))
+    const forked = createSigner({ storePath: another, folders: { ...folders, log: logRoot(another) } })
+    assert.equal(causeOf(forked.sign()), 'FORKED', path)
+    forked.close()
+  }))
+
+test('signer: entries or tiles that were changed are not signed', async t => {
+  for (const name of ['entries-000000', 'tiles-0-000000']) {
+    await t.test(name, () =>
+      inFolder(async ({ signer, append, folders }) => {
+        await append(600)
+        const file = join(folders.log, name)
+        const bytes = readFileSync(file)
+        bytes[2_000] = (bytes[2_000] as number) ^ 1
+        writeFileSync(file, bytes)
+        assert.equal(causeOf(signer.sign()), 'BYTES_DIFFER')
+        assert.ok(!existsSync(join(folders.log, 'checkpoint')))
+        bytes[2_000] = (bytes[2_000] as number) ^ 1
+        writeFileSync(file, bytes)
+        signed(signer.sign())
+      }),
+    )
+  }
+})
+
+test('signer: a clock behind the last checkpoint signs nothing until it has caught up', () =>
+  inFolder(async ({ signer, append, folders, path }) => {
+    await append(10)
+    signed(signer.sign())
+    await append(10)
+    const past = createSigner({ storePath: path, folders, clock: () => Date.now() - 3_600_000 })
+    assert.equal(causeOf(past.sign()), 'CLOCK_BACK')
+    past.close()
+    assert.equal(signed(signer.sign()).size, 20)
+  }))
+
+test('signer: a damaged checkpoint or a missing private key stops it', () =>
+  inFolder(async ({ signer, append, folders }) => {
+    await append(10)
+    signed(signer.sign())
+    const file = join(folders.log, 'checkpoint')
+    const note = readFileSync(file, 'utf8')
+    writeFileSync(file, note.replace('10', '11'))
+    assert.equal(causeOf(signer.sign()), 'CHECKPOINT_DAMAGED')
+    writeFileSync(file, note)
+    utimesSync(file, new Date(), new Date())
+    await append(1)
+    rmSync(folders.keys, { recursive: true })
+    assert.equal(causeOf(signer.sign()), 'unavailable')
+  }))
+
+test('signer: cosignatures are kept with the checkpoint they are of, and with no other', () =>
+  inFolder(async ({ signer, append, folders }) => {
+    await append(5)
+    const { note } = signed(signer.sign())
+    const line = note.split('\n').at(-2) as string
+    signer.cosign(`${note}${line}\n`)
+    assert.equal(readFileSync(join(folders.log, 'checkpoint'), 'utf8'), `${note}${line}\n`)
+    await append(5)
+    const next = signed(signer.sign())
+    signer.cosign(`${note}${line}\n`)
+    assert.equal(readFileSync(join(folders.log, 'checkpoint'), 'utf8'), next.note)
+  }))
+
+test('keys: after a hand-over only the new key signs, at any crash in between the hand-over is the same', () =>
+  inFolder(async ({ signer, append, folders }) => {
+    await append(5)
+    const { size } = signed(signer.sign())
+    const before = readKeyChain(folders) ?? assert.fail()
+    const next = askForRotation(folders, before)
+    const note = takeHandOver(folders, before, size) ?? assert.fail()
+    assert.equal(takeHandOver(folders, before, size + 100), note, 'made once')
+    completeHandOver(folders, before, note)
+    const chain = readKeyChain(folders) ?? assert.fail()
+    completeHandOver(folders, chain, note) // crash before the drafts were removed
+    assert.deepEqual(readKeyChain(folders), chain)
+    assert.equal(takeHandOver(folders, chain, size), undefined)
+    assert.equal(currentKey(chain).id, next.id)
+    assert.equal(keyOfSize(chain, size).id, before.first.id)
+    assert.equal(keyOfSize(chain, size + 1).id, next.id)
+    await append(1)
+    const signedByNext = signed(signer.sign())
+    assert.ok(openCheckpoint(signedByNext.note, { origin: ORIGIN, log: [createVerifier(next)] }).isTrusted)
+    assert.ok(!openCheckpoint(signedByNext.note, { origin: ORIGIN, log: [createVerifier(before.first)] }).isTrusted)
+  }))
+
+test('keys: another origin begins another log, and what was signed before is kept beside it', () =>
+  inFolder(async ({ signer, append, folders }) => {
+    await append(5)
+    const { note } = signed(signer.sign())
+    const { first } = readKeyChain(folders) ?? assert.fail()
+    const chain = beginKeyChain(folders, 'log.example.com/other')
+    assert.notEqual(chain.first.id, first.id)
+    assert.equal(readFileSync(join(folders.log, `checkpoint.${first.id}`), 'utf8'), note)
+    assert.equal(signed(signer.sign()).size, 5)
+    assert.equal(beginKeyChain(folders, undefined).first.name, 'log.example.com/other')
+    putChainAside(folders.log)
+    assert.equal(readKeyChain(folders), undefined)
+  }))
