@@ -1,16 +1,18 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { LIMITS } from '../../../src/limits.ts'
-import { createEventFixture, createRandom, NEVER, randomEvents, timeAt } from './event-fixture.ts'
+import { createEventFixture, createRandom, NEVER, randomEvents, START, timeAt } from './event-fixture.ts'
 
 test('steps: each says what a summary of its time says, whether it holds events or not', async () => {
   await using fixture = createEventFixture()
   const random = createRandom(31)
   await fixture.append(randomEvents(4_000, random))
-  const { queries } = fixture
+  const { queries, rows } = fixture
+  const ofAnEvent = (Date.parse(rows[2_000]?.date_time ?? '') - START) / 1000
   for (const [from, until, stepSeconds] of [
     [100.25, 700.25, 60],
-    [1_234.567, 3_000, 90],
+    [ofAnEvent - 1_234.567, ofAnEvent, 90],
+    [ofAnEvent, ofAnEvent + 150, 60],
     [3_900, 6_100, 100],
     [80_000, 80_060, 1],
     [10, 10, 60],
