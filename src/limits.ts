@@ -90,6 +90,10 @@ export const LIMITS = {
   noteCharactersMax: 256 * 1024,
   keyNameCharactersMax: 255,
   checkpointExtensionLinesMax: 16,
+  /** One for each level of a tree of 2^63 leaves. */
+  proofHashesMax: 63,
+  /** Also of a request to a witness: a checkpoint, hashes, and a row. */
+  proofCharactersMax: 512 * 1024,
 
   // health
   diskFreeBytesMin: 100 * 1024 * 1024,

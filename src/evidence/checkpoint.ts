@@ -2,7 +2,7 @@
  * Checkpoints (C2SP tlog-checkpoint): the text of one, and opening a signed one.
  */
 import { LIMITS } from '../limits.ts'
-import { formatBase64, isCount, parseBase64Hash, parseDecimal } from './encoding.ts'
+import { formatBase64, isCount, isNoteText, parseBase64Hash, parseDecimal } from './encoding.ts'
 import type { Hash } from './merkle.ts'
 import { parseNote, type VerifiedSignature, type Verifier, verifyNote } from './note.ts'
 
@@ -24,7 +24,7 @@ export function formatCheckpoint({ origin, size, root, extensions }: Checkpoint)
 
 /** Undefined when it is not a checkpoint to the letter (tlog-checkpoint, "Note text"), or larger than numbers are exact. */
 export function parseCheckpoint(text: string): Checkpoint | undefined {
-  if (!text.endsWith('\n') || !text.isWellFormed() || /[\0-\x09\x0b-\x1f]/.test(text)) return undefined
+  if (!text.endsWith('\n') || !isNoteText(text)) return undefined
   const lines = text.slice(0, -1).split('\n')
   const [origin = '', sizeLine = '', rootLine = '', ...extensions] = lines
   if (lines.some(line => line === '') || origin.length > LIMITS.keyNameCharactersMax) return undefined
@@ -58,9 +58,9 @@ export type CheckpointFault = 'malformed' | 'other-origin' | 'unknown-keys' | 'w
 export function openCheckpoint(signed: string, { origin, log, witnesses = [] }: TrustedLog): OpenedCheckpoint {
   const note = parseNote(signed)
   const checkpoint = note && parseCheckpoint(note.text)
-  if (checkpoint === undefined) return { isTrusted: false, reason: 'malformed' }
+  if (note === undefined || checkpoint === undefined) return { isTrusted: false, reason: 'malformed' }
   if (checkpoint.origin !== origin) return { isTrusted: false, reason: 'other-origin' }
-  const verdict = verifyNote(note!, [...log, ...witnesses])
+  const verdict = verifyNote(note, [...log, ...witnesses])
   if (!verdict.isSigned) return { isTrusted: false, reason: verdict.reason }
   const isOfLog = ({ key }: VerifiedSignature) => log.some(verifier => verifier.key === key)
   const signatures = verdict.signatures.filter(isOfLog)

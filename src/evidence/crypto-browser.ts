@@ -6,7 +6,10 @@ export function sha256(data: Uint8Array): Uint8Array {
   return nobleSha256(data)
 }
 
-/** `zip215: false` is the strict check of RFC 8032, as OpenSSL does it: one signature has one spelling. */
+/**
+ * `zip215: false`: points and scalars have one spelling (RFC 8032), as in OpenSSL. The two can differ only on a signature
+ * that the owner of the key crafted for it with points of small order, which the multiplication by 8 here would clear.
+ */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   try {
     return ed25519.verify(signature, message, publicKey, { zip215: false })

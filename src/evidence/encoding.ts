@@ -22,10 +22,24 @@ export function decodeText(bytes: Uint8Array): string | undefined {
   }
 }
 
-/** Standard base64 with padding (RFC 4648, section 4). By `btoa`, as Node 24 has no `toBase64`. */
+/** Whether it is text that a signed note may hold: sound Unicode, no control characters but newlines. */
+export function isNoteText(text: string): boolean {
+  return text.isWellFormed() && !/[\0-\x09\x0b-\x1f]/.test(text)
+}
+
+/** How many arguments a function is given at once, far below where engines refuse. */
+const ARGUMENTS_MAX = 4096
+
+/**
+ * Standard base64 with padding (RFC 4648, section 4). By `btoa`, as Node 24 has no `toBase64`; with `apply`, which takes
+ * typed arrays too and a third of the time of a loop, as each leaf has a commitment to spell.
+ */
 export function formatBase64(bytes: Uint8Array): string {
   let characters = ''
-  for (let i = 0; i < bytes.length; i++) characters += String.fromCharCode(bytes[i]!)
+  for (let at = 0; at < bytes.length; at += ARGUMENTS_MAX) {
+    const piece: unknown = bytes.subarray(at, at + ARGUMENTS_MAX)
+    characters += String.fromCharCode.apply(null, piece as number[])
+  }
   return btoa(characters)
 }
 
@@ -51,6 +65,16 @@ export function parseDecimal(text: string): number | undefined {
   if (!/^(?:0|[1-9][0-9]{0,15})$/.test(text)) return undefined
   const value = Number(text)
   return Number.isSafeInteger(value) ? value : undefined
+}
+
+/** Undefined when the text is no JSON, or JSON of something else. */
+export function parseJsonObject(text: string | undefined): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(text ?? '')
+    return typeof value === 'object' && value !== null ? { ...value } : undefined
+  } catch {
+    return undefined
+  }
 }
 
 export function isCount(value: unknown): value is number {

@@ -6,7 +6,7 @@
  */
 import { LIMITS } from '../limits.ts'
 import { sha256 } from './crypto.ts'
-import { encodeText, formatBase64, joinBytes, parseBase64 } from './encoding.ts'
+import { encodeText, formatBase64, isNoteText, joinBytes, parseBase64 } from './encoding.ts'
 
 const KEY_ID_BYTES = 4
 
@@ -75,8 +75,7 @@ export function formatSignatureLine({ name, keyId, bytes }: NoteSignature): stri
 
 /** Undefined when it is not a note to the letter, or exceeds the limits on notes. */
 export function parseNote(text: string): Note | undefined {
-  if (text.length > LIMITS.noteCharactersMax || !text.isWellFormed() || /[\0-\x09\x0b-\x1f]/.test(text))
-    return undefined
+  if (text.length > LIMITS.noteCharactersMax || !isNoteText(text)) return undefined
   const end = text.lastIndexOf('\n\n')
   if (end < 0) return undefined
   const signatures = parseSignatureLines(text.slice(end + 2))

@@ -5,7 +5,7 @@
  * is handled as a tile of the level called `entries`. A tile that is not full is partial: its width is part of its name,
  * so that what a name stands for never changes.
  */
-import { HASH_BYTES, isCount } from './encoding.ts'
+import { HASH_BYTES, isCount, joinBytes } from './encoding.ts'
 import { type Hash, hashNode, TILE_HEIGHT } from './merkle.ts'
 import type { ReadHash } from './merkle-proof.ts'
 
@@ -92,16 +92,13 @@ const heightOf = (level: TileLevel) => (level === 'entries' ? 0 : level)
 /** Entries with their lengths in 16 bits before them (tlog-tiles, "Log entries"). */
 export function formatBundle(entries: readonly Uint8Array[]): Uint8Array {
   if (entries.length < 1 || entries.length > TILE_WIDTH) throw new RangeError('a bundle has 1 to 256 entries')
-  const bundle = new Uint8Array(entries.reduce((bytes, entry) => bytes + 2 + entry.length, 0))
-  let at = 0
-  for (const entry of entries) {
-    if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
-    bundle[at] = entry.length >> 8
-    bundle[at + 1] = entry.length
-    bundle.set(entry, at + 2)
-    at += 2 + entry.length
-  }
-  return bundle
+  return joinBytes(...entries.flatMap(entry => [formatLength(entry), entry]))
+}
+
+/** What stands before an entry in a bundle: its length. */
+export function formatLength(entry: Uint8Array): Uint8Array {
+  if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
+  return Uint8Array.of(entry.length >> 8, entry.length)
 }
 
 /** The entries, as views into the bundle. Undefined when they are not exactly `width`. */
@@ -121,13 +118,15 @@ export function parseBundle(bundle: Uint8Array, width: number): Uint8Array[] | u
 /** The hashes, as views into the tile. Undefined when they are not exactly `width`. */
 export function parseHashTile(tile: Uint8Array, width: number): Hash[] | undefined {
   if (tile.length !== width * HASH_BYTES) return undefined
-  return Array.from({ length: width }, (_, i) => tile.subarray(i * HASH_BYTES, (i + 1) * HASH_BYTES))
+  return Array.from({ length: width }, (_, i) => hashIn(tile, i))
 }
+
+const hashIn = (tile: Uint8Array, at: number): Hash => tile.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES)
 
 /**
  * Reads hashes of a tree out of its tiles, for making proofs. `readTile` is asked for tiles of this size only, possibly
  * for one several times.
- * @throws {RangeError} when a tile has not the width of its name.
+ * @throws {RangeError} for a hash that the tree has not, and when a tile has not the width of its name.
  */
 export function hashesFromTiles(size: number, readTile: (tile: Tile) => Uint8Array): ReadHash {
   return (height, index) => {
@@ -135,13 +134,11 @@ export function hashesFromTiles(size: number, readTile: (tile: Tile) => Uint8Arr
     const width = 2 ** (height % TILE_HEIGHT)
     const first = index * width
     const tile = tileAt(level, Math.floor(first / TILE_WIDTH), size)
-    const hashes =
-      tile &&
-      parseHashTile(readTile(tile), tile.width)
-        ?.slice(first % TILE_WIDTH)
-        .slice(0, width)
-    if (hashes?.length !== width) throw new RangeError('the tiles do not hold this hash')
-    return perfectRoot(hashes)
+    const at = first % TILE_WIDTH
+    if (tile === undefined || at + width > tile.width) throw new RangeError('the tree has not this hash')
+    const bytes = readTile(tile)
+    if (bytes.length !== tile.width * HASH_BYTES) throw new RangeError('the tile has not the width of its name')
+    return perfectRoot(Array.from({ length: width }, (_, i) => hashIn(bytes, at + i)))
   }
 }
 

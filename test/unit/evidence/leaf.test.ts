@@ -104,6 +104,18 @@ test('leaf: a text of any length is committed to as a whole', () => {
   assert.deepEqual(commit(SALT, ROW), Uint8Array.from(reference(ROW, SALT).commitment), 'nothing of a longer one stays')
 })
 
+test('leaf: leaves stay as they are while many more are made, also large ones', () => {
+  const made = Array.from({ length: 2_000 }, (_, i) => {
+    const row = { ...ROW, id: i + 1, reason_code: 'x'.repeat(i % 50 === 0 ? 30_000 : i) }
+    const entry = formatLeaf(row, commit(SALT, row))
+    return { entry, copy: Uint8Array.from(entry), row }
+  })
+  for (const { entry, copy, row } of made) {
+    assert.deepEqual(entry, copy)
+    assert.equal(new TextDecoder().decode(entry), reference(row, SALT).leaf)
+  }
+})
+
 test('leaf: text is hashed as SQLite stores it: a lone surrogate as U+FFFD, a NUL as it is', () => {
   const db = new DatabaseSync(':memory:')
   db.exec('CREATE TABLE t (who TEXT)')

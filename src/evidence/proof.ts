@@ -1,0 +1,178 @@
+/**
+ * Proofs that an event is in the log, verified without the log (C2SP tlog-proof): index, inclusion proof and signed
+ * checkpoint in one text. The extra data of ours is the disclosure of a row: its salt and its private columns, so that
+ * the commitment in its leaf can be opened. A proof that was given away keeps its worth when the row is erased.
+ */
+import { LIMITS } from '../limits.ts'
+import {
+  type Checkpoint,
+  type CheckpointFault,
+  openCheckpoint,
+  parseCheckpoint,
+  type TrustedLog,
+} from './checkpoint.ts'
+import {
+  areSameBytes,
+  decodeText,
+  encodeText,
+  formatBase64,
+  parseBase64,
+  parseBase64Hash,
+  parseDecimal,
+  parseJsonObject,
+} from './encoding.ts'
+import {
+  commit,
+  type EventRow,
+  formatLeaf,
+  formatPrivate,
+  type PrivateColumns,
+  type PublicColumns,
+  SALT_BYTES,
+} from './leaf.ts'
+import { type Hash, hashLeaf } from './merkle.ts'
+import { verifyInclusion } from './merkle-proof.ts'
+import { parseNote, type VerifiedSignature } from './note.ts'
+
+const FIRST_LINE = 'c2sp.org/tlog-proof@v1'
+const DISCLOSURE_VERSION = 1
+
+export interface Proof {
+  /** Of the entry in the log: the id of the row - 1. */
+  readonly index: number
+  /** From the sibling of the leaf up. */
+  readonly hashes: readonly Hash[]
+  /** Signed, as the log gave it. */
+  readonly checkpoint: string
+  /** Not authenticated by anything: to be believed only as far as the leaf commits to it. */
+  readonly extra?: Uint8Array
+}
+
+/** @throws {RangeError} when the proof would not be read again. */
+export function formatProof({ index, hashes, checkpoint, extra }: Proof): string {
+  const lines = [FIRST_LINE, ...(extra ? [`extra ${formatBase64(extra)}`] : []), `index ${index}`]
+  const text = `${[...lines, ...hashes.map(formatBase64)].join('\n')}\n\n${checkpoint}`
+  if (parseProof(text) === undefined) throw new RangeError('this is no proof')
+  return text
+}
+
+/** Undefined when it is not a proof to the letter (tlog-proof, "Format"). Whether it proves anything is another question. */
+export function parseProof(text: string): Proof | undefined {
+  const end = text.indexOf('\n\n')
+  if (text.length > LIMITS.proofCharactersMax || end < 0) return undefined
+  const [first, ...lines] = text.slice(0, end).split('\n')
+  const extra = lines[0]?.startsWith('extra ') ? parseBase64(lines.shift()!.slice('extra '.length)) : null
+  const [indexLine = '', ...hashLines] = lines
+  const index = indexLine.startsWith('index ') ? parseDecimal(indexLine.slice('index '.length)) : undefined
+  const hashes = parseHashLines(hashLines)
+  const checkpoint = text.slice(end + 2)
+  if (first !== FIRST_LINE || index === undefined || hashes === undefined) return undefined
+  if (extra === undefined || extra?.length === 0 || !isSignedCheckpoint(checkpoint)) return undefined
+  return extra === null ? { index, hashes, checkpoint } : { index, hashes, checkpoint, extra }
+}
+
+/** Hashes in base64, one a line; undefined when one is not, or there are more than a proof can have. */
+export function parseHashLines(lines: readonly string[]): Hash[] | undefined {
+  if (lines.length > LIMITS.proofHashesMax) return undefined
+  const hashes = lines.map(parseBase64Hash)
+  return hashes.every(hash => hash !== undefined) ? hashes : undefined
+}
+
+/** Whether it has the form of a signed checkpoint. Says nothing about who signed it. */
+export function isSignedCheckpoint(text: string): boolean {
+  const note = parseNote(text)
+  return note !== undefined && parseCheckpoint(note.text) !== undefined
+}
+
+/** What opens the commitment of a row. Personal data: only for whoever may read the row. */
+export interface Disclosure {
+  readonly salt: Uint8Array
+  readonly columns: PrivateColumns
+}
+
+/** Canonical JSON (RFC 8785) of `{"private":{...},"salt":"<base64>","v":1}`. */
+export function formatDisclosure({ salt, columns }: Disclosure): Uint8Array {
+  if (salt.length !== SALT_BYTES) throw new RangeError(`a salt has ${SALT_BYTES} bytes`)
+  return encodeText(`{"private":${formatPrivate(columns)},"salt":"${formatBase64(salt)}","v":${DISCLOSURE_VERSION}}`)
+}
+
+/** `unknown-version`: written by a later version of the software. */
+export function parseDisclosure(extra: Uint8Array): Disclosure | 'malformed' | 'unknown-version' {
+  const fields = parseJsonObject(decodeText(extra))
+  if (fields === undefined || !Number.isSafeInteger(fields.v) || Number(fields.v) < 1) return 'malformed'
+  if (fields.v !== DISCLOSURE_VERSION) return 'unknown-version'
+  const salt = parseBase64(String(fields.salt))
+  const columns = parsePrivate(fields.private)
+  if (columns === undefined || salt?.length !== SALT_BYTES) return 'malformed'
+  const disclosure = { salt, columns }
+  return areSameBytes(formatDisclosure(disclosure), extra) ? disclosure : 'malformed'
+}
+
+function parsePrivate(value: unknown): PrivateColumns | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const columns = { ...value } as Record<keyof PrivateColumns, unknown>
+  const { who, ip, description, request_id, endpoint, http_method, metadata_json } = columns
+  const isText = (column: unknown) => typeof column === 'string'
+  const isSound =
+    [who, ip, description].every(isText) &&
+    [request_id, endpoint, http_method, metadata_json].every(column => column === null || isText(column))
+  return isSound ? (columns as PrivateColumns) : undefined
+}
+
+export type ProofFault =
+  | CheckpointFault
+  /** The proof is of another row: its id, or a private column that was given, is not that of the proof. */
+  | 'other-row'
+  /** The proof has no disclosure, so its leaf cannot be computed from the row. */
+  | 'not-disclosed'
+  | 'unknown-version'
+  /** The proof does not lead from this leaf to the root of the checkpoint. */
+  | 'not-included'
+
+export type ProofVerdict<Proven> =
+  | ({
+      readonly isProven: true
+      readonly checkpoint: Checkpoint
+      readonly cosignatures: readonly VerifiedSignature[]
+    } & Proven)
+  | { readonly isProven: false; readonly reason: ProofFault }
+
+/** Verifies that these bytes are the entry that the proof is of, in a log whose checkpoint is signed. */
+export function verifyEntryProof(text: string, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {
+  const proof = parseProof(text)
+  return proof === undefined ? refused('malformed') : verifyParsed(proof, entry, trusted)
+}
+
+/**
+ * Verifies that this row is in a log whose checkpoint is signed, and answers with all 14 columns as proven. Private
+ * columns that are given have to be those of the disclosure; those of an erased row are left out and come from it.
+ */
+export function verifyProof(
+  text: string,
+  row: PublicColumns & Partial<PrivateColumns>,
+  trusted: TrustedLog,
+): ProofVerdict<{ readonly row: EventRow }> {
+  const proof = parseProof(text)
+  if (proof === undefined) return refused('malformed')
+  if (proof.extra === undefined) return refused('not-disclosed')
+  const disclosure = parseDisclosure(proof.extra)
+  if (disclosure === 'malformed' || disclosure === 'unknown-version') return refused(disclosure)
+
+  const { salt, columns } = disclosure
+  const isOfRow = formatPrivate({ ...columns, ...row }) === formatPrivate(columns)
+  if (proof.index !== row.id - 1 || !isOfRow) return refused('other-row')
+  const verdict = verifyParsed(proof, formatLeaf(row, commit(salt, columns)), trusted)
+  return verdict.isProven ? { ...verdict, row: { ...row, ...columns } } : verdict
+}
+
+function verifyParsed(proof: Proof, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {
+  const opened = openCheckpoint(proof.checkpoint, trusted)
+  if (!opened.isTrusted) return refused(opened.reason)
+  const { size, root } = opened.checkpoint
+  if (!verifyInclusion(hashLeaf(entry), proof.index, size, proof.hashes, root)) return refused('not-included')
+  return { isProven: true, checkpoint: opened.checkpoint, cosignatures: opened.cosignatures }
+}
+
+function refused(reason: ProofFault) {
+  return { isProven: false, reason } as const
+}

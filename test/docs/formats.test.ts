@@ -1,0 +1,100 @@
+/** The vectors of docs/formats.md are what the code makes: each block marked `<!-- vector: name -->`, to the letter. */
+import assert from 'node:assert/strict'
+import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+import { formatCheckpoint } from '../../src/evidence/checkpoint.ts'
+import { formatBase64 } from '../../src/evidence/encoding.ts'
+import {
+  commit,
+  ERASED_COLUMNS,
+  type EventRow,
+  formatLeaf,
+  formatPrivate,
+  type PublicColumns,
+} from '../../src/evidence/leaf.ts'
+import { hashLeaf, hashNode } from '../../src/evidence/merkle.ts'
+import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
+import { createVerifierKey, formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
+import { formatDisclosure, formatProof, verifyProof } from '../../src/evidence/proof.ts'
+import { createSignature, createVerifier } from '../../src/evidence/signature.ts'
+import { createLog, hashesOf } from '../unit/evidence/log-under-test.ts'
+
+const PAGE = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'formats.md'), 'utf8')
+const ORIGIN = 'log.example/ev-central'
+
+const ROW: EventRow = {
+  id: 1,
+  date_time: '2025-12-14T08:30:00.000Z',
+  who: 'CP-0001',
+  ip: '192.0.2.10',
+  action: 'AUTH_FAIL',
+  description: 'Wrong secret for "CP-0001", naïvely\n',
+  severity: 'WARN',
+  reason_code: 'INVALID_CREDENTIALS',
+  request_id: null,
+  endpoint: '/auth/login',
+  http_method: 'POST',
+  status_code: 401,
+  metadata_json: '{"attempt":1}',
+  created_at: '2025-12-14T08:30:00.123Z',
+}
+const SALT = Uint8Array.from({ length: 16 }, (_, i) => i)
+
+const rows = [ROW, { ...ROW, id: 2 }, { ...ROW, id: 3, reason_code: null, status_code: null }]
+const salts = rows.map((_, i) => SALT.map(byte => byte + 16 * i))
+const entries = rows.map((row, i) => formatLeaf(row, commit(salts[i]!, row)))
+const log = createLog(entries)
+const leaves = entries.map(hashLeaf)
+
+const seed = Uint8Array.from({ length: 32 }, (_, i) => i)
+const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
+const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
+const publicKey = Buffer.from(String(createPublicKey(privateKey).export({ format: 'jwk' }).x), 'base64url')
+const key = createVerifierKey(ORIGIN, SIGNATURE_TYPE.ed25519, Uint8Array.from(publicKey))
+const text = formatCheckpoint({ origin: ORIGIN, size: 3, root: log.tree.root(), extensions: [] })
+const signature = createSignature(key, text, message => sign(null, message, privateKey))
+const checkpoint = formatNote({ text, signatures: [signature] })
+const proof = formatProof({
+  index: 0,
+  hashes: inclusionProof(0, 3, hashesOf(log)),
+  checkpoint,
+  extra: formatDisclosure({ salt: SALT, columns: ROW }),
+})
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
+const utf8 = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8')
+
+const VECTORS: Record<string, string> = {
+  row: JSON.stringify(ROW, null, 2),
+  salt: hex(SALT),
+  private: formatPrivate(ROW),
+  commitment: `${hex(commit(SALT, ROW))}\n${formatBase64(commit(SALT, ROW))}`,
+  leaf: utf8(entries[0]!),
+  'leaf hash': hex(leaves[0]!),
+  leaves: entries.map(utf8).join('\n'),
+  tree: [...leaves, hashNode(leaves[0]!, leaves[1]!), log.tree.root()].map(hex).join('\n'),
+  bundle: `${hex(log.tiles.get('tile/entries/000.p/3')!).slice(0, 24)}...`,
+  key: formatVerifierKey(key),
+  checkpoint: checkpoint.trimEnd(),
+  disclosure: utf8(formatDisclosure({ salt: SALT, columns: ROW })),
+  proof: proof.trimEnd(),
+  erased: JSON.stringify({ ...ROW, ...ERASED_COLUMNS }, null, 2),
+}
+
+for (const [name, expected] of Object.entries(VECTORS)) {
+  test(`formats: the vector "${name}" is what the code makes`, () => {
+    const [, block] = new RegExp(`<!-- vector: ${name} -->\n\`\`\`\\w*\n([^\`]*)\n\`\`\``).exec(PAGE) ?? []
+    assert.equal(block, expected)
+  })
+}
+
+test('formats: every vector of the page is one of these, and the proof on it proves the row on it', () => {
+  const named = [...PAGE.matchAll(/<!-- vector: (.*) -->/g)].map(match => match[1])
+  assert.deepEqual(named.sort(), Object.keys(VECTORS).sort())
+  const row: PublicColumns = ROW
+  const verdict = verifyProof(proof, row, { origin: ORIGIN, log: [createVerifier(key)] })
+  assert.ok(verdict.isProven)
+  assert.deepEqual(verdict.row, ROW)
+})
