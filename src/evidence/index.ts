@@ -8,6 +8,7 @@
 export * from './checkpoint.ts'
 export { sha256, verifyEd25519 } from './crypto.ts'
 export { areSameBytes, decodeText, encodeText, formatBase64, parseBase64 } from './encoding.ts'
+export * from './key-chain.ts'
 export * from './leaf.ts'
 export * from './merkle.ts'
 export * from './merkle-proof.ts'
