@@ -83,7 +83,6 @@ export function openWitness(options: {
   const folder = undo.use(openWitnessFolder(options.folder, options.name))
   let { state } = folder
   const { key } = state
-  const origins = new Set(options.logs.map(log => log.name))
   const firstKeys = new Map(options.logs.map(log => [log.name, log]))
   for (const log of options.logs) checkKnown(log, state.logs.get(log.name)?.keys)
   const reported = new Map<string, string>()
@@ -185,7 +184,7 @@ export function openWitness(options: {
   return {
     key,
     folder: folder.path,
-    logs: () => [...origins].map(origin => ({ origin, id: logId(origin), last: state.logs.get(origin)?.last })),
+    logs: () => [...firstKeys.keys()].map(origin => ({ origin, id: logId(origin), last: state.logs.get(origin)?.last })),
     addCheckpoint,
     addHandOver,
     [Symbol.dispose]: () => held.dispose(),

@@ -197,6 +197,12 @@ test('witness: what it cosigned, its key and its name outlive a restart; its fil
   assert.deepEqual(second.witness.key, first.witness.key)
   assert.equal((await second.post('/add-checkpoint', log.request(0))).body, '7\n')
   await second.stop()
+  const other = await serve(t, folder, [createWitnessedLog('log.example/other')])
+  assert.equal((await other.post('/add-checkpoint', log.request(7))).status, 404, 'not followed now')
+  await other.stop()
+  const third = await serve(t, folder, [log])
+  assert.equal((await third.post('/add-checkpoint', log.request(0))).body, '7\n', 'and yet not forgotten')
+  await third.stop()
   await assert.rejects(serve(t, folder, [log], { name: 'another' }), {
     code: 'VALIDATION_FAILED',
     message: /another name/,
