@@ -296,6 +296,13 @@ export const ERRORS = {
     exit: 2,
     help: '`ev-central archive hold list` lists them.',
   },
+  WITNESS_STATE_DAMAGED: {
+    status: 409,
+    title: 'The witness cannot know what it has cosigned',
+    retry: 'no',
+    exit: 2,
+    help: 'Never put an older copy of its folder back. Begin a new witness, which has another key, in another folder, and let the logs know.',
+  },
   OVERLOADED: {
     status: 503,
     title: 'The service is overloaded',

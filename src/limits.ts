@@ -98,6 +98,20 @@ export const LIMITS = {
   /** Also of a request to a witness: a checkpoint, hashes, and a row. */
   proofCharactersMax: 512 * 1024,
 
+  // witnesses
+  /** That one witness follows. */
+  witnessLogsMax: 64,
+  witnessConnectionsMax: 256,
+  /** That one log asks. */
+  witnessesMax: 16,
+  witnessUrlCharactersMax: 1_024,
+  /** One attempt with one witness, with whatever it has to be told first. */
+  witnessAttemptMsMax: 5_000,
+  witnessRetryMsMin: 1_000,
+  witnessRetryMsMax: 300_000,
+  /** How far the clock of a witness may be ahead of ours. */
+  cosignatureAheadMsMax: 60_000,
+
   // health
   diskFreeBytesMin: 100 * 1024 * 1024,
   lagRecordsReadyMax: 100_000,

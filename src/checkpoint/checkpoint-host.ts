@@ -43,7 +43,8 @@ export interface CheckpointOptions {
   readonly folders: KeyFolders
   /** Left out: as it was, or made up at the first start. */
   readonly origin: string | undefined
-  readonly onSigned?: (note: string, size: number) => void
+  /** Also the one that a process before signed last. */
+  readonly onSigned?: (note: string) => void
   /** Once for each cause. */
   readonly onRefused: (cause: RefusalCause, detail: string) => void
   /** Resolves when the hand-over is on record. */
@@ -111,11 +112,12 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   }
 
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
+    const isNews = kind === 'signed' || newest.note === undefined
     if (phase === 'refused') phase = 'following'
     lastError = null
     newest = { note, size }
     waitingSince = size < lastEventId ? startedAt : undefined
-    if (kind === 'signed') options.onSigned?.(note, size)
+    if (isNews) options.onSigned?.(note)
   }
 
   function refuse(cause: RefusalCause, detail: string): void {

@@ -19,6 +19,7 @@ import { createShell, type Environment, type Shell } from './shell.ts'
 import { summaryCommand } from './summary.ts'
 import { tailCommand } from './tail.ts'
 import type { Terminal } from './terminal.ts'
+import { witnessCommand } from './witness.ts'
 
 /** Runs one command line to its end and says what the process should exit with. Never rejects. */
 export async function runCommandLine(
@@ -56,6 +57,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(archiveCommand(shell))
     .addCommand(checkCommand(shell))
     .addCommand(keyCommand(shell))
+    .addCommand(witnessCommand(shell))
     .addCommand(demoCommand(shell))
     .addHelpText(
       'after',

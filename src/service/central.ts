@@ -74,9 +74,9 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   await security.replay(pipeline.recentFailures)
   await settleGivenKey(settings, security)
 
-  const checkpoints = startLog({ pipeline, folder, settings, logger })
-  undo.defer(() => checkpoints.close())
-  const health = createHealth({ pipeline, audit, folder, state, checkpoints })
+  const log = startLog({ pipeline, folder, settings, logger })
+  undo.defer(() => log.close())
+  const health = createHealth({ pipeline, audit, folder, state, log })
   const app = await createHttpServer({
     security,
     audit,
@@ -85,7 +85,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     logger,
     health,
     streams: pipeline,
-    checkpoint: checkpoints.newest,
+    checkpoint: log.newest,
     settings,
     version: VERSION,
     ...readTls(settings),

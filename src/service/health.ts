@@ -2,14 +2,14 @@
 import { statfs } from 'node:fs/promises'
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
-import type { Checkpoints } from '../checkpoint/checkpoint-host.ts'
 import { LIMITS } from '../limits.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import type { DataFolder } from './data-folder.ts'
+import type { ServedLog } from './log.ts'
 import type { Pipeline } from './pipeline.ts'
 
 export interface Check {
-  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses' | 'security_state' | 'checkpoint'
+  readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses' | 'security_state' | 'checkpoint' | 'witnesses'
   readonly ok: boolean
   readonly detail: string
 }
@@ -24,17 +24,18 @@ export function createHealth(deps: {
   audit: AuditService
   folder: DataFolder
   state: Pick<SecurityState, 'lastWriteError'>
-  checkpoints: Pick<Checkpoints, 'status'>
+  log: Pick<ServedLog, 'status' | 'witnesses'>
 }): Health {
-  const { pipeline, audit, folder, state, checkpoints } = deps
+  const { pipeline, audit, folder, state, log } = deps
   return {
-    registry: createRegistry(pipeline, audit, checkpoints),
+    registry: createRegistry(pipeline, audit, log),
     async ready() {
       const { journal, indexer } = pipeline.status()
       const free = await freeBytes(folder.path)
       const { undeclaredLosses } = audit.status()
       const writeError = state.lastWriteError()
-      const signed = checkpoints.status()
+      const signed = log.status()
+      const witnessed = log.witnesses()
       const checks: Check[] = [
         {
           name: 'journal',
@@ -55,6 +56,11 @@ export function createHealth(deps: {
           ok: signed.phase !== 'refused' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax,
           detail: signed.lastError ?? `${signed.size} events are signed`,
         },
+        {
+          name: 'witnesses',
+          ok: witnessed.isSatisfied || witnessed.waitingMs <= LIMITS.unsignedReadyMsMax,
+          detail: `${witnessed.cosignedSize} events are cosigned, ${witnessed.witnesses.length} witnesses`,
+        },
       ]
       return { ready: checks.every(check => check.ok), checks }
     },
@@ -70,7 +76,11 @@ async function freeBytes(path: string): Promise<number> {
   }
 }
 
-function createRegistry(pipeline: Pipeline, audit: AuditService, checkpoints: Pick<Checkpoints, 'status'>): Registry {
+function createRegistry(
+  pipeline: Pipeline,
+  audit: AuditService,
+  log: Pick<ServedLog, 'status' | 'witnesses'>,
+): Registry {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const gauge = (name: string, help: string, read: () => number) =>
@@ -118,14 +128,24 @@ function createRegistry(pipeline: Pipeline, audit: AuditService, checkpoints: Pi
   gauge('evc_index_lag_records', 'Durable journal records that are not rows yet.', () => indexer().lagRecords)
   gauge('evc_index_last_event_id', 'Id of the newest row.', () => pipeline.lastEventId())
   gauge('evc_store_available', '1 while the event store takes rows.', () => (indexer().lastError === null ? 1 : 0))
-  gauge('evc_log_signed_size', 'Events under the newest signed checkpoint.', () => checkpoints.status().size)
+  gauge('evc_log_signed_size', 'Events under the newest signed checkpoint.', () => log.status().size)
   gauge(
     'evc_log_unsigned_seconds',
     'How long the oldest event has waited that no signed checkpoint covers.',
-    () => checkpoints.status().unsignedMs / 1000,
+    () => log.status().unsignedMs / 1000,
   )
   gauge('evc_log_signing', '1 while checkpoints are signed, 0 while that is refused.', () =>
-    checkpoints.status().phase === 'refused' ? 0 : 1,
+    log.status().phase === 'refused' ? 0 : 1,
+  )
+  gauge(
+    'evc_log_cosigned_size',
+    'Events under the newest checkpoint that as many witnesses cosigned as EVC_WITNESS_QUORUM asks for.',
+    () => log.witnesses().cosignedSize,
+  )
+  gauge(
+    'evc_log_uncosigned_seconds',
+    'How long the newest checkpoints have waited for their witnesses.',
+    () => log.witnesses().waitingMs / 1000,
   )
   return registry
 }

@@ -1,23 +1,46 @@
-/** The log of a data folder, signed while the service runs: what happens to it is put on record. */
+/**
+ * The log of a data folder while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
+ * here, as neither the signer nor the witnesses' client knows the trail.
+ */
 import type { Logger } from 'pino'
-import { type Checkpoints, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
+import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
+import { readKeyChain } from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
 import type { Settings } from '../settings/settings.ts'
+import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
+import { keyFolders } from './rotate-key.ts'
+
+export interface ServedLog {
+  /** The newest signed note, with the cosignatures there are; undefined before the first. */
+  newest(): string | undefined
+  status(): CheckpointStatus
+  witnesses(): WitnessClientStatus
+  /** Signs what there is. */
+  close(): Promise<void>
+}
 
 export function startLog(deps: {
   pipeline: Pipeline
   folder: DataFolder
   settings: Settings
   logger: Logger
-}): Checkpoints {
+}): ServedLog {
   const { pipeline, folder, settings, logger } = deps
-  const { audit } = pipeline
+  const { audit, queries } = pipeline
+  const folders = keyFolders(folder)
+  const witnesses = createWitnessClient({
+    witnesses: settings.witnesses,
+    quorum: settings.witnessQuorum,
+    readProof: (from, to) => queries.consistency({ from, to }),
+    readHandOvers: () => readKeyChain(folders)?.handOvers.map(({ note }) => note) ?? [],
+  })
   const checkpoints = startCheckpoints({
     storePath: folder.auditDatabase,
-    folders: { keys: folder.logKeys, log: folder.log },
+    folders,
     origin: settings.logOrigin,
+    onSigned: witnesses.submit,
     onRefused(cause, detail) {
       logger.fatal({ cause }, 'no checkpoint of the log is signed any more')
       const description = `No checkpoint is signed: ${detail}`
@@ -30,7 +53,16 @@ export function startLog(deps: {
       await audit.settled(context)
     },
   })
+  witnesses.onCosigned(checkpoints.cosigned)
   checkpoints.indexed(pipeline.lastEventId())
   pipeline.onIndexed(checkpoints.indexed)
-  return checkpoints
+  return {
+    newest: checkpoints.newest,
+    status: checkpoints.status,
+    witnesses: witnesses.status,
+    async close() {
+      await checkpoints.close()
+      await witnesses.close()
+    },
+  }
 }

@@ -22,6 +22,9 @@ export interface Settings {
   readonly positionFile: string | undefined
   readonly logOrigin: string | undefined
   readonly isLogPublic: boolean
+  readonly witnesses: (typeof SETTINGS)['EVC_WITNESSES']['fallback']
+  /** At most the number of witnesses. */
+  readonly witnessQuorum: number
   readonly retentionDays: number | undefined
   readonly tlsCertFile: string | undefined
   readonly tlsKeyFile: string | undefined
@@ -73,6 +76,8 @@ export function readSettings(environment: Environment): Settings {
     positionFile: value('EVC_POSITION_FILE'),
     logOrigin: value('EVC_LOG_ORIGIN'),
     isLogPublic: value('EVC_LOG_PUBLIC'),
+    witnesses: value('EVC_WITNESSES'),
+    witnessQuorum: value('EVC_WITNESS_QUORUM'),
     retentionDays: value('EVC_RETENTION_DAYS'),
     tlsCertFile: value('EVC_TLS_CERT'),
     tlsKeyFile: value('EVC_TLS_KEY'),
@@ -81,6 +86,9 @@ export function readSettings(environment: Environment): Settings {
   }
   if ((settings.tlsCertFile === undefined) !== (settings.tlsKeyFile === undefined)) {
     problems.push('EVC_TLS_CERT and EVC_TLS_KEY go together')
+  }
+  if (settings.witnessQuorum > settings.witnesses.length) {
+    problems.push('EVC_WITNESS_QUORUM must be at most the number of EVC_WITNESSES')
   }
   if (problems.length > 0) throw new SettingsError(problems)
   return Object.freeze(settings)

@@ -3,6 +3,8 @@
  * docs/settings.md is generated from here.
  */
 import { parseTrustedProxies } from '../context/client-address.ts'
+import { parseVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
+import { LIMITS } from '../limits.ts'
 
 export interface Setting<T> {
   readonly description: string
@@ -79,6 +81,38 @@ function logOrigin(value: string): string {
   if (!/^[\x21-\x2a\x2c-\x7e]{1,255}$/.test(value))
     throw new Error('must be 1 to 255 printable ASCII characters without spaces and +')
   return value
+}
+
+/** Who is asked to cosign, and whose cosignature counts. */
+interface ConfiguredWitness {
+  readonly url: string
+  readonly key: VerifierKey
+}
+
+function witnessList(value: string): readonly ConfiguredWitness[] {
+  const entries = value.split(',').map(entry => entry.trim())
+  const witnesses = entries.filter(entry => entry !== '').map(witness)
+  const names = new Set(witnesses.map(({ key }) => key.name))
+  if (names.size < witnesses.length) throw new Error('must not name a witness twice')
+  if (names.size > LIMITS.witnessesMax) throw new Error(`must name at most ${LIMITS.witnessesMax} witnesses`)
+  return witnesses
+}
+
+function witness(entry: string): ConfiguredWitness {
+  const [url = '', keyText = '', ...rest] = entry.split('|')
+  const key = rest.length === 0 ? parseVerifierKey(keyText) : undefined
+  if (!isWitnessUrl(url) || key === undefined || key.type === SIGNATURE_TYPE.ed25519) {
+    throw new Error(
+      'must be a comma list of url|verifier key: an http or https address without user, query and fragment, and the key of a witness',
+    )
+  }
+  return { url, key }
+}
+
+function isWitnessUrl(text: string): boolean {
+  if (text.length > LIMITS.witnessUrlCharactersMax || !URL.canParse(text)) return false
+  const { protocol, username, password } = new URL(text)
+  return /^https?:$/.test(protocol) && username === '' && password === '' && !/[?#\s]/.test(text)
 }
 
 function databaseUrl(): never {
@@ -196,6 +230,20 @@ export const SETTINGS = {
     defaultText: 'false',
     fallback: false,
     parse: value => oneOf('true', 'false')(value) === 'true',
+  }),
+  EVC_WITNESSES: setting<readonly ConfiguredWitness[]>({
+    description:
+      'Witnesses that are asked to cosign each checkpoint of the log, as a comma list of `url|verifier key`: the address before `/add-checkpoint`, and the key that the witness shows. See [witness.md](witness.md).',
+    defaultText: 'none',
+    fallback: [],
+    parse: witnessList,
+  }),
+  EVC_WITNESS_QUORUM: setting({
+    description:
+      'How many of the witnesses have to cosign before the service counts as ready. 0: cosignatures are collected, and not waited for.',
+    defaultText: '0',
+    fallback: 0,
+    parse: integer(0, LIMITS.witnessesMax),
   }),
   EVC_RETENTION_DAYS: setting<number | undefined>({
     description:

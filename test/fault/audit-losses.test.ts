@@ -30,9 +30,9 @@ for (const ending of ['space returns', 'the process ends first'] as const) {
     const pipeline = await open()
     t.after(() => pipeline.close())
     const { audit } = pipeline
-    const checkpoints = startLog({ pipeline, folder, settings: readSettings({}), logger: pino({ level: 'silent' }) })
-    t.after(() => checkpoints.close())
-    const health = createHealth({ pipeline, audit, folder, state: { lastWriteError: () => null }, checkpoints })
+    const log = startLog({ pipeline, folder, settings: readSettings({}), logger: pino({ level: 'silent' }) })
+    t.after(() => log.close())
+    const health = createHealth({ pipeline, audit, folder, state: { lastWriteError: () => null }, log })
     const losses = async () => (await health.ready()).checks.find(({ name }) => name === 'losses')
     const metric = async () => Number(/^evc_audit_lost_total (\d+)$/m.exec(await health.registry.metrics())?.[1])
     const record = (count: number) => {

@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
+import { formatVerifierKey, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
 import { readSettings, SettingsError } from '../../../src/settings/settings.ts'
+import { createKey } from '../evidence/keys-under-test.ts'
 
 function problemsOf(environment: Record<string, string>): readonly string[] {
   try {
@@ -74,5 +76,41 @@ test('settings: strict classes are a list of known names; an unknown one is a pr
   assert.deepEqual(readSettings({ EVC_STRICT_EVENTS: 'keys, admin,keys' }).strictEvents, ['keys', 'admin'])
   assert.deepEqual(problemsOf({ EVC_STRICT_EVENTS: 'keys,logins' }), [
     'EVC_STRICT_EVENTS must be a comma list of keys, status, admin',
+  ])
+})
+
+test('settings: witnesses are a list of address and key; every other form is a problem that repeats nothing', () => {
+  const [a, b] = ['a.example', 'b.example/w'].map(name =>
+    formatVerifierKey(createKey(name, SIGNATURE_TYPE.ed25519Cosignature).key),
+  ) as [string, string]
+  assert.deepEqual([readSettings({}).witnesses, readSettings({}).witnessQuorum], [[], 0])
+  const both = `https://a.example/ev|${a}, http://127.0.0.1:8090|${b}`
+  const settings = readSettings({ EVC_WITNESSES: both, EVC_WITNESS_QUORUM: '2' })
+  assert.deepEqual(
+    settings.witnesses.map(({ url, key }) => `${url}|${formatVerifierKey(key)}`),
+    both.split(', '),
+  )
+  assert.equal(settings.witnessQuorum, 2)
+  const ofLog = formatVerifierKey(createKey('a.example').key)
+  const form = /must be a comma list of url\|verifier key/
+  for (const [text, rule] of [
+    ['https://a.example', form],
+    [a, form],
+    [`|${a}`, form],
+    [`https://a.example|${a.slice(0, -2)}`, form],
+    [`https://a.example|${ofLog}`, form],
+    [`https://a.example|${a}|x`, form],
+    [`ftp://a.example|${a}`, form],
+    [`https://hunter2@a.example|${a}`, form],
+    [`https://a.example/?token=hunter2|${a}`, form],
+    [`https://a.example|${a},https://b.example|${a}`, /must not name a witness twice/],
+  ] as const) {
+    const problems = problemsOf({ EVC_WITNESSES: text })
+    assert.equal(problems.length, 1, text)
+    assert.match(problems[0] ?? '', rule)
+    assert.ok(!problems.join().includes('hunter2'))
+  }
+  assert.deepEqual(problemsOf({ EVC_WITNESSES: both, EVC_WITNESS_QUORUM: '3' }), [
+    'EVC_WITNESS_QUORUM must be at most the number of EVC_WITNESSES',
   ])
 })
