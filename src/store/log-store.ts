@@ -18,7 +18,9 @@ import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { formatBundle, parseHashTile, TILE_WIDTH } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
 import type { LogBuilder, LogGrowth, LogRow, LogState } from '../log/log-builder.ts'
+import { openLogFiles, syncPath } from '../log/log-files.ts'
 import { StoreError } from './event-store.ts'
+import { repairLog } from './log-repair.ts'
 import { listSegments } from './segments.ts'
 
 export const LOG_TABLES = `
@@ -40,7 +42,8 @@ export interface LogStore {
   forget(): void
 }
 
-export function createLogStore(db: DatabaseSync, builder: LogBuilder): LogStore {
+/** @param root of the log's files, which are looked at when the log is gone on with. */
+export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: string): LogStore {
   const selectBundle = db.prepare('SELECT salts, commitments FROM log_bundles WHERE bundle = ?')
   const upsertBundle = db.prepare('INSERT OR REPLACE INTO log_bundles VALUES (?, ?, ?)')
   const deleteEdge = db.prepare('DELETE FROM log_edge')
@@ -75,9 +78,23 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder): LogStore 
     upsertHead.run(edge.size, root, joinBytes(...edge.hashes), syncedSize)
   }
 
+  function goOn(lastId: number, table: string): void {
+    const state = readLogState(db, lastId, table)
+    if (state.syncedSize < lastId) {
+      const files = openLogFiles(root)
+      try {
+        repairLog(db, files, { syncedSize: state.syncedSize, size: lastId })
+        for (const path of files.takeUnsynced()) syncPath(path)
+      } finally {
+        files.close()
+      }
+    }
+    builder.resume(state)
+  }
+
   return {
     resume(lastId, table) {
-      if (!isKnown || builder.size !== lastId) builder.resume(readLogState(db, lastId, table))
+      if (!isKnown || builder.size !== lastId) goOn(lastId, table)
       isKnown = true
       size = lastId
       added = 0
@@ -99,9 +116,9 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder): LogStore 
 }
 
 /** The log of the rows that there are already. @throws {StoreError} FOREIGN when some of them have left the database */
-export function buildLog(db: DatabaseSync, builder: LogBuilder): void {
+export function buildLog(db: DatabaseSync, builder: LogBuilder, root: string): void {
   db.exec(LOG_TABLES)
-  const log = createLogStore(db, builder)
+  const log = createLogStore(db, builder, root)
   const segments = listSegments(db)
   log.resume(0, segments[0]?.table ?? '')
   let lastId = 0

@@ -53,7 +53,7 @@ function toCounts(db: DatabaseSync): void {
 }
 
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
-const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder) => void)[] = [
+const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder, logRoot: string) => void)[] = [
   db => db.exec(FIRST),
   toSegments,
   db => db.exec(RETENTION_TABLES),
@@ -87,11 +87,12 @@ export function schemaVersion(db: DatabaseSync): number {
 }
 
 /** Brings the database to the current version. All steps and the version number are one transaction. */
-export function migrate(db: DatabaseSync, log: LogBuilder): void {
+/** @param log has the log of an older database made, in the folder `logRoot`. */
+export function migrate(db: DatabaseSync, log: LogBuilder, logRoot: string): void {
   if (schemaVersion(db) === SCHEMA_VERSION) return
   db.exec('BEGIN IMMEDIATE')
   // Asked again under the lock: another process may have migrated meanwhile. A crash before COMMIT leaves the old version.
-  for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) MIGRATIONS[version]?.(db, log)
+  for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) MIGRATIONS[version]?.(db, log, logRoot)
   db.exec(`PRAGMA application_id = ${APPLICATION_ID}`)
   db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`)
   db.exec('COMMIT')

@@ -75,15 +75,15 @@ function open(path: string, log: LogBuilder) {
     db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
     db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES}`)
     db.exec(`PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`)
-    migrate(db, log)
-    return prepare(db, log)
+    migrate(db, log, logRoot(path))
+    return prepare(db, log, logRoot(path))
   } catch (error) {
     db.close()
     throw error
   }
 }
 
-function prepare(db: DatabaseSync, builder: LogBuilder) {
+function prepare(db: DatabaseSync, builder: LogBuilder, root: string) {
   const selectPosition = db.prepare('SELECT position FROM positions WHERE source = ?')
   const upsertPosition = db.prepare(
     'INSERT INTO positions VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET position = excluded.position',
@@ -104,7 +104,7 @@ function prepare(db: DatabaseSync, builder: LogBuilder) {
   return {
     db,
     chunks: createChunkStore(db),
-    log: createLogStore(db, builder),
+    log: createLogStore(db, builder, root),
     growingSegment,
     position: (source: string) => Number(selectPosition.get(source)?.position ?? 0),
     movePosition: (source: string, position: number) => void upsertPosition.run(source, position),

@@ -1,0 +1,76 @@
+/**
+ * Makes tiles and entry bundles anew that a power loss took, from the rows and their salts: files are written before their
+ * rows commit, but reach the disk in their own time, and up to `synced_size` of the head only they are known to have.
+ *
+ * A file that is as the rows say is left alone, so doing it again, or where nothing was lost, changes nothing. Runs in the
+ * transaction of whoever goes on with the log. Crash within: it is done again.
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
+import { commit, formatLeaf, isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
+import { type Hash, hashLeaf, hashNode } from '../evidence/merkle.ts'
+import { formatBundle, parseBundle, parseHashTile, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import type { LogFiles } from '../log/log-files.ts'
+import { listSegments } from './segments.ts'
+
+/** @returns how many files' parts were made anew. */
+export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize: number; size: number }): number {
+  const { syncedSize, size } = range
+  let repaired = 0
+  const set = (level: TileLevel, index: number, bytes: Uint8Array) => {
+    const stored = files.read(level, index)
+    if (stored !== undefined && areSameBytes(stored, bytes)) return
+    files.write(level, index, bytes)
+    repaired++
+  }
+  for (let index = Math.floor(syncedSize / TILE_WIDTH); (index + 1) * TILE_WIDTH <= size; index++) {
+    const entries = entriesOf(db, files, index)
+    if (entries === undefined) continue // its rows have left, and were synced before that
+    set('entries', index, formatBundle(entries))
+    set(0, index, joinBytes(...entries.map(hashLeaf)))
+  }
+  for (let level = 1; TILE_WIDTH ** (level + 1) <= size; level++) {
+    const width = TILE_WIDTH ** (level + 1)
+    for (let index = Math.floor(syncedSize / width); (index + 1) * width <= size; index++) {
+      set(level, index, joinBytes(...rootsBelow(files, level, index)))
+    }
+  }
+  return repaired
+}
+
+/** The entries of a full bundle. Of an erased row the commitment is in the file alone, which was synced before the erasure. */
+function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Array[] | undefined {
+  const first = bundle * TILE_WIDTH + 1
+  const table = listSegments(db).findLast(({ firstId }) => firstId <= first)?.table
+  const salts = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?').get(bundle)?.salts as
+    | Uint8Array
+    | undefined
+  if (table === undefined || salts === undefined) return undefined
+  const rows = db
+    .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
+    .all(first, first + TILE_WIDTH - 1) as unknown as StoredEvent[]
+  if (rows.length < TILE_WIDTH) return undefined
+  const stored = files.read('entries', bundle)
+  const before = stored && parseBundle(stored, TILE_WIDTH)
+  return rows.map((row, n) => {
+    const salt = salts.subarray(n * SALT_BYTES, (n + 1) * SALT_BYTES)
+    const entry = before?.[n]
+    if (isErasedSalt(salt) && entry !== undefined && parseLeaf(entry).kind === 'leaf') return entry
+    return formatLeaf(row, commit(salt, row))
+  })
+}
+
+/** The hashes of a tile: the roots of the 256 tiles below it. */
+function rootsBelow(files: LogFiles, level: number, index: number): Hash[] {
+  return Array.from({ length: TILE_WIDTH }, (_, n) => {
+    const tile = files.read(level - 1, index * TILE_WIDTH + n)
+    let row = tile === undefined ? undefined : parseHashTile(tile, TILE_WIDTH)
+    if (row === undefined) throw new RangeError(`tile ${index * TILE_WIDTH + n} of level ${level - 1} is not there`)
+    while (row.length > 1) {
+      const below: readonly Hash[] = row
+      row = Array.from({ length: below.length / 2 }, (_, i) => hashNode(below[2 * i] as Hash, below[2 * i + 1] as Hash))
+    }
+    return row[0] as Hash
+  })
+}
