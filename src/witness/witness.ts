@@ -184,7 +184,8 @@ export function openWitness(options: {
   return {
     key,
     folder: folder.path,
-    logs: () => [...firstKeys.keys()].map(origin => ({ origin, id: logId(origin), last: state.logs.get(origin)?.last })),
+    logs: () =>
+      [...firstKeys.keys()].map(origin => ({ origin, id: logId(origin), last: state.logs.get(origin)?.last })),
     addCheckpoint,
     addHandOver,
     [Symbol.dispose]: () => held.dispose(),
