@@ -34,8 +34,9 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   'node-http.ts': [...LOGINS, 'VALIDATION_ERROR POST /login 422 Request validation failed: body:json', BROKEN],
 }
 
-test('examples: each one is run here', () => {
-  assert.deepEqual(readdirSync(join(root, 'examples')).sort(), Object.keys(EXPECTED).sort())
+test('examples: each one in TypeScript is run here', () => {
+  const files = readdirSync(join(root, 'examples')).filter(file => file.endsWith('.ts'))
+  assert.deepEqual(files.sort(), Object.keys(EXPECTED).sort())
 })
 
 for (const [file, lines] of Object.entries(EXPECTED)) {

@@ -44,7 +44,7 @@ const node = (...args: string[]) => run(process.execPath, args, { cwd: project, 
 
 test('package: holds compiled code, types, documents and examples, and nothing else', () => {
   const allowed =
-    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.ts|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts))$/
+    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.(?:ts|py)|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts))$/
   assert.deepEqual(
     files.filter(file => !allowed.test(file)),
     [],
