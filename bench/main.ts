@@ -5,6 +5,7 @@
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
 import { benchDurable } from './durable.ts'
+import { benchEvidence } from './evidence.ts'
 import { benchExport } from './export.ts'
 import { benchLogin } from './login.ts'
 import { FULL, QUICK, type Size } from './size.ts'
@@ -16,6 +17,7 @@ const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   durable: benchDurable,
   login: benchLogin,
   export: benchExport,
+  evidence: benchEvidence,
   trail: benchTrail,
 }
 

@@ -8,6 +8,11 @@ export interface Size {
   readonly loginRounds: number
   readonly loginRoundSeconds: number
   readonly exportRounds: number
+  /** What becomes rows with and without the log, and how often. */
+  readonly logRecords: number
+  readonly logRounds: number
+  /** Of 20 events each, waited for until a checkpoint covers them. */
+  readonly signedRounds: number
   /** Of logins beside questions, for the memory they take. */
   readonly servingSeconds: number
 }
@@ -20,6 +25,9 @@ export const FULL: Size = {
   loginRounds: 15,
   loginRoundSeconds: 1.5,
   exportRounds: 7,
+  logRecords: 400_000,
+  logRounds: 7,
+  signedRounds: 10,
   servingSeconds: 10,
 }
 
@@ -31,5 +39,8 @@ export const QUICK: Size = {
   loginRounds: 2,
   loginRoundSeconds: 0.5,
   exportRounds: 1,
+  logRecords: 50_000,
+  logRounds: 1,
+  signedRounds: 1,
   servingSeconds: 2,
 }

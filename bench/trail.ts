@@ -36,6 +36,7 @@ export async function benchTrail(size: Size): Promise<Figure[]> {
   const largeAnswers = await whileOpen(folder, trail => ask(trail, size.events, size, next))
   const visible = await whileOpen(folder, trail => measureVisible(trail, size, next))
   const counting = await whileOpen(folder, trail => measureCounting(trail, size))
+  const proofs = await whileOpen(folder, trail => measureProofs(trail, size))
   const { bytes, events } = await whileOpen(folder, async trail => ({
     bytes: bytesIn(folder),
     events: await trail.reader.lastId(),
@@ -49,6 +50,12 @@ export async function benchTrail(size: Size): Promise<Figure[]> {
     ...answerFigures(smallAnswers, largeAnswers, size.events),
     { name: 'durable -> visible in a query, p99', value: percentile(visible, 0.99), unit: 'ms', goal: ['<=', 250] },
     ...counting,
+    {
+      name: `inclusion proof of an event at ${size.events}, p99`,
+      value: percentile(proofs, 0.99),
+      unit: 'ms',
+      goal: ['<=', 3],
+    },
     { name: 'disk per event, everything included', value: bytes / events, unit: 'bytes', goal: ['<=', 450] },
     ...restart,
   ]
@@ -122,6 +129,19 @@ function measureVisible(trail: OpenTrail, size: Size, next: () => AuditEvent): P
     }
     return Float64Array.from(waits).sort()
   })
+}
+
+/** Of any event, in the tree of all. */
+async function measureProofs(trail: OpenTrail, size: Size): Promise<Float64Array> {
+  const events = await trail.reader.lastId()
+  const times: number[] = []
+  for (let i = 0; i < size.queryRepeats * 4; i++) {
+    const id = 1 + ((i * 7_919_317) % events)
+    const before = performance.now()
+    await trail.reader.proof({ id, size: events })
+    times.push(performance.now() - before)
+  }
+  return Float64Array.from(times).sort()
 }
 
 async function measureCounting(trail: OpenTrail, size: Size): Promise<Figure[]> {
