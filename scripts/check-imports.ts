@@ -14,6 +14,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   audit: ['event', 'context', 'journal'],
   security: ['event', 'context', 'audit'],
   log: ['event', 'evidence'],
+  verify: ['evidence'],
   store: ['event', 'evidence', 'log'],
   indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'store'],
@@ -39,6 +40,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const VOCABULARY = new Set(['limits.ts', 'errors.ts'])
 const ENTRY_POINTS = new Set([
   'cli/main.ts',
+  'verify/index.ts',
+  'verify/verify-thread.ts',
   'evidence/index.ts',
   'indexer/indexer-thread.ts',
   'log/log-thread.ts',

@@ -1,0 +1,104 @@
+/**
+ * What was done to the log must be in the log: erasures have tombstones, ranges that left have an ARCHIVED event, hand-overs of the
+ * key a LOG_KEY_ROTATED one. What the database claims is held against these events. Their rows are verified like all others; of an
+ * event whose own row left with an archive, its entry still says what it was.
+ */
+import { sha256 } from '../evidence/crypto.ts'
+import { encodeText } from '../evidence/encoding.ts'
+import type { KeyChain } from './chain.ts'
+import type { ArchiveClaim, LogRecord, RowsOverview } from './source.ts'
+import type { Finding } from './verdict.ts'
+
+export interface RecordsSeen {
+  /** Of rows. */
+  readonly rows: readonly LogRecord[]
+  /** Of entries whose rows are not there. */
+  readonly entries: readonly { readonly id: number; readonly reason: string }[]
+}
+
+/** @param erased ids of rows whose salt is gone, ascending */
+export function* checkErasures(
+  erased: readonly number[],
+  { erasures, archives }: RowsOverview,
+  seen: RecordsSeen,
+): Generator<Finding> {
+  if (erasures === undefined) {
+    const hasTombstone = seen.entries.some(({ reason }) => reason === 'ERASED')
+    if (erased.length > 0 && !hasTombstone) yield without(erased[0]!, 'Its salt is gone')
+    return
+  }
+  const claims = new Map(erasures.map(claim => [claim.id, claim]))
+  for (const id of erased) {
+    if (!claims.has(id)) yield without(id, 'Its salt is gone')
+  }
+  const isErased = new Set(erased)
+  const hasLeft = (id: number) => archives.some(({ first, last }) => id >= first && id <= last)
+  for (const { id, tombstone } of erasures) {
+    if (!isErased.has(id) && !hasLeft(id))
+      yield without(id, `Event ${tombstone} is said to have erased it, and it is there`)
+  }
+  for (const [tombstone, group] of Map.groupBy(erasures, claim => claim.tombstone)) {
+    const ids = group.map(({ id }) => id).sort((a, b) => a - b)
+    const fault = faultOfTombstone(tombstone, ids, seen)
+    if (fault !== undefined) yield without(ids[0]!, fault)
+  }
+  for (const record of seen.rows) {
+    const isClaimed = record.reason !== 'ERASED' || erasures.some(({ tombstone }) => tombstone === record.id)
+    if (!isClaimed && readMetadata(record).count !== 0)
+      yield without(record.id, 'It tells of erasures that are not there')
+  }
+}
+
+const without = (id: number, detail: string): Finding => ({ verdict: 'ERASED_WITHOUT_RECORD', at: { id }, detail })
+
+function faultOfTombstone(tombstone: number, ids: readonly number[], seen: RecordsSeen): string | undefined {
+  const record = seen.rows.find(({ id, reason }) => id === tombstone && reason === 'ERASED')
+  if (record === undefined) {
+    const hasEntry = seen.entries.some(({ id, reason }) => id === tombstone && reason === 'ERASED')
+    return hasEntry ? undefined : `Event ${tombstone}, which is said to tell of it, does not`
+  }
+  const { count, ids_sha256 } = readMetadata(record)
+  const isOfThese = count === ids.length && ids_sha256 === hexOf(sha256(encodeText(ids.join('\n'))))
+  return isOfThese ? undefined : `Event ${tombstone} tells of other erasures than those that are there`
+}
+
+export function* checkArchives({ archives }: RowsOverview, seen: RecordsSeen): Generator<Finding> {
+  let leftAlong = seen.entries.filter(({ reason }) => reason === 'ARCHIVED').length
+  for (const claim of archives) {
+    const at = { id: claim.first }
+    const isTold = seen.rows.some(record => record.reason === 'ARCHIVED' && isRecordOf(record, claim))
+    if (!isTold && leftAlong-- <= 0) {
+      yield { verdict: 'DELETED', at, detail: `No event says that it left with archive ${claim.number}` }
+    }
+    if (claim.foundSha256 !== undefined && claim.foundSha256 !== claim.manifestSha256) {
+      yield { verdict: 'EDITED', at, detail: `The manifest of archive ${claim.number} is not the one that was written` }
+    }
+  }
+}
+
+function isRecordOf(record: LogRecord, { number, first, last, manifestSha256 }: ArchiveClaim): boolean {
+  const { archive, first_id, last_id, manifest_sha256 } = readMetadata(record)
+  return archive === number && first_id === first && last_id === last && manifest_sha256 === manifestSha256
+}
+
+export function* checkHandOvers(chain: KeyChain, seen: RecordsSeen): Generator<Finding> {
+  for (const record of seen.rows) {
+    if (record.reason !== 'LOG_KEY_ROTATED') continue
+    const { note } = readMetadata(record)
+    if (typeof note === 'string' && chain.notes.includes(note)) continue
+    yield { verdict: 'WRONG_KEY', at: { id: record.id }, detail: 'It tells of a hand-over that the key chain has not' }
+  }
+}
+
+function readMetadata({ metadata }: LogRecord): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(metadata ?? '')
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}
+
+export function hexOf(bytes: Uint8Array): string {
+  return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
+}
