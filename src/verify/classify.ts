@@ -13,7 +13,7 @@ import { areSameBytes } from '../evidence/encoding.ts'
 import { commit, isErasedSalt, type Leaf } from '../evidence/leaf.ts'
 import type { Hash } from '../evidence/merkle.ts'
 import { hashOfRow, isEventRow } from './bundle.ts'
-import type { ErasureClaim, FoundRow, RowsOverview } from './source.ts'
+import type { FoundRow, RowsOverview } from './source.ts'
 import type { Finding } from './verdict.ts'
 
 /** A row that is not the one of its leaf. */
@@ -32,8 +32,9 @@ const COMPARED_MAX = 48
 const FINDINGS_MAX = 1_000
 
 /** @param bad in the order of their ids */
-export function classifyRows(bad: readonly BadRow[], rows: RowsOverview, erasures: ReadonlyMap<number, ErasureClaim>) {
+export function classifyRows(bad: readonly BadRow[], rows: RowsOverview): Finding[] {
   const findings: Finding[] = []
+  const claimed = new Set(rows.erasures?.map(({ id }) => id))
   const hiddenTold = new Set<unknown>()
 
   for (const [n, { id, row, salt, entry }] of bad.entries()) {
@@ -54,7 +55,7 @@ export function classifyRows(bad: readonly BadRow[], rows: RowsOverview, erasure
       findings.push({ verdict: 'DELETED', at, detail: 'There is no row of this id' })
       continue
     }
-    if (salt !== undefined && isErasedSalt(salt) && rows.erasures !== undefined && !erasures.has(id)) continue // told as an erasure without record
+    if (salt !== undefined && isErasedSalt(salt) && rows.erasures !== undefined && !claimed.has(id)) continue // told as an erasure without record
     const isElsewhere = others.some(other => isContentOf(row, salt, other))
     const hasMoved = others.some(other => other.row !== undefined && isContentOf(other.row, other.salt, bad[n]!))
     if (isElsewhere && hasMoved) {

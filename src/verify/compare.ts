@@ -43,8 +43,9 @@ export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: numb
     findings.push({ verdict: 'EDITED', at: { id: firstId }, detail })
   }
   if (findings.length + bad.length === 0 && !lagging) {
+    // All that there should be is there and right, and something goes on behind it.
     const [fault = 'Its places do not agree'] = detail.faults
-    findings.push({ verdict: 'MALFORMED', at: { id: firstId }, detail: fault })
+    findings.push({ verdict: 'MALFORMED', at: { id: firstId + width }, detail: fault })
   }
   return { findings, lagging, bad }
 }

@@ -12,7 +12,7 @@ import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
 import { HASH_BYTES } from '../evidence/encoding.ts'
 import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
-import type { ErasureClaim, FoundRow, Head, LogRecord, StoredRows } from './source.ts'
+import type { ErasureClaim, FoundRow, Head, LogRecord, RowText, StoredRows } from './source.ts'
 import { RECORDED_REASONS } from './source.ts'
 
 export interface Segment {
@@ -56,16 +56,18 @@ const COLUMNS =
   'id, date_time, who, ip, action, description, severity, reason_code, request_id, endpoint, http_method, status_code, metadata_json, created_at'
 
 /** See row-text.ts. */
-const ROW_AS_TEXT = `
-  json_object('action', action) || char(10) ||
-  json_object('created_at', created_at, 'date_time', date_time, 'id', id, 'reason_code', reason_code,
-              'severity', severity, 'status_code', status_code, 'v', 1) || char(10) ||
+const ENTRY_AS_TEXT = `
+  '??{"action":' || json_quote(action) || ',"commitment":"${'\u0001'.repeat(44)}",' ||
+  substr(json_object('created_at', created_at, 'date_time', date_time, 'id', id, 'reason_code', reason_code,
+                     'severity', severity, 'status_code', status_code, 'v', 1), 2)`
+const PRIVATE_AS_TEXT = `
   '0123456789abcdef' ||
   json_object('description', description, 'endpoint', endpoint, 'http_method', http_method, 'ip', ip,
               'metadata_json', metadata_json, 'request_id', request_id, 'who', who)`
 
 const TABLE_NAME = /^audit_events(?:_[1-9][0-9]*)?$/
-const CACHE_KIB = 32 * 1024
+/** The rows of a segment and one of its indexes. */
+const CACHE_KIB = 64 * 1024
 
 /** @throws {UnreadableSource} */
 export function openLogDatabase(path: string): LogDatabase {
@@ -127,7 +129,8 @@ function readDatabase(db: DatabaseSync): LogDatabase {
     const rows = `FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`
     const made = {
       text: db.prepare(
-        `SELECT CAST(group_concat(${ROW_AS_TEXT}, char(10)) AS BLOB) AS text FROM (SELECT ${COLUMNS} ${rows})`,
+        `SELECT CAST(group_concat(${ENTRY_AS_TEXT}, '') AS BLOB) AS entries,
+                CAST(group_concat(${PRIVATE_AS_TEXT}, char(10)) AS BLOB) AS privates FROM (SELECT ${COLUMNS} ${rows})`,
       ),
       values: db.prepare(`SELECT ${COLUMNS} ${rows}`),
     }
@@ -215,10 +218,10 @@ function readArchives(db: DatabaseSync): ArchiveRow[] {
 }
 
 /** Undefined when SQLite makes no JSON of a row, as when a column holds bytes. */
-function readText(statement: StatementSync, first: number, last: number): Uint8Array | undefined {
+function readText(statement: StatementSync, first: number, last: number): RowText | undefined {
   try {
-    const text = statement.get(first, last)?.text
-    return text instanceof Uint8Array ? text : undefined
+    const { entries, privates } = statement.get(first, last) ?? {}
+    return entries instanceof Uint8Array && privates instanceof Uint8Array ? { entries, privates } : undefined
   } catch {
     return undefined
   }

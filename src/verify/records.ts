@@ -6,7 +6,7 @@
 import { sha256 } from '../evidence/crypto.ts'
 import { encodeText } from '../evidence/encoding.ts'
 import type { KeyChain } from './chain.ts'
-import type { ArchiveClaim, LogRecord, RowsOverview } from './source.ts'
+import type { ArchiveClaim, ErasureClaim, LogRecord, RowsOverview } from './source.ts'
 import type { Finding } from './verdict.ts'
 
 export interface RecordsSeen {
@@ -14,60 +14,62 @@ export interface RecordsSeen {
   readonly rows: readonly LogRecord[]
   /** Of entries whose rows are not there. */
   readonly entries: readonly { readonly id: number; readonly reason: string }[]
+  /** Ids of rows that are not those of their leaves: what they say is not used against others. */
+  readonly bad: ReadonlySet<number>
 }
 
-/** @param erased ids of rows whose salt is gone, ascending */
-export function* checkErasures(
+/**
+ * What is wrong with single events is told first; whether a tombstone is of its events as a whole is asked only if nothing was.
+ * @param erased ids of rows whose salt is gone, ascending
+ */
+export function checkErasures(
   erased: readonly number[],
   { erasures, archives }: RowsOverview,
   seen: RecordsSeen,
-): Generator<Finding> {
+): Finding[] {
   if (erasures === undefined) {
     const hasTombstone = seen.entries.some(({ reason }) => reason === 'ERASED')
-    if (erased.length > 0 && !hasTombstone) yield without(erased[0]!, 'Its salt is gone')
-    return
+    return erased.length === 0 || hasTombstone ? [] : [without(erased[0]!, 'Its salt is gone')]
   }
   const claims = new Map(erasures.map(claim => [claim.id, claim]))
-  for (const id of erased) {
-    if (!claims.has(id)) yield without(id, 'Its salt is gone')
-  }
   const isErased = new Set(erased)
   const hasLeft = (id: number) => archives.some(({ first, last }) => id >= first && id <= last)
+  const findings = erased.filter(id => !claims.has(id)).map(id => without(id, 'Its salt is gone'))
   for (const { id, tombstone } of erasures) {
-    if (!isErased.has(id) && !hasLeft(id))
-      yield without(id, `Event ${tombstone} is said to have erased it, and it is there`)
+    if (!isErased.has(id) && !hasLeft(id)) {
+      findings.push(without(id, `Event ${tombstone} is said to have erased it, and it is there`))
+    } else if (!isTombstone(tombstone, seen)) {
+      findings.push(without(id, `Event ${tombstone}, which is said to tell of it, does not`))
+    }
   }
-  for (const [tombstone, group] of Map.groupBy(erasures, claim => claim.tombstone)) {
-    const ids = group.map(({ id }) => id).sort((a, b) => a - b)
-    const fault = faultOfTombstone(tombstone, ids, seen)
-    if (fault !== undefined) yield without(ids[0]!, fault)
-  }
-  for (const record of seen.rows) {
-    const isClaimed = record.reason !== 'ERASED' || erasures.some(({ tombstone }) => tombstone === record.id)
-    if (!isClaimed && readMetadata(record).count !== 0)
-      yield without(record.id, 'It tells of erasures that are not there')
+  return findings.length > 0 ? findings : [...checkTombstones(erasures, seen)]
+}
+
+function isTombstone(tombstone: number, { rows, entries, bad }: RecordsSeen): boolean {
+  const tells = ({ id, reason }: { id: number; reason: string }) => id === tombstone && reason === 'ERASED'
+  return bad.has(tombstone) || rows.some(tells) || entries.some(tells)
+}
+
+function* checkTombstones(erasures: readonly ErasureClaim[], { rows, bad }: RecordsSeen): Generator<Finding> {
+  const groups = Map.groupBy(erasures, claim => claim.tombstone)
+  for (const record of rows) {
+    if (record.reason !== 'ERASED' || bad.has(record.id)) continue
+    const ids = (groups.get(record.id) ?? []).map(({ id }) => id).sort((a, b) => a - b)
+    const { count, ids_sha256 } = readMetadata(record)
+    if (count === ids.length && (count === 0 || ids_sha256 === hexOf(sha256(encodeText(ids.join('\n')))))) continue
+    yield without(ids[0] ?? record.id, `Event ${record.id} tells of other erasures than those that are there`)
   }
 }
 
 const without = (id: number, detail: string): Finding => ({ verdict: 'ERASED_WITHOUT_RECORD', at: { id }, detail })
-
-function faultOfTombstone(tombstone: number, ids: readonly number[], seen: RecordsSeen): string | undefined {
-  const record = seen.rows.find(({ id, reason }) => id === tombstone && reason === 'ERASED')
-  if (record === undefined) {
-    const hasEntry = seen.entries.some(({ id, reason }) => id === tombstone && reason === 'ERASED')
-    return hasEntry ? undefined : `Event ${tombstone}, which is said to tell of it, does not`
-  }
-  const { count, ids_sha256 } = readMetadata(record)
-  const isOfThese = count === ids.length && ids_sha256 === hexOf(sha256(encodeText(ids.join('\n'))))
-  return isOfThese ? undefined : `Event ${tombstone} tells of other erasures than those that are there`
-}
 
 export function* checkArchives({ archives }: RowsOverview, seen: RecordsSeen): Generator<Finding> {
   let leftAlong = seen.entries.filter(({ reason }) => reason === 'ARCHIVED').length
   for (const claim of archives) {
     const at = { id: claim.first }
     const isTold = seen.rows.some(record => record.reason === 'ARCHIVED' && isRecordOf(record, claim))
-    if (!isTold && leftAlong-- <= 0) {
+    const isUnknown = seen.rows.some(({ id, reason }) => reason === 'ARCHIVED' && seen.bad.has(id))
+    if (!isTold && !isUnknown && leftAlong-- <= 0) {
       yield { verdict: 'DELETED', at, detail: `No event says that it left with archive ${claim.number}` }
     }
     if (claim.foundSha256 !== undefined && claim.foundSha256 !== claim.manifestSha256) {
@@ -83,7 +85,7 @@ function isRecordOf(record: LogRecord, { number, first, last, manifestSha256 }: 
 
 export function* checkHandOvers(chain: KeyChain, seen: RecordsSeen): Generator<Finding> {
   for (const record of seen.rows) {
-    if (record.reason !== 'LOG_KEY_ROTATED') continue
+    if (record.reason !== 'LOG_KEY_ROTATED' || seen.bad.has(record.id)) continue
     const { note } = readMetadata(record)
     if (typeof note === 'string' && chain.notes.includes(note)) continue
     yield { verdict: 'WRONG_KEY', at: { id: record.id }, detail: 'It tells of a hand-over that the key chain has not' }

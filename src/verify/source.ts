@@ -108,10 +108,16 @@ export interface StoredRows {
   readonly salts: Uint8Array
   /** Of a bundle that has no file of entries yet: 32 bytes each. */
   readonly commitments: Uint8Array | undefined
-  /** Rows as three lines each (row-text.ts), if this source can make them fast. */
-  text(): Uint8Array | undefined
+  /** If this source can make it fast. */
+  text(): RowText | undefined
   /** In the order of their ids. */
   values(): FoundRow[]
+}
+
+/** The rows of a bundle as canonical JSON with places for salts and commitments (row-text.ts). */
+export interface RowText {
+  readonly entries: Uint8Array
+  readonly privates: Uint8Array
 }
 
 /** A row as it was found. Whether the columns are of the right types is for the check to see. */

@@ -74,10 +74,12 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   for (const anchor of anchors) findings.push(...compareAnchor(anchor, seen.candidates, right))
   if (overview.head !== undefined) findings.push(...compareHead(overview.head, seen.candidates, right))
   findings.push(...compareUpper(source, size, seen.candidates, right))
-  findings.push(...compareRows(source, seen, right, notes))
+  const compared = compareOdd(source, seen, right)
+  findings.push(...compared.findings)
+  notes.push(...compared.notes)
   findings.push(...(await source.lookFurther()))
   if (overview.rows !== undefined) {
-    const records = { rows: overview.rows.records, entries: seen.records }
+    const records = { rows: overview.rows.records, entries: seen.records, bad: compared.bad }
     findings.push(...checkErasures(seen.erased, overview.rows, records), ...checkArchives(overview.rows, records))
     if (signed.chain !== undefined && overview.keys !== undefined)
       findings.push(...checkHandOvers(signed.chain, records))
@@ -311,12 +313,7 @@ function* compareUpper(
   }
 }
 
-function compareRows(
-  { overview }: EvidenceSource,
-  { odd }: Leaves,
-  right: Candidate,
-  notes: string[],
-): readonly Finding[] {
+function compareOdd({ overview }: EvidenceSource, { odd }: Leaves, right: Candidate) {
   const findings: Finding[] = []
   const bad: BadRow[] = []
   let lagging = 0
@@ -326,11 +323,12 @@ function compareRows(
     bad.push(...compared.bad)
     if (compared.lagging) lagging++
   }
-  if (lagging > 0)
-    notes.push(`${lagging} of the newest bundles are not on disk yet; the next start makes them of their rows`)
-  if (overview.rows === undefined) return findings
-  const erasures = new Map((overview.rows.erasures ?? []).map(claim => [claim.id, claim]))
-  return [...findings, ...classifyRows(bad, overview.rows, erasures)]
+  if (overview.rows !== undefined) findings.push(...classifyRows(bad, overview.rows))
+  const notes =
+    lagging === 0
+      ? []
+      : [`${lagging} of the newest bundles are not on disk yet; the next start makes them of their rows`]
+  return { findings, notes, bad: new Set(bad.map(({ id }) => id)) }
 }
 
 function archiveNotes({ overview }: EvidenceSource): string[] {
