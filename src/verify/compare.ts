@@ -38,7 +38,8 @@ export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: numb
   }
   const lagging = files.length > 0 && bad.length === 0 && firstId + width - 1 > syncedSize
   const findings: Finding[] = lagging ? [] : files
-  if (!isSame(rootOf(truth), target)) {
+  const made = rootOf(truth)
+  if (made !== undefined && !areSameBytes(made, target)) {
     const detail = `This or another of the events ${rangeOf(odd)}: together they do not make the hash above them`
     findings.push({ verdict: 'EDITED', at: { id: firstId }, detail })
   }
@@ -72,7 +73,7 @@ function firstDifference(
   if (leaves === undefined) {
     return [{ verdict: 'DELETED', at: { id: firstId }, detail: `${what} and those of its bundle are missing` }]
   }
-  const n = leaves.findIndex((leaf, n) => !isSame(leaf, truth[n]) && truth[n] !== undefined)
+  const n = leaves.findIndex((leaf, n) => !isSame(leaf, truth[n]))
   if (n < 0) return []
   const at = { id: firstId + n }
   if (leaves[n] === undefined) return [{ verdict: 'DELETED', at, detail: `${what} is missing` }]

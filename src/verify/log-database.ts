@@ -176,11 +176,12 @@ function readDatabase(db: DatabaseSync): LogDatabase {
       const within = segments.filter(segment => segment.first <= last && segment.last >= first)
       if (within.length === 0 && archives.some(archive => archive.first <= first && archive.last >= last))
         return undefined
+      const [whole] = within.filter(segment => segment.first <= first && segment.last >= last)
       const bundle = selectBundle.get(index)
       return {
         salts: bytesOf(bundle?.salts),
         commitments: bundle?.commitments instanceof Uint8Array ? bundle.commitments : undefined,
-        text: () => (within.length === 1 ? readText(statementsOf(within[0]!.table).text, first, last) : undefined),
+        text: () => (whole && within.length === 1 ? readText(statementsOf(whole.table).text, first, last) : undefined),
         values: () =>
           within.flatMap(({ table, ...segment }) => {
             const [from, to] = [Math.max(first, segment.first), Math.min(last, segment.last)]

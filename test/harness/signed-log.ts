@@ -29,6 +29,7 @@ export interface SignedLog {
   readonly database: string
   /** The first key, as `--key` takes it. */
   readonly key: string
+  readonly firstKey: KeyUnderTest
   size(): number
   /** Events of ascending numbers. */
   append(count: number, event?: (n: number) => AuditEvent): Promise<void>
@@ -78,6 +79,7 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
     root,
     database,
     key: formatVerifierKey(current().key),
+    firstKey: current(),
     size: () => head().size,
     append,
     sign(isKept = true) {
