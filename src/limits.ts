@@ -90,6 +90,10 @@ export const LIMITS = {
   noteCharactersMax: 256 * 1024,
   keyNameCharactersMax: 255,
   checkpointExtensionLinesMax: 16,
+  /** One checkpoint each ten minutes for ten years has 200 MB. */
+  checkpointHistoryBytesMax: 512 * 1024 * 1024,
+  keyChainBytesMax: 16 * 1024 * 1024,
+  verifyWorkersMax: 64,
 
   // health
   diskFreeBytesMin: 100 * 1024 * 1024,

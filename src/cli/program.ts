@@ -18,6 +18,7 @@ import { createShell, type Environment, type Shell } from './shell.ts'
 import { summaryCommand } from './summary.ts'
 import { tailCommand } from './tail.ts'
 import type { Terminal } from './terminal.ts'
+import { verifyCommand } from './verify.ts'
 
 /** Runs one command line to its end and says what the process should exit with. Never rejects. */
 export async function runCommandLine(
@@ -54,6 +55,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(restoreCommand(shell))
     .addCommand(archiveCommand(shell))
     .addCommand(checkCommand(shell))
+    .addCommand(verifyCommand(shell))
     .addCommand(demoCommand(shell))
     .addHelpText(
       'after',

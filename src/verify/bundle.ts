@@ -49,8 +49,9 @@ export function checkBundle(stored: StoredBundle): CheckedBundle {
 }
 
 /** Undefined when it takes a closer look. */
-function checkAsText({ rows, entries, tile, parent, width, lacksParent }: StoredBundle): CheckedBundle | undefined {
-  if (rows === undefined || entries === undefined || tile === undefined || lacksParent) return undefined
+function checkAsText(stored: StoredBundle): CheckedBundle | undefined {
+  const { rows, entries, isCut, tile, parent, width, lacksParent } = stored
+  if (rows === undefined || entries === undefined || tile === undefined || lacksParent || isCut) return undefined
   const { salts } = rows
   if (salts.length !== width * SALT_BYTES || hasErased(salts)) return undefined
   const text = rows.text()
@@ -164,7 +165,7 @@ const isRecord = ({ action, reason_code }: Leaf) =>
 function entriesOf(stored: StoredBundle, byId: ReadonlyMap<number, FoundRow>) {
   const { entries, rows, width, index } = stored
   const commitments = rows?.commitments
-  if (entries !== undefined) return splitEntries(entries, width)
+  if (entries !== undefined) return splitEntries(entries, stored)
   if (commitments === undefined) return { entries: undefined, isWhole: true }
   const made = Array.from({ length: width }, (_, n) => {
     const row = byId.get(index * TILE_WIDTH + 1 + n)
@@ -175,7 +176,7 @@ function entriesOf(stored: StoredBundle, byId: ReadonlyMap<number, FoundRow>) {
 }
 
 /** Unlike `parseBundle`, also of what is cut or goes on. */
-function splitEntries(bytes: Uint8Array, width: number) {
+function splitEntries(bytes: Uint8Array, { width, isCut }: StoredBundle) {
   const entries: (Uint8Array | undefined)[] = []
   let at = 0
   while (entries.length < width && at + 2 <= bytes.length) {
@@ -185,7 +186,7 @@ function splitEntries(bytes: Uint8Array, width: number) {
     entries.push(bytes.subarray(start, end))
     at = end
   }
-  const isWhole = entries.length === width && at === bytes.length
+  const isWhole = entries.length === width && at === bytes.length && !isCut
   while (entries.length < width) entries.push(undefined)
   return { entries, isWhole }
 }

@@ -94,6 +94,8 @@ export interface StoredBundle {
   readonly width: number
   /** The entries with their lengths. */
   readonly entries: Uint8Array | undefined
+  /** Their file ends before they do. */
+  readonly isCut: boolean
   /** The hashes of its leaves. */
   readonly tile: Uint8Array | undefined
   /** The hash above it; undefined when there is none or the bundle is not full. */

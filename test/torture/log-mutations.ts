@@ -12,7 +12,7 @@
  * What is found must be of the mutation's verdicts, and at its place. Seeded: a failure prints how to replay it.
  */
 import assert from 'node:assert/strict'
-import { verifyPath } from '../../src/verify/open.ts'
+import { verifyPath } from '../../src/verify/sources/verify-path.ts'
 import type { VerdictCode } from '../../src/verify/verdict.ts'
 import type { Report } from '../../src/verify/verify.ts'
 import { copyGround, drawShape, type Ground, makeGround, removeGround } from './log-grounds.ts'

@@ -4,9 +4,9 @@
  */
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import type { BundleRange, RangeReport } from '../source.ts'
 import { UnreadableSource } from './log-database.ts'
 import type { ReaderSpec } from './readers.ts'
-import type { BundleRange, RangeReport } from './source.ts'
 
 export interface Question {
   readonly number: number

@@ -10,10 +10,10 @@
 import { existsSync, statSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
-import { HASH_BYTES } from '../evidence/encoding.ts'
-import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
-import type { ErasureClaim, FoundRow, Head, LogRecord, RowText, StoredRows } from './source.ts'
-import { RECORDED_REASONS } from './source.ts'
+import { HASH_BYTES } from '../../evidence/encoding.ts'
+import { TILE_WIDTH } from '../../evidence/tile.ts'
+import type { ErasureClaim, FoundRow, Head, LogRecord, RowText, StoredRows } from '../source.ts'
+import { RECORDED_REASONS } from '../source.ts'
 
 export interface Segment {
   readonly number: number
@@ -42,7 +42,7 @@ export interface LogDatabase extends Disposable {
   erasures(): ErasureClaim[]
   records(): LogRecord[]
   /** The partial tile of a level, with its index. */
-  edgeTile(level: TileLevel): { readonly index: number; readonly hashes: Uint8Array } | undefined
+  edgeTile(level: number): { readonly index: number; readonly hashes: Uint8Array } | undefined
   /** Undefined when this range is not here, as it left with an archive. */
   rows(index: number, width: number): StoredRows | undefined
 }
@@ -168,7 +168,7 @@ function readDatabase(db: DatabaseSync): LogDatabase {
       })
     },
     edgeTile(level) {
-      const row = level === 'entries' ? undefined : selectEdge.get(level)
+      const row = selectEdge.get(level)
       return row === undefined ? undefined : { index: Number(row.tile), hashes: bytesOf(row.hashes) }
     },
     rows(index, width) {

@@ -4,11 +4,13 @@
  */
 import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { HASH_BYTES } from '../evidence/encoding.ts'
-import { ENTRY_BYTES_MAX, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { HASH_BYTES } from '../../evidence/encoding.ts'
+import { ENTRY_BYTES_MAX, TILE_WIDTH, type TileLevel } from '../../evidence/tile.ts'
 
 export interface PackFiles extends Disposable {
-  read(level: TileLevel, index: number): Uint8Array | undefined
+  readTile(level: number, index: number): Uint8Array | undefined
+  /** The entries of a bundle; `isCut` when the file ends before they do. */
+  readBundle(index: number): { readonly bytes: Uint8Array; readonly isCut: boolean } | undefined
 }
 
 const TILES_PER_PACK = 256
@@ -40,14 +42,21 @@ export function openPackFiles(root: string): PackFiles {
   }
 
   return {
-    read(level, index) {
+    readTile(level, index) {
       const file = packOf(level, index)
+      if (file === undefined) return undefined
+      const bytes = readAt(file, (index % TILES_PER_PACK) * TILE_BYTES, TILE_BYTES)
+      return bytes.length === 0 ? undefined : bytes
+    },
+    readBundle(index) {
+      const file = packOf('entries', index)
       const place = index % TILES_PER_PACK
       if (file === undefined) return undefined
-      if (level !== 'entries') return nothingIfEmpty(readAt(file, place * TILE_BYTES, TILE_BYTES))
       const start = place === 0 ? HEADER_BYTES : endOf(file, place - 1)
-      const bytes = endOf(file, place) - start
-      return bytes > 0 && bytes <= BUNDLE_BYTES_MAX ? nothingIfEmpty(readAt(file, start, bytes)) : undefined
+      const length = endOf(file, place) - start
+      if (length <= 0 || length > BUNDLE_BYTES_MAX) return undefined
+      const bytes = readAt(file, start, length)
+      return bytes.length === 0 ? undefined : { bytes, isCut: bytes.length < length }
     },
     [Symbol.dispose]() {
       for (const { file } of open.values()) if (file !== undefined) closeSync(file)
@@ -72,8 +81,6 @@ function readAt(file: number, position: number, length: number): Uint8Array {
   }
   return bytes.subarray(0, at)
 }
-
-const nothingIfEmpty = (bytes: Uint8Array) => (bytes.length === 0 ? undefined : bytes)
 
 /** A text file beside the tiles; undefined when there is none. @throws {RangeError} when it is larger than it may be */
 export function readTextFile(path: string, bytesMax: number): string | undefined {

@@ -2,12 +2,12 @@
  * A directory in the layout of C2SP tlog-tiles as a source: `checkpoint`, `tile/...`, and, if they are there, `keys` and
  * `checkpoints`. It has no rows: entries, tiles and signatures are what can be verified, and no personal data is needed for it.
  */
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
-import { parseNote } from '../evidence/note.ts'
+import { parseCheckpoint } from '../../evidence/checkpoint.ts'
+import { parseNote } from '../../evidence/note.ts'
+import { checkBundles } from '../range.ts'
+import type { EvidenceSource } from '../source.ts'
 import { readSignedFiles, type SourceOptions } from './data-folder.ts'
-import { checkBundles } from './range.ts'
 import { openReader, type ReaderSpec } from './readers.ts'
-import type { EvidenceSource } from './source.ts'
 import { startWorkers } from './worker-pool.ts'
 
 /** Below, starting threads takes longer than the work. */

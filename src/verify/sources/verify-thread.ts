@@ -1,8 +1,8 @@
 /** Entry of a verifier's thread: checks the ranges that it is sent, one after the other (worker-pool.ts). */
 import { parentPort, workerData } from 'node:worker_threads'
-import { checkBundles } from './range.ts'
+import { checkBundles } from '../range.ts'
+import type { BundleRange } from '../source.ts'
 import { openReader, type ReaderSpec } from './readers.ts'
-import type { BundleRange } from './source.ts'
 import type { Answer, Question } from './worker-pool.ts'
 
 let reader = openReader(workerData as ReaderSpec)

@@ -9,12 +9,12 @@ import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { SALT_BYTES } from '../evidence/leaf.ts'
-import { TILE_WIDTH } from '../evidence/tile.ts'
-import { LIMITS } from '../limits.ts'
+import { SALT_BYTES } from '../../evidence/leaf.ts'
+import { TILE_WIDTH } from '../../evidence/tile.ts'
+import { LIMITS } from '../../limits.ts'
+import type { FoundRow, StoredRows } from '../source.ts'
+import type { Finding } from '../verdict.ts'
 import { UnreadableSource } from './log-database.ts'
-import type { FoundRow, StoredRows } from './source.ts'
-import type { Finding } from './verdict.ts'
 
 export interface ArchivedRange {
   readonly number: number

@@ -7,20 +7,17 @@
 import { createHash } from 'node:crypto'
 import { readFileSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { EMPTY_ROOT } from '../evidence/merkle.ts'
-import { TILE_WIDTH } from '../evidence/tile.ts'
-import { LIMITS } from '../limits.ts'
+import { EMPTY_ROOT } from '../../evidence/merkle.ts'
+import { TILE_WIDTH } from '../../evidence/tile.ts'
+import { LIMITS } from '../../limits.ts'
+import { checkBundles } from '../range.ts'
+import type { ArchiveClaim, EvidenceSource, Overview } from '../source.ts'
 import { type ArchiveRow, type LogDatabase, openLogDatabase, UnreadableSource } from './log-database.ts'
 import { readTextFile } from './pack-files.ts'
-import { checkBundles } from './range.ts'
 import { findHiddenRanges, findUnreachable } from './reachability.ts'
 import { databaseOf, logOf, type OpenReader, openDataFolderReader } from './readers.ts'
-import type { ArchiveClaim, EvidenceSource, Overview } from './source.ts'
 import { startWorkers, type WorkerPool } from './worker-pool.ts'
 
-/** A checkpoint, its signatures and its keys; a history of a checkpoint each ten minutes for ten years has 200 MB. */
-const HISTORY_BYTES_MAX = 512 * 1024 * 1024
-const KEYS_BYTES_MAX = 16 * 1024 * 1024
 const OPEN_TRIES_MAX = 50
 /** Below, starting threads takes longer than the work. */
 const LEAVES_FOR_WORKERS_MIN = 65_536
@@ -49,8 +46,8 @@ export async function openDataFolder(path: string, { workers = 2 }: SourceOption
 export function readSignedFiles(root: string): Pick<Overview, 'checkpoint' | 'history' | 'keys'> {
   try {
     return {
-      keys: readTextFile(join(root, 'keys'), KEYS_BYTES_MAX),
-      history: readTextFile(join(root, 'checkpoints'), HISTORY_BYTES_MAX),
+      keys: readTextFile(join(root, 'keys'), LIMITS.keyChainBytesMax),
+      history: readTextFile(join(root, 'checkpoints'), LIMITS.checkpointHistoryBytesMax),
       checkpoint: readTextFile(join(root, 'checkpoint'), LIMITS.noteCharactersMax),
     }
   } catch (error) {

@@ -1,12 +1,12 @@
 /** How the bundles of a source are read, named in a way that can be sent to a worker. */
 import { join } from 'node:path'
-import { HASH_BYTES } from '../evidence/encoding.ts'
-import type { Hash } from '../evidence/merkle.ts'
-import { TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { HASH_BYTES } from '../../evidence/encoding.ts'
+import type { Hash } from '../../evidence/merkle.ts'
+import { TILE_WIDTH, type Tile, tileAt } from '../../evidence/tile.ts'
+import type { BundleReader } from '../range.ts'
 import { type ArchiveRows, openArchiveRows } from './archive-rows.ts'
 import { type LogDatabase, openLogDatabase } from './log-database.ts'
 import { openPackFiles } from './pack-files.ts'
-import type { BundleReader } from './range.ts'
 import { createIndexCheck } from './reachability.ts'
 import { openTileFiles } from './tile-files.ts'
 
@@ -42,19 +42,21 @@ export function openDataFolderReader(database: LogDatabase, path: string): OpenR
 
   /** Full ones are in the packs, the others in the database, unless they have become full since. */
   function readTile({ level, index, width }: Tile): Uint8Array | undefined {
+    if (level === 'entries') return undefined
     const edge = width === TILE_WIDTH ? undefined : database.edgeTile(level)
-    return edge?.index === index ? edge.hashes : packs.read(level, index)
+    return edge?.index === index ? edge.hashes : packs.readTile(level, index)
   }
 
   return {
     fingerprint: database.fingerprint,
     readTile,
     read(index, width, size) {
-      const isFull = width === TILE_WIDTH
+      const entries = width === TILE_WIDTH ? packs.readBundle(index) : undefined
       return {
         index,
         width,
-        entries: isFull ? packs.read('entries', index) : undefined,
+        entries: entries?.bytes,
+        isCut: entries?.isCut === true,
         tile: readTile({ level: 0, index, width }),
         ...parentOf(index, size, readTile),
         rows: database.rows(index, width),
@@ -78,6 +80,7 @@ function openMirrorReader(path: string): OpenReader {
         index,
         width,
         entries: files.read({ level: 'entries', index, width }),
+        isCut: false,
         tile: files.read({ level: 0, index, width }),
         ...parentOf(index, size, files.read),
         rows: undefined,

@@ -1,7 +1,7 @@
 /** Reads the tiles of a directory in the layout of C2SP tlog-tiles. The hash tile of a level that was read last is kept. */
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { ENTRY_BYTES_MAX, formatTilePath, TILE_WIDTH, type Tile } from '../evidence/tile.ts'
+import { ENTRY_BYTES_MAX, formatTilePath, TILE_WIDTH, type Tile } from '../../evidence/tile.ts'
 
 export interface TileFiles {
   /** Undefined when it is missing, or larger than a tile can be. */

@@ -4,9 +4,9 @@
  */
 import { randomInt } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
+import type { RowsOverview } from '../source.ts'
+import type { Finding } from '../verdict.ts'
 import type { LogDatabase, Segment } from './log-database.ts'
-import type { RowsOverview } from './source.ts'
-import type { Finding } from './verdict.ts'
 
 const VIEW = 'audit_events'
 /**

@@ -5,17 +5,17 @@
  * Alone, without tiles, an archive only agrees with itself: its digests fit, its ids have no gaps, its rows and salts make leaves.
  * That these were logged is not shown; what it takes for it is said: the roots of the subtrees that they make.
  */
-import { formatBase64 } from '../evidence/encoding.ts'
-import { isErasedSalt } from '../evidence/leaf.ts'
-import { foldEdge, growTree, type Hash } from '../evidence/merkle.ts'
-import { TILE_WIDTH } from '../evidence/tile.ts'
+import { formatBase64 } from '../../evidence/encoding.ts'
+import { isErasedSalt } from '../../evidence/leaf.ts'
+import { foldEdge, growTree, type Hash } from '../../evidence/merkle.ts'
+import { TILE_WIDTH } from '../../evidence/tile.ts'
+import { hashOfRow, saltOf } from '../bundle.ts'
+import { checkBundles } from '../range.ts'
+import type { EvidenceSource, Overview, RowsOverview } from '../source.ts'
+import type { Finding } from '../verdict.ts'
+import { type Report, verdictOf } from '../verify.ts'
 import { type ArchivedRange, type ArchiveRows, openArchiveRows } from './archive-rows.ts'
-import { hashOfRow, saltOf } from './bundle.ts'
-import { checkBundles } from './range.ts'
 import { openReader, type ReaderSpec } from './readers.ts'
-import type { EvidenceSource, Overview, RowsOverview } from './source.ts'
-import type { Finding } from './verdict.ts'
-import { type Report, verdictOf } from './verify.ts'
 
 /**
  * @param path folder of archives

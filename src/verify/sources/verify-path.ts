@@ -1,13 +1,13 @@
 /** What a path holds, and its verdict: what the command line and the package export call. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { EvidenceSource } from '../source.ts'
+import { type Report, type Trust, type VerifyOptions, verdictOf, verify } from '../verify.ts'
 import { openArchive, verifyAlone } from './archive.ts'
 import { openDataFolder, type SourceOptions } from './data-folder.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
 import { databaseOf } from './readers.ts'
-import type { EvidenceSource } from './source.ts'
-import { type Report, type Trust, type VerifyOptions, verdictOf, verify } from './verify.ts'
 
 export type PathKind = 'data folder' | 'mirror' | 'archive'
 
