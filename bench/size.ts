@@ -8,6 +8,7 @@ export interface Size {
   readonly loginRounds: number
   readonly loginRoundSeconds: number
   readonly exportRounds: number
+  readonly verifyEvents: number
   /** Of logins beside questions, for the memory they take. */
   readonly servingSeconds: number
 }
@@ -20,6 +21,7 @@ export const FULL: Size = {
   loginRounds: 15,
   loginRoundSeconds: 1.5,
   exportRounds: 7,
+  verifyEvents: 1_000_000,
   servingSeconds: 10,
 }
 
@@ -31,5 +33,6 @@ export const QUICK: Size = {
   loginRounds: 2,
   loginRoundSeconds: 0.5,
   exportRounds: 1,
+  verifyEvents: 200_000,
   servingSeconds: 2,
 }

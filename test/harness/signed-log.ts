@@ -45,8 +45,10 @@ export interface SignedLog {
 }
 
 const CREATED = Date.UTC(2026, 5, 1)
+const BATCH = 10_000
 
-export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-'))): SignedLog {
+/** @param segmentIds rows of a segment; the usual ones are too many for most tests */
+export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')), segmentIds = 1_024): SignedLog {
   const { auditDatabase: database } = dataFolder(path)
   const root = logRoot(database)
   const keys: KeyUnderTest[] = [createKey(ORIGIN)]
@@ -61,11 +63,14 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
 
   async function append(count: number, event = sampleEvent): Promise<void> {
     now += 100
-    const store = createSqliteEventStore({ path: database, segmentIds: 1_024, clock: () => now })
+    const store = createSqliteEventStore({ path: database, segmentIds, clock: () => now })
     try {
       const [after, lastId] = [await store.position('journal:a'), await store.lastId()]
-      const rows = Array.from({ length: count }, (_, n) => ({ event: event(lastId + n + 1), onceKey: null }))
-      await store.append({ source: 'journal:a', after, through: after + count, rows })
+      for (let done = 0; done < count; done += BATCH) {
+        const length = Math.min(BATCH, count - done)
+        const rows = Array.from({ length }, (_, n) => ({ event: event(lastId + done + n + 1), onceKey: null }))
+        await store.append({ source: 'journal:a', after: after + done, through: after + done + length, rows })
+      }
       await store.checkpoint()
     } finally {
       await store.close()

@@ -57,6 +57,8 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
 }
 
 const GROUNDS = 12
+/** So that a seed does not stand for one log in all mutations. */
+const SEEDS_APART = 10_000
 const grounds = new Map<number, Promise<Ground>>()
 
 /** The logs that mutations are applied to; the same for each number. The first ones have a bit of everything. */
@@ -75,10 +77,19 @@ export async function removeGrounds(): Promise<void> {
   grounds.clear()
 }
 
-/** @returns whether there was something to change */
-export async function runLogMutation(name: string, seed: number): Promise<boolean> {
-  const random = createRandom(seed + 10_000 * Object.keys(MUTATIONS).indexOf(name))
-  const ground = await groundOf(random.between(0, GROUNDS - 1))
+/** On the first log, from one that the seed says, in which there is something of the kind. */
+export async function runLogMutation(name: string, seed: number): Promise<void> {
+  const random = createRandom(seed + SEEDS_APART * Object.keys(MUTATIONS).indexOf(name))
+  const first = random.between(0, GROUNDS - 1)
+  for (let n = 0; n < GROUNDS; n++) {
+    const ground = await groundOf((first + n) % GROUNDS)
+    if (await mutate({ name, seed, ground, random })) return
+  }
+  throw new Error(`${name}: no log has anything of the kind`)
+}
+
+async function mutate(run: { name: string; seed: number; ground: Ground; random: Random }): Promise<boolean> {
+  const { name, seed, ground, random } = run
   const copy = copyGround(ground)
   try {
     const expected = await MUTATIONS[name]!({ ...copy, ground, random })
