@@ -36,8 +36,10 @@ export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: numb
   if (lacksParent) {
     files.push({ verdict: 'DELETED', at: { id: firstId }, detail: `The tile above events ${rangeOf(odd)} is missing` })
   }
-  const lagging = files.length > 0 && bad.length === 0 && firstId + width - 1 > syncedSize
-  const findings: Finding[] = lagging ? [] : files
+  // What a power loss has left of files that were not synced: nothing, or, where the rows are right, anything.
+  const isSynced = firstId + width - 1 <= syncedSize
+  const findings: Finding[] = files.filter(({ verdict }) => isSynced || (bad.length > 0 && verdict !== 'DELETED'))
+  const lagging = findings.length < files.length
   const made = rootOf(truth)
   if (made !== undefined && !areSameBytes(made, target)) {
     const detail = `This or another of the events ${rangeOf(odd)}: together they do not make the hash above them`

@@ -45,6 +45,7 @@ export interface Report {
   readonly signed_size: number
   /** Base64, of the tree of all leaves. */
   readonly root: string | undefined
+  /** Valid ones, of different sizes. */
   readonly checkpoints: number
   readonly erased: number
   readonly archived: number
@@ -95,14 +96,15 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   const signedSize = signed.newest?.isSigned === true ? (signed.newest.checkpoint?.size ?? 0) : 0
   if (signedSize < size) notes.push(`events ${signedSize + 1} to ${size} are not signed yet`)
   const root = seen.candidates.root(right, size)
+  const checkpoints = new Set(signed.anchors.filter(({ kind }) => kind === 'signed').map(anchor => anchor.size)).size
   return {
-    ...verdictOf(findings, `${size} events under ${signed.anchors.length} signed checkpoints`),
+    ...verdictOf(findings, `${size} events, ${checkpoints} signed checkpoints`),
     notes,
     origin: signed.chain?.origin,
     size,
     signed_size: Math.min(signedSize, size),
     root: root && formatBase64(root),
-    checkpoints: signed.anchors.length,
+    checkpoints,
     erased: seen.erased.length,
     archived: (overview.rows?.archives ?? []).reduce((sum, { first, last }) => sum + last - first + 1, 0),
   }
