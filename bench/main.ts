@@ -11,6 +11,7 @@ import { benchLogin } from './login.ts'
 import { FULL, QUICK, type Size } from './size.ts'
 import { type Figure, printFigures } from './table.ts'
 import { benchTrail } from './trail.ts'
+import { benchVerify } from './verify.ts'
 
 const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   event: benchAuditEvent,
@@ -19,6 +20,7 @@ const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   export: benchExport,
   evidence: benchEvidence,
   trail: benchTrail,
+  verify: benchVerify,
 }
 
 const options = process.argv.slice(2)

@@ -13,6 +13,7 @@ export interface Size {
   readonly logRounds: number
   /** Of 20 events each, waited for until a checkpoint covers them. */
   readonly signedRounds: number
+  readonly verifyEvents: number
   /** Of logins beside questions, for the memory they take. */
   readonly servingSeconds: number
 }
@@ -28,6 +29,7 @@ export const FULL: Size = {
   logRecords: 400_000,
   logRounds: 7,
   signedRounds: 10,
+  verifyEvents: 1_000_000,
   servingSeconds: 10,
 }
 
@@ -42,5 +44,6 @@ export const QUICK: Size = {
   logRecords: 50_000,
   logRounds: 1,
   signedRounds: 1,
+  verifyEvents: 200_000,
   servingSeconds: 2,
 }

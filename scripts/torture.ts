@@ -6,6 +6,7 @@
  *   npm run torture -- operations                     every operation of the journal's disk fails, in each way
  *   npm run torture -- system-calls                   every system call of a process fails (needs strace); --call NAME
  *   npm run torture -- database                       every damage of the event database's files
+ *   npm run torture -- log                            mutations of signed logs, and pristine ones; --seeds N of each (40)
  *   npm run torture -- kill                           1,000 kills of the service under load; --cycles N
  *
  * A failure prints how to replay it; the others go on. Ends with a table of counts and the line `N runs, N failed`.
@@ -14,6 +15,7 @@ import { parseArgs } from 'node:util'
 import { DAMAGES, type DatabaseDamage, runDatabaseDamage } from '../test/torture/database-damage.ts'
 import { FAULTS, type OperationFault, runWithFault } from '../test/torture/every-operation.ts'
 import { killUnderLoad } from '../test/torture/kill-under-load.ts'
+import { MUTATIONS, removeGrounds, runLogMutation, runPristineLog } from '../test/torture/log-mutations.ts'
 import { runModel } from '../test/torture/model.ts'
 import {
   CALLS,
@@ -29,7 +31,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     seed: { type: 'string' },
-    seeds: { type: 'string', default: '10000' },
+    seeds: { type: 'string' },
     from: { type: 'string', default: '1' },
     at: { type: 'string' },
     fault: { type: 'string' },
@@ -37,6 +39,8 @@ const { values, positionals } = parseArgs({
     number: { type: 'string' },
     effect: { type: 'string' },
     damage: { type: 'string' },
+    mutation: { type: 'string' },
+    pristine: { type: 'boolean' },
     cycles: { type: 'string', default: '1000' },
   },
 })
@@ -55,6 +59,7 @@ const PARTS: Record<string, (line: Line) => Promise<void>> = {
   operations,
   'system-calls': systemCalls,
   database,
+  log,
   kill,
 }
 const FAILURES_SHOWN = 10
@@ -76,7 +81,7 @@ process.exitCode = failed === 0 ? 0 : 1
 
 async function model(line: Line): Promise<void> {
   const from = Number(values.seed ?? values.from)
-  const through = values.seed === undefined ? from + Number(values.seeds) - 1 : from
+  const through = values.seed === undefined ? from + Number(values.seeds ?? 10_000) - 1 : from
   for (let seed = from; seed <= through; seed++) {
     await attempt(line, async () => {
       const { steps, records, crashes, faults } = await runModel(seed)
@@ -129,13 +134,42 @@ async function systemCalls(line: Line): Promise<void> {
 
 async function database(line: Line): Promise<void> {
   const chosen = values.damage === undefined ? DAMAGES : [values.damage as DatabaseDamage]
-  const seeds = values.seed === undefined ? Array.from({ length: 40 }, (_, n) => n + 1) : [Number(values.seed)]
+  const seeds = values.seed === undefined ? upTo(40) : [Number(values.seed)]
   for (const damage of chosen) {
     for (const seed of seeds) {
       await attempt(line, async () => add(line, { [await runDatabaseDamage(damage, seed)]: 1 }))
       progress(line, chosen.length * seeds.length)
     }
   }
+}
+
+/** Every mutation with each seed, and a hundred logs that nobody changed. */
+async function log(line: Line): Promise<void> {
+  const seeds = values.seed === undefined ? upTo(Number(values.seeds ?? 40)) : [Number(values.seed)]
+  const names = values.pristine ? [] : values.mutation === undefined ? Object.keys(MUTATIONS) : [values.mutation]
+  const pristine = values.mutation !== undefined ? [] : values.seed === undefined ? upTo(100) : seeds
+  const total = names.length * seeds.length + pristine.length
+  for (const name of names) {
+    for (const seed of seeds) {
+      await attempt(line, async () => {
+        await runLogMutation(name, seed)
+        add(line, { detected: 1 })
+      })
+      progress(line, total)
+    }
+  }
+  for (const seed of pristine) {
+    await attempt(line, async () => {
+      await runPristineLog(seed)
+      add(line, { pristine: 1 })
+    })
+    progress(line, total)
+  }
+  await removeGrounds()
+}
+
+function upTo(count: number): number[] {
+  return Array.from({ length: count }, (_, n) => n + 1)
 }
 
 async function kill(line: Line): Promise<void> {

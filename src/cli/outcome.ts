@@ -9,9 +9,10 @@ import { ERRORS, Refusal } from '../errors.ts'
 import { SecurityStateError } from '../security/security-state.ts'
 import { SettingsError } from '../settings/settings.ts'
 import { StoreError } from '../store/event-store.ts'
+import type { VerdictExit } from '../verify/index.ts'
 
 export const EXIT = { ok: 0, failed: 1, usage: 2, notAuthorized: 3 } as const
-export type ExitCode = (typeof EXIT)[keyof typeof EXIT]
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT] | VerdictExit
 
 export const EXIT_CODES_HELP = `Exit codes:
   0  done

@@ -19,6 +19,7 @@ import { createShell, type Environment, type Shell } from './shell.ts'
 import { summaryCommand } from './summary.ts'
 import { tailCommand } from './tail.ts'
 import type { Terminal } from './terminal.ts'
+import { verifyCommand } from './verify.ts'
 import { witnessCommand } from './witness.ts'
 
 /** Runs one command line to its end and says what the process should exit with. Never rejects. */
@@ -58,6 +59,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(checkCommand(shell))
     .addCommand(keyCommand(shell))
     .addCommand(witnessCommand(shell))
+    .addCommand(verifyCommand(shell))
     .addCommand(demoCommand(shell))
     .addHelpText(
       'after',

@@ -1,0 +1,138 @@
+/** `verify`: decides whether a data folder, a mirror or a folder of archives is what was signed. */
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { resolve } from 'node:path'
+import { Command } from 'commander'
+import { escapeUnprintable } from '../audit/redaction.ts'
+import { ACCESS } from '../event/catalogue.ts'
+import { LIMITS } from '../limits.ts'
+import { kindOf, parseVerifierKey, type Report, sentenceOf, type Trust, VERDICTS, verifyPath } from '../verify/index.ts'
+import { wholeNumber } from './filters.ts'
+import { UsageError } from './outcome.ts'
+import { progressBar } from './progress-bar.ts'
+import type { Shell } from './shell.ts'
+import type { Terminal } from './terminal.ts'
+import { recordAccess } from './trail.ts'
+
+interface Options {
+  readonly key?: string
+  readonly trusted?: string
+  readonly witness: readonly string[]
+  readonly quorum?: number
+  readonly tiles?: string
+  readonly workers: number
+  readonly json?: boolean
+}
+
+const FINDINGS_SHOWN = 20
+const WORKERS_DEFAULT = Math.min(4, availableParallelism())
+
+export function verifyCommand(shell: Shell): Command {
+  return new Command('verify')
+    .description('Decide, without any network, whether a trail is what was signed.')
+    .argument(
+      '[path]',
+      'data folder, mirror of the tiles, or folder of archives (otherwise the data folder of the settings)',
+    )
+    .option('--key <key>', 'verifier key of the log, or a file with it; otherwise the one in the folder is believed')
+    .option('--trusted <file>', 'a signed checkpoint from before, which the log must still lead to')
+    .option('--witness <key>', 'verifier key of a witness, or a file with it; repeatable', collect, [])
+    .option(
+      '--quorum <k>',
+      'how many of the witnesses must have signed (otherwise all)',
+      wholeNumber(1, LIMITS.noteSignaturesMax),
+    )
+    .option('--tiles <path>', 'for archives: the mirror or data folder of the log that they left')
+    .option('--workers <n>', 'threads that hash', wholeNumber(1, LIMITS.verifyWorkersMax), WORKERS_DEFAULT)
+    .option('--json', 'as one JSON object')
+    .addHelpText('after', HELP)
+    .action((path: string | undefined, options: Options, command: Command) => verify(path, options, command, shell))
+}
+
+const HELP = `
+Every row is compared with its leaf, every leaf with the tree, the tree with every signed checkpoint, and what was erased or
+archived with the events that say so. Works while the service runs, and on a copy. The first finding is the exit code:
+${Object.entries(VERDICTS)
+  .map(([code, { exit }]) => `  ${String(exit).padEnd(3)}${code}`)
+  .join('\n')}
+
+The data folder of the settings gets an ACCESS event that says who verified it; a path that is given is not written to.
+
+Examples:
+  ev-central verify
+  ev-central verify /mnt/copy --key log.pub --trusted checkpoint-from-june
+  ev-central verify /mnt/mirror --witness witness.pub
+  ev-central verify /mnt/archive --tiles /mnt/mirror`
+
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value]
+}
+
+async function verify(given: string | undefined, options: Options, command: Command, shell: Shell): Promise<void> {
+  const { terminal } = shell
+  const path = resolve(given ?? shell.folder(command).path)
+  const kind = kindOf(path)
+  if (kind === undefined) throw new UsageError(`${path} is no data folder, no mirror and no folder of archives`)
+  const tiles = options.tiles === undefined ? undefined : resolve(options.tiles)
+  if (tiles !== undefined && kind !== 'archive') throw new UsageError('--tiles goes with a folder of archives')
+  if (tiles !== undefined && !['data folder', 'mirror'].includes(String(kindOf(tiles)))) {
+    throw new UsageError(`${tiles} is no data folder and no mirror`)
+  }
+  const report = await verifyPath(path, readTrust(options), {
+    tiles,
+    workers: options.workers,
+    onProgress: showProgress(terminal),
+  }).finally(() => terminal.progressDone())
+  shell.exitCode = report.exit
+  if (options.json === true) terminal.print(escapeUnprintable(JSON.stringify(report)))
+  else printReport(report, terminal)
+  if (given === undefined) {
+    const { verdict, size } = report
+    await recordAccess(shell, shell.folder(command), 'verify', { access: ACCESS.VERIFY, filter: { verdict, size } })
+  }
+}
+
+function readTrust({ key, trusted, witness, quorum }: Options): Trust {
+  if (quorum !== undefined && quorum > witness.length) throw new UsageError('--quorum is more than there are witnesses')
+  return {
+    key: key === undefined ? undefined : readKey(key),
+    trusted: trusted === undefined ? undefined : readSmall(trusted),
+    witnesses: witness.map(readKey),
+    quorum,
+  }
+}
+
+/** A verifier key has two plus signs; a name of a file may have, but then the file is there. */
+function readKey(given: string): string {
+  const text = existsSync(given) ? readSmall(given).trim() : given
+  if (parseVerifierKey(text) === undefined)
+    throw new UsageError('a key is `<name>+<id>+<base64>`, or a file with such a line')
+  return text
+}
+
+function readSmall(file: string): string {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) throw new UsageError(`there is no file ${file}`)
+  if (!found.isFile() || found.size > LIMITS.noteCharactersMax) throw new UsageError(`${file} is no file of this kind`)
+  return readFileSync(file, 'utf8')
+}
+
+function showProgress(terminal: Terminal): (done: number, total: number) => void {
+  const started = performance.now()
+  return (done, total) => {
+    const rate = Math.round(done / ((performance.now() - started) / 1_000))
+    terminal.progress(`${progressBar('verifying', done, total)} ${rate.toLocaleString('en')} events/s`)
+  }
+}
+
+function printReport(report: Report, terminal: Terminal): void {
+  const { verdict, sentence, findings, notes, origin, size, signed_size, root } = report
+  terminal.print(terminal.paint(verdict === 'PRISTINE' ? 'green' : 'red', `${verdict}: ${escapeUnprintable(sentence)}`))
+  for (const finding of findings.slice(1, FINDINGS_SHOWN))
+    terminal.print(`also: ${escapeUnprintable(sentenceOf(finding))}`)
+  if (findings.length > FINDINGS_SHOWN) terminal.print(`and ${findings.length - FINDINGS_SHOWN} more; --json has all`)
+  for (const note of notes) terminal.print(`note: ${escapeUnprintable(note)}`)
+  terminal.print(
+    `log ${escapeUnprintable(origin ?? 'unknown')}, ${size} events, ${signed_size} of them signed, root ${root ?? 'unknown'}`,
+  )
+}

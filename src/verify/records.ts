@@ -1,0 +1,107 @@
+/**
+ * What was done to the log must be in the log: erasures have tombstones, ranges that left have an ARCHIVED event, hand-overs of the
+ * key a LOG_KEY_ROTATED one. What the database claims is held against these events. Their rows are verified like all others; of an
+ * event whose own row left with an archive, its entry still says what it was.
+ */
+import { sha256 } from '../evidence/crypto.ts'
+import { encodeText } from '../evidence/encoding.ts'
+import type { KeyChain } from './chain.ts'
+import type { ArchiveClaim, ErasureClaim, LogRecord, RowsOverview } from './source.ts'
+import type { Finding } from './verdict.ts'
+
+export interface RecordsSeen {
+  /** Of rows. */
+  readonly rows: readonly LogRecord[]
+  /** Of entries whose rows are not there. */
+  readonly entries: readonly { readonly id: number; readonly reason: string }[]
+  /** Ids of rows that are not those of their leaves: what they say is not used against others. */
+  readonly bad: ReadonlySet<number>
+}
+
+/**
+ * What is wrong with single events is told first; whether a tombstone is of its events as a whole is asked only if nothing was.
+ * @param erased ids of rows whose salt is gone, ascending
+ */
+export function checkErasures(
+  erased: readonly number[],
+  { erasures, archives }: RowsOverview,
+  seen: RecordsSeen,
+): Finding[] {
+  if (erasures === undefined) {
+    const hasTombstone = seen.entries.some(({ reason }) => reason === 'ERASED')
+    return erased.length === 0 || hasTombstone ? [] : [without(erased[0]!, 'Its salt is gone')]
+  }
+  const claims = new Map(erasures.map(claim => [claim.id, claim]))
+  const isErased = new Set(erased)
+  const hasLeft = (id: number) => archives.some(({ first, last }) => id >= first && id <= last)
+  const findings = erased.filter(id => !claims.has(id)).map(id => without(id, 'Its salt is gone'))
+  for (const { id, tombstone } of erasures) {
+    if (!isErased.has(id) && !hasLeft(id)) {
+      findings.push(without(id, `Event ${tombstone} is said to have erased it, and it is there`))
+    } else if (!isTombstone(tombstone, seen)) {
+      findings.push(without(id, `Event ${tombstone}, which is said to tell of it, does not`))
+    }
+  }
+  return findings.length > 0 ? findings : [...checkTombstones(erasures, seen)]
+}
+
+function isTombstone(tombstone: number, { rows, entries, bad }: RecordsSeen): boolean {
+  const tells = ({ id, reason }: { id: number; reason: string }) => id === tombstone && reason === 'ERASED'
+  return bad.has(tombstone) || rows.some(tells) || entries.some(tells)
+}
+
+function* checkTombstones(erasures: readonly ErasureClaim[], { rows, bad }: RecordsSeen): Generator<Finding> {
+  const groups = Map.groupBy(erasures, claim => claim.tombstone)
+  for (const record of rows) {
+    if (record.reason !== 'ERASED' || bad.has(record.id)) continue
+    const ids = (groups.get(record.id) ?? []).map(({ id }) => id).sort((a, b) => a - b)
+    const { count, ids_sha256 } = readMetadata(record)
+    if (count === ids.length && (count === 0 || ids_sha256 === hexOf(sha256(encodeText(ids.join('\n')))))) continue
+    yield without(ids[0] ?? record.id, `Event ${record.id} tells of other erasures than those that are there`)
+  }
+}
+
+const without = (id: number, detail: string): Finding => ({ verdict: 'ERASED_WITHOUT_RECORD', at: { id }, detail })
+
+export function* checkArchives({ archives }: RowsOverview, seen: RecordsSeen): Generator<Finding> {
+  let leftAlong = seen.entries.filter(({ reason }) => reason === 'ARCHIVED').length
+  for (const claim of archives) {
+    const at = { id: claim.first }
+    const isTold = seen.rows.some(record => record.reason === 'ARCHIVED' && isRecordOf(record, claim))
+    // While rows are wrong, the one that tells of it may be among them.
+    if (!isTold && seen.bad.size === 0 && leftAlong-- <= 0) {
+      yield { verdict: 'DELETED', at, detail: `No event says that it left with archive ${claim.number}` }
+    }
+    if (claim.foundSha256 !== undefined && claim.foundSha256 !== claim.manifestSha256) {
+      const part = { part: `the manifest of archive ${claim.number}` }
+      yield { verdict: 'EDITED', at: part, detail: 'It is not the one that was written' }
+    }
+  }
+}
+
+function isRecordOf(record: LogRecord, { number, first, last, manifestSha256 }: ArchiveClaim): boolean {
+  const { archive, first_id, last_id, manifest_sha256 } = readMetadata(record)
+  return archive === number && first_id === first && last_id === last && manifest_sha256 === manifestSha256
+}
+
+export function* checkHandOvers(chain: KeyChain, seen: RecordsSeen): Generator<Finding> {
+  for (const record of seen.rows) {
+    if (record.reason !== 'LOG_KEY_ROTATED' || seen.bad.has(record.id)) continue
+    const { note } = readMetadata(record)
+    if (typeof note === 'string' && chain.notes.includes(note)) continue
+    yield { verdict: 'WRONG_KEY', at: { id: record.id }, detail: 'It tells of a hand-over that the key chain has not' }
+  }
+}
+
+function readMetadata({ metadata }: LogRecord): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(metadata ?? '')
+    return typeof value === 'object' && value !== null ? { ...value } : {}
+  } catch {
+    return {}
+  }
+}
+
+export function hexOf(bytes: Uint8Array): string {
+  return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
+}

@@ -1,0 +1,124 @@
+/**
+ * A data folder as a source: the event database in one read transaction, the packs of tiles and the signed files beside it. Works
+ * while the service runs, and on a copy that cannot be written.
+ *
+ * The signed files are read before the transaction begins, so that no checkpoint is ahead of the rows.
+ */
+import { createHash } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { EMPTY_ROOT } from '../../evidence/merkle.ts'
+import { TILE_WIDTH } from '../../evidence/tile.ts'
+import { LIMITS } from '../../limits.ts'
+import { checkBundles } from '../range.ts'
+import type { ArchiveClaim, EvidenceSource, Overview } from '../source.ts'
+import { type ArchiveRow, type LogDatabase, openLogDatabase, UnreadableSource } from './log-database.ts'
+import { readTextFile } from './pack-files.ts'
+import { findHiddenRanges, findUnreachable } from './reachability.ts'
+import { databaseOf, logOf, type OpenReader, openDataFolderReader } from './readers.ts'
+import { startWorkers, type WorkerPool } from './worker-pool.ts'
+
+const OPEN_TRIES_MAX = 50
+/** Below, starting threads takes longer than the work. */
+const LEAVES_FOR_WORKERS_MIN = 65_536
+
+export interface SourceOptions {
+  /** Threads beside this one; 0: none. */
+  readonly workers?: number
+}
+
+/** @throws {UnreadableSource} */
+export async function openDataFolder(path: string, { workers = 2 }: SourceOptions = {}): Promise<EvidenceSource> {
+  await using undo = new AsyncDisposableStack()
+  const signed = readSignedFiles(logOf(path))
+  let database = openLogDatabase(databaseOf(path))
+  const isLarge = (database.head()?.size ?? 0) >= LEAVES_FOR_WORKERS_MIN
+  const pool = isLarge && workers > 0 ? undo.use(startWorkers({ kind: 'data folder', path }, workers)) : undefined
+  if (pool !== undefined) database = await agree(database, path, pool)
+  const reader = undo.use(openDataFolderReader(database, path))
+  const size = database.head()?.size ?? 0
+  const overview = readOverview(database, path, signed)
+  const owned = undo.move()
+  return sourceOf({ overview, reader, pool, size, database, dispose: () => owned.disposeAsync() })
+}
+
+/** The files beside the tiles, which are the same in a mirror. */
+export function readSignedFiles(root: string): Pick<Overview, 'checkpoint' | 'history' | 'keys'> {
+  try {
+    return {
+      keys: readTextFile(join(root, 'keys'), LIMITS.keyChainBytesMax),
+      history: readTextFile(join(root, 'checkpoints'), LIMITS.checkpointHistoryBytesMax),
+      checkpoint: readTextFile(join(root, 'checkpoint'), LIMITS.noteCharactersMax),
+    }
+  } catch (error) {
+    throw new UnreadableSource((error as Error).message, { cause: error })
+  }
+}
+
+/**
+ * Until all readers see the same rows: a segment that leaves or an event that is erased between two of them would look like a fault.
+ * Rows that were only added do no harm.
+ */
+async function agree(first: LogDatabase, path: string, pool: WorkerPool): Promise<LogDatabase> {
+  let database = first
+  let seen = await pool.fingerprints('fingerprint')
+  for (let tries = 0; tries < OPEN_TRIES_MAX; tries++) {
+    if (seen.every(fingerprint => fingerprint === database.fingerprint)) return database
+    database[Symbol.dispose]()
+    database = openLogDatabase(databaseOf(path))
+    seen = await pool.fingerprints('reopen')
+  }
+  database[Symbol.dispose]()
+  throw new UnreadableSource('rows leave or are erased all the time; try again')
+}
+
+function readOverview(database: LogDatabase, path: string, signed: ReturnType<typeof readSignedFiles>): Overview {
+  const { db, segments } = database
+  const lastIds = segments.map(({ table }) => Number(db.prepare(`SELECT max(id) AS id FROM ${table}`).get()?.id ?? 0))
+  return {
+    kind: 'data folder',
+    head: database.head() ?? { size: 0, root: EMPTY_ROOT, edge: new Uint8Array(), syncedSize: 0 },
+    ...signed,
+    rows: {
+      lastId: Math.max(0, ...lastIds),
+      hidden: findHiddenRanges(database),
+      archives: database.archives.map(archive => claimOf(archive, path)),
+      erasures: database.erasures(),
+      records: database.records(),
+    },
+  }
+}
+
+function claimOf({ number, first, last, file, manifestSha256 }: ArchiveRow, path: string): ArchiveClaim {
+  const name = basename(file).replace(/\.ndjson\.gz$/, '.manifest.json')
+  const found = [join(path, 'archive', name), join(dirname(file), name)].map(digestOf)
+  return { number, first, last, manifestSha256, foundSha256: found.find(digest => digest !== undefined) }
+}
+
+function digestOf(manifest: string): string | undefined {
+  const found = statSync(manifest, { throwIfNoEntry: false })
+  if (found?.isFile() !== true || found.size > LIMITS.archiveManifestBytesMax) return undefined
+  return createHash('sha256').update(readFileSync(manifest)).digest('hex')
+}
+
+function sourceOf(parts: {
+  overview: Overview
+  reader: OpenReader
+  pool: WorkerPool | undefined
+  size: number
+  database: LogDatabase
+  dispose: () => Promise<void>
+}): EvidenceSource {
+  const { overview, reader, pool, size, database, dispose } = parts
+  return {
+    overview,
+    parallel: pool?.size ?? 1,
+    // The end of the log is looked at here, as another reader may see it grown.
+    async checkRange(range) {
+      return pool === undefined || range.end * TILE_WIDTH > size ? checkBundles(reader, range) : pool.checkRange(range)
+    },
+    readTile: reader.readTile,
+    lookFurther: async () => [...findUnreachable(database, overview.rows?.hidden ?? [], size)],
+    [Symbol.asyncDispose]: dispose,
+  }
+}

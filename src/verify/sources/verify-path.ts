@@ -1,0 +1,75 @@
+/** What a path holds, and its verdict: what the command line and the package export call. */
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import type { EvidenceSource } from '../source.ts'
+import { type Report, type Trust, type VerifyOptions, verdictOf, verify } from '../verify.ts'
+import { openArchive, verifyAlone } from './archive.ts'
+import { openDataFolder, type SourceOptions } from './data-folder.ts'
+import { UnreadableSource } from './log-database.ts'
+import { openMirror } from './mirror.ts'
+import { databaseOf } from './readers.ts'
+
+export type PathKind = 'data folder' | 'mirror' | 'archive'
+
+/** Undefined when it is none of these. */
+export function kindOf(path: string): PathKind | undefined {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return undefined
+  if (existsSync(databaseOf(path))) return 'data folder'
+  if (readdirSync(path).some(name => name.endsWith('.manifest.json'))) return 'archive'
+  return existsSync(join(path, 'checkpoint')) || existsSync(join(path, 'tile')) ? 'mirror' : undefined
+}
+
+export interface VerifyPathOptions extends VerifyOptions, SourceOptions {
+  /** For an archive: a mirror or data folder of the log that its events left. */
+  readonly tiles?: string | undefined
+}
+
+/**
+ * Verifies a data folder, a mirror or a folder of archives. What cannot be read is a verdict too: MALFORMED.
+ * @throws {RangeError} when the path, or that of the tiles, is none of these
+ */
+export async function verifyPath(path: string, trust: Trust = {}, options: VerifyPathOptions = {}): Promise<Report> {
+  try {
+    const kind = kindOf(path)
+    if (kind === undefined) throw new RangeError(`${path} is no data folder, no mirror and no folder of archives`)
+    if (kind !== 'archive') {
+      await using source = await openLog(path, kind, options)
+      return await verify(source, trust, options)
+    }
+    const tiles = options.tiles ?? tilesBeside(path)
+    if (tiles === undefined) return verifyAlone(path, options.onProgress)
+    const log = await openLog(tiles, tiles === path ? 'mirror' : kindOf(tiles), { ...options, workers: 0 })
+    await using source = await openArchive(path, log, tiles)
+    return await verify(source, trust, options)
+  } catch (error) {
+    if (error instanceof UnreadableSource) return unreadable(error)
+    throw error
+  }
+}
+
+function openLog(path: string, kind: PathKind | undefined, options: SourceOptions): Promise<EvidenceSource> {
+  if (kind === 'data folder') return openDataFolder(path, options)
+  if (kind === 'mirror') return openMirror(path, options)
+  throw new RangeError(`${path} is no data folder and no mirror`)
+}
+
+/** An archive may lie with a mirror, or in its data folder. */
+function tilesBeside(path: string): string | undefined {
+  if (existsSync(join(path, 'checkpoint'))) return path
+  return existsSync(databaseOf(dirname(path))) ? dirname(path) : undefined
+}
+
+function unreadable({ message }: UnreadableSource): Report {
+  const detail = message.charAt(0).toUpperCase() + message.slice(1)
+  return {
+    ...verdictOf([{ verdict: 'MALFORMED', at: { part: 'what is to be verified' }, detail }], ''),
+    notes: [],
+    origin: undefined,
+    size: 0,
+    signed_size: 0,
+    root: undefined,
+    checkpoints: 0,
+    erased: 0,
+    archived: 0,
+  }
+}

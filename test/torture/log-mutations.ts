@@ -1,0 +1,135 @@
+/**
+ * One thing in a signed log is changed, as somebody would who can write every file but has no key: the verifier must see it, call it
+ * what it is, and name the first event that it is about.
+ *
+ *   rows        each of the 14 columns edited, rows deleted, inserted, exchanged, moved up or down, the tail cut off
+ *   reaching    an index without an entry, an index that is gone, a segment that is not listed, another view
+ *   log         salts, commitments, entries, tiles, the head and its edge, erasures
+ *   signed      checkpoints, their history, keys
+ *   mirror      entries, tiles, files that are gone or cut
+ *   archive     rows, salts, bytes, the record of what left
+ *
+ * What is found must be of the mutation's verdicts, and at its place. Seeded: a failure prints how to replay it.
+ */
+import assert from 'node:assert/strict'
+import { verifyPath } from '../../src/verify/sources/verify-path.ts'
+import type { VerdictCode } from '../../src/verify/verdict.ts'
+import type { Report } from '../../src/verify/verify.ts'
+import { copyGround, drawShape, type Ground, makeGround, removeGround } from './log-grounds.ts'
+import { ARCHIVE_MUTATIONS } from './mutations/archive.ts'
+import { LOG_MUTATIONS } from './mutations/log.ts'
+import { MIRROR_MUTATIONS } from './mutations/mirror.ts'
+import { REACH_MUTATIONS } from './mutations/reach.ts'
+import { ROW_MUTATIONS } from './mutations/rows.ts'
+import { SIGNED_MUTATIONS } from './mutations/signed.ts'
+import { createRandom, type Random } from './random.ts'
+
+/** What has to come of it. */
+export interface Expected {
+  readonly verdicts: readonly VerdictCode[]
+  /** The first event, or from which to which. */
+  readonly id?: number | readonly [number, number]
+  /** Or the size of the checkpoint. */
+  readonly size?: number
+  /** What is looked at; otherwise the data folder. */
+  readonly look?: 'mirror' | 'archive'
+  /** A checkpoint from before, for `--trusted`. */
+  readonly trusted?: string
+}
+
+export interface Place {
+  readonly path: string
+  readonly mirror: string
+  readonly ground: Ground
+  readonly random: Random
+}
+
+/** Undefined when there is nothing of the kind in a log of this shape. */
+export type Mutation = (place: Place) => Promise<Expected | undefined> | Expected | undefined
+
+export const MUTATIONS: Readonly<Record<string, Mutation>> = {
+  ...ROW_MUTATIONS,
+  ...REACH_MUTATIONS,
+  ...LOG_MUTATIONS,
+  ...SIGNED_MUTATIONS,
+  ...MIRROR_MUTATIONS,
+  ...ARCHIVE_MUTATIONS,
+}
+
+const GROUNDS = 12
+/** So that a seed does not stand for one log in all mutations. */
+const SEEDS_APART = 10_000
+const grounds = new Map<number, Promise<Ground>>()
+
+/** The logs that mutations are applied to; the same for each number. The first ones have a bit of everything. */
+function groundOf(number: number): Promise<Ground> {
+  const known = grounds.get(number)
+  if (known !== undefined) return known
+  const rich = { events: 3_000, erased: [7, 300, 1_500, 2_100], rotates: true, archives: number === 1 }
+  const shape = number < 3 ? { ...rich, unsigned: number === 2 ? 150 : 0 } : drawShape(createRandom(1_000 + number))
+  const made = makeGround(shape)
+  grounds.set(number, made)
+  return made
+}
+
+export async function removeGrounds(): Promise<void> {
+  for (const ground of grounds.values()) removeGround(await ground)
+  grounds.clear()
+}
+
+/** On the first log, from one that the seed says, in which there is something of the kind. */
+export async function runLogMutation(name: string, seed: number): Promise<void> {
+  const random = createRandom(seed + SEEDS_APART * Object.keys(MUTATIONS).indexOf(name))
+  const first = random.between(0, GROUNDS - 1)
+  for (let n = 0; n < GROUNDS; n++) {
+    const ground = await groundOf((first + n) % GROUNDS)
+    if (await mutate({ name, seed, ground, random })) return
+  }
+  throw new Error(`${name}: no log has anything of the kind`)
+}
+
+async function mutate(run: { name: string; seed: number; ground: Ground; random: Random }): Promise<boolean> {
+  const { name, seed, ground, random } = run
+  const copy = copyGround(ground)
+  try {
+    const expected = await MUTATIONS[name]!({ ...copy, ground, random })
+    if (expected === undefined) return false
+    const path =
+      expected.look === undefined ? copy.path : expected.look === 'mirror' ? copy.mirror : `${copy.path}/archive`
+    const report = await verifyPath(path, { key: ground.log.key, trusted: expected.trusted }, { workers: 0 })
+    assertFound(report, expected)
+    return true
+  } catch (cause) {
+    const replay = `npm run torture -- log --mutation '${name}' --seed ${seed}`
+    throw new Error(`${name}, seed ${seed}: ${(cause as Error).message}\nreplay: ${replay}`, { cause })
+  } finally {
+    copy.remove()
+  }
+}
+
+function assertFound({ verdict, findings, sentence }: Report, { verdicts, id, size }: Expected): void {
+  assert.ok(verdicts.includes(verdict), `${verdict} instead of ${verdicts.join(' or ')}: ${sentence}`)
+  const at = findings[0]?.at ?? { part: 'nothing' }
+  if (size !== undefined) assert.ok('size' in at && at.size === size, `not the checkpoint of size ${size}: ${sentence}`)
+  if (id === undefined) return
+  const [from, to] = typeof id === 'number' ? [id, id] : id
+  assert.ok('id' in at && at.id >= from && at.id <= to, `not event ${from}${to > from ? ` to ${to}` : ''}: ${sentence}`)
+}
+
+/** A log of a random shape that nobody changed: no finding, in the data folder and in its mirror. */
+export async function runPristineLog(seed: number): Promise<void> {
+  const ground = await makeGround(drawShape(createRandom(seed)))
+  try {
+    const paths = ground.shape.unsigned === 0 ? [ground.log.path, ground.mirror] : [ground.log.path]
+    if (ground.shape.archives) paths.push(`${ground.log.path}/archive`)
+    for (const path of paths) {
+      const report = await verifyPath(path, { key: ground.log.key }, { workers: 0 })
+      assert.equal(report.verdict, 'PRISTINE', `${path}: ${report.sentence}`)
+    }
+  } catch (cause) {
+    const replay = `npm run torture -- log --pristine --seed ${seed}`
+    throw new Error(`pristine, seed ${seed}: ${(cause as Error).message}\nreplay: ${replay}`, { cause })
+  } finally {
+    removeGround(ground)
+  }
+}

@@ -1,0 +1,228 @@
+/** What the log keeps beside the rows: salts, commitments, entries, tiles, head, erasures. */
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { dataFolder } from '../../../src/service/data-folder.ts'
+import { logRoot } from '../../../src/store/log-store.ts'
+import type { Mutation, Place } from '../log-mutations.ts'
+import { spoil } from './database.ts'
+import { cut, flipByte } from './files.ts'
+import { isErased } from './rows.ts'
+
+const HEADER_BYTES = 1_024
+
+export const rootOf = (path: string) => logRoot(dataFolder(path).auditDatabase)
+
+const bundleOf = (id: number) => Math.floor((id - 1) / 256)
+const placeOf = (id: number) => (id - 1) % 256
+
+/** An id of a full bundle. */
+function idWithEntry({ ground: { size }, random }: Place): number | undefined {
+  const full = size - (size % 256)
+  return full === 0 ? undefined : random.between(1, full)
+}
+
+function idInPartialBundle({ ground: { size }, random }: Place): number | undefined {
+  return size % 256 === 0 ? undefined : random.between(size - (size % 256) + 1, size)
+}
+
+/** Not erased, and with its row in the database. */
+function idWithSalt({ ground, random }: Place): number | undefined {
+  for (let tries = 0; tries < 50; tries++) {
+    const id = random.between(ground.firstId, ground.size)
+    if (!isErased(ground, id)) return id
+  }
+  return undefined
+}
+
+function changeBytes(
+  path: string,
+  column: 'salts' | 'commitments',
+  id: number,
+  change: (bytes: Uint8Array) => Uint8Array,
+) {
+  spoil(path, db => {
+    const bytes = db.prepare(`SELECT ${column} FROM log_bundles WHERE bundle = ?`).get(bundleOf(id))?.[column]
+    db.prepare(`UPDATE log_bundles SET ${column} = ? WHERE bundle = ?`).run(change(bytes as Uint8Array), bundleOf(id))
+  })
+}
+
+function flip(bytes: Uint8Array, at: number, { random }: Place): Uint8Array {
+  bytes[at] = bytes[at]! ^ (1 << random.between(0, 7))
+  return bytes
+}
+
+/** Where the entry of an id is in its pack, and its bytes with the length before them. */
+function entryAt(path: string, id: number) {
+  const bytes = readFileSync(join(rootOf(path), 'entries-000000'))
+  let at = HEADER_BYTES
+  for (let n = 1; n < id; n++) at += 2 + bytes.readUInt16BE(at)
+  return { at, length: bytes.readUInt16BE(at) }
+}
+
+export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
+  'salt: edited'(place) {
+    const id = idWithSalt(place)
+    if (id === undefined) return undefined
+    changeBytes(place.path, 'salts', id, salts => flip(salts, placeOf(id) * 16 + place.random.between(0, 15), place))
+    return { verdicts: ['EDITED'], id }
+  },
+  'salt: destroyed'(place) {
+    const id = idWithSalt(place)
+    if (id === undefined) return undefined
+    changeBytes(place.path, 'salts', id, salts => salts.fill(0, placeOf(id) * 16, placeOf(id) * 16 + 16))
+    return { verdicts: ['ERASED_WITHOUT_RECORD'], id }
+  },
+  'salts: cut'(place) {
+    const id = idWithSalt(place)
+    if (id === undefined) return undefined
+    changeBytes(place.path, 'salts', id, salts => salts.slice(0, placeOf(id) * 16 + place.random.between(0, 15)))
+    return { verdicts: ['EDITED'], id }
+  },
+  'salts: row deleted'(place) {
+    const id = idWithSalt(place)
+    if (id === undefined) return undefined
+    spoil(place.path, db => db.exec(`DELETE FROM log_bundles WHERE bundle = ${bundleOf(id)}`))
+    const isPartial = bundleOf(id) === bundleOf(place.ground.size) && place.ground.size % 256 > 0
+    return { verdicts: isPartial ? ['EDITED', 'DELETED'] : ['EDITED'], id: bundleOf(id) * 256 + 1 }
+  },
+  'commitment: edited'(place) {
+    const id = idInPartialBundle(place)
+    if (id === undefined) return undefined
+    const at = placeOf(id) * 32 + place.random.between(0, 31)
+    changeBytes(place.path, 'commitments', id, commitments => flip(commitments, at, place))
+    return { verdicts: ['EDITED'], id }
+  },
+  'erasure: not recorded'(place) {
+    if (place.ground.tombstone === undefined) return undefined
+    const inside = place.ground.shape.erased.filter(id => id >= place.ground.firstId)
+    if (inside.length === 0) return undefined
+    const id = place.random.pick(inside)
+    spoil(place.path, db => db.exec(`DELETE FROM log_erasures WHERE id = ${id}`))
+    return { verdicts: ['ERASED_WITHOUT_RECORD'], id }
+  },
+  'erasure: recorded of another event'(place) {
+    const id = idWithSalt(place)
+    const { tombstone } = place.ground
+    if (id === undefined || tombstone === undefined) return undefined
+    spoil(place.path, db => db.exec(`INSERT INTO log_erasures VALUES (${id}, ${tombstone})`))
+    return { verdicts: ['ERASED_WITHOUT_RECORD'], id }
+  },
+  'erasure: another tombstone'(place) {
+    if (place.ground.tombstone === undefined) return undefined
+    const id = place.random.pick(place.ground.shape.erased)
+    spoil(place.path, db => db.exec(`UPDATE log_erasures SET tombstone = ${place.ground.firstId} WHERE id = ${id}`))
+    return { verdicts: ['ERASED_WITHOUT_RECORD'], id }
+  },
+  'entry: edited'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    const { at, length } = entryAt(place.path, id)
+    flipByte(join(rootOf(place.path), 'entries-000000'), at + 2 + place.random.between(0, length - 1), place.random)
+    return { verdicts: ['EDITED'], id }
+  },
+  'entry: another length'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    flipByte(
+      join(rootOf(place.path), 'entries-000000'),
+      entryAt(place.path, id).at + place.random.between(0, 1),
+      place.random,
+    )
+    return { verdicts: ['EDITED', 'DELETED'], id }
+  },
+  'entries: another end in the header'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    const at = bundleOf(id) * 4 + place.random.between(0, 3)
+    flipByte(join(rootOf(place.path), 'entries-000000'), at, place.random)
+    const first = bundleOf(id) * 256 + 1
+    return { verdicts: ['EDITED', 'DELETED', 'MALFORMED'], id: [first, first + 256] }
+  },
+  'entries: file cut'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    const { at, length } = entryAt(place.path, id)
+    cut(join(rootOf(place.path), 'entries-000000'), at + place.random.between(0, 1 + length))
+    return { verdicts: ['DELETED'], id }
+  },
+  'entries: file gone': place => removeFile(place, 'entries-000000'),
+  'tile: edited'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    flipByte(join(rootOf(place.path), 'tiles-0-000000'), (id - 1) * 32 + place.random.between(0, 31), place.random)
+    return { verdicts: ['EDITED'], id }
+  },
+  'tile: file cut'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    cut(join(rootOf(place.path), 'tiles-0-000000'), (id - 1) * 32 + place.random.between(0, 31))
+    return { verdicts: ['DELETED'], id }
+  },
+  'tile: file gone': place => removeFile(place, 'tiles-0-000000'),
+  'edge: leaf hash edited'(place) {
+    const id = idInPartialBundle(place)
+    if (id === undefined) return undefined
+    changeEdge(place, 0, placeOf(id))
+    return { verdicts: ['EDITED'], id }
+  },
+  'edge: bundle hash edited'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    changeEdge(place, 1, bundleOf(id))
+    return { verdicts: ['EDITED'], id: bundleOf(id) * 256 + 1 }
+  },
+  'edge: level gone'(place) {
+    const levels = spoil(place.path, db => db.prepare('SELECT level FROM log_edge').all()).map(({ level }) =>
+      Number(level),
+    )
+    if (levels.length === 0) return undefined
+    const level = place.random.pick(levels)
+    spoil(place.path, db => db.exec(`DELETE FROM log_edge WHERE level = ${level}`))
+    return { verdicts: ['DELETED'], id: level === 0 ? bundleOf(place.ground.size) * 256 + 1 : 1 }
+  },
+  'head: root edited'(place) {
+    changeHead(place, 'root')
+    return { verdicts: ['EDITED'] }
+  },
+  'head: edge edited'(place) {
+    changeHead(place, 'edge')
+    return { verdicts: ['EDITED'] }
+  },
+  'head: smaller'(place) {
+    spoil(place.path, db => db.exec('UPDATE log_head SET size = size - 1'))
+    return { verdicts: ['TRUNCATED', 'INSERTED', 'MALFORMED'], id: place.ground.size }
+  },
+  'head: larger'(place) {
+    spoil(place.path, db => db.exec('UPDATE log_head SET size = size + 1'))
+    const { size } = place.ground
+    // At the end of a bundle, the one that the head says goes on is not there at all.
+    return { verdicts: ['TRUNCATED', 'DELETED'], id: size + 1 }
+  },
+  'head: gone'(place) {
+    spoil(place.path, db => db.exec('DELETE FROM log_head'))
+    return { verdicts: ['TRUNCATED', 'INSERTED'], id: [1, place.ground.firstId] }
+  },
+}
+
+function removeFile(place: Place, name: string) {
+  const path = join(rootOf(place.path), name)
+  if (!existsSync(path)) return undefined
+  rmSync(path)
+  return { verdicts: ['DELETED'], id: 1 } as const
+}
+
+function changeEdge(place: Place, level: number, index: number): void {
+  spoil(place.path, db => {
+    const hashes = db.prepare('SELECT hashes FROM log_edge WHERE level = ?').get(level)?.hashes as Uint8Array
+    const changed = flip(hashes, index * 32 + place.random.between(0, 31), place)
+    db.prepare('UPDATE log_edge SET hashes = ? WHERE level = ?').run(changed, level)
+  })
+}
+
+function changeHead(place: Place, column: 'root' | 'edge'): void {
+  spoil(place.path, db => {
+    const bytes = db.prepare(`SELECT ${column} FROM log_head`).get()?.[column] as Uint8Array
+    const changed = flip(bytes, place.random.between(0, bytes.length - 1), place)
+    db.prepare(`UPDATE log_head SET ${column} = ?`).run(changed)
+  })
+}

@@ -1,0 +1,92 @@
+/** Rows that stay where they are, and that queries do not find any more. */
+import { listSegments } from '../../../src/store/segments.ts'
+import type { Mutation } from '../log-mutations.ts'
+import { insert, rowOf, segmentOf, spoil } from './database.ts'
+
+const INDEXED = ['date_time', 'who', 'action', 'ip', 'severity', 'request_id'] as const
+
+export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
+  'index: without the entry of a row'({ path, ground, random }) {
+    const id = random.between(ground.firstId, ground.size)
+    const column = random.pick(INDEXED)
+    const { row, table, index } = spoil(path, db => {
+      const { table, number } = segmentOf(db, id)
+      const row = rowOf(db, id)
+      db.exec(`DELETE FROM ${table} WHERE id = ${id}`)
+      return { row, table, index: number === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${number}` }
+    })
+    // The index is not in the schema while the row is put back.
+    const schema = spoil(path, db => {
+      const found = { ...db.prepare('SELECT * FROM sqlite_schema WHERE name = ?').get(index) }
+      db.exec(`PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '${index}'`)
+      return found
+    })
+    spoil(path, db => insert(db, table, row))
+    spoil(path, db => {
+      db.exec('PRAGMA writable_schema = ON')
+      const { type, name, tbl_name, rootpage, sql } = schema
+      db.prepare('INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)').run(
+        type as string,
+        name as string,
+        tbl_name as string,
+        rootpage as number,
+        sql as string,
+      )
+    })
+    return { verdicts: ['HIDDEN'], id }
+  },
+  'index: dropped'({ path, ground, random }) {
+    const id = random.between(ground.firstId, ground.size)
+    const { number, firstId } = spoil(path, db => segmentOf(db, id))
+    const column = random.pick(INDEXED)
+    spoil(path, db => db.exec(`DROP INDEX ${number === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${number}`}`))
+    return { verdicts: ['HIDDEN'], id: firstId }
+  },
+  'segment: not listed'({ path, random }) {
+    const segments = spoil(path, listSegments)
+    if (segments.length < 2) return undefined
+    const { number, firstId } = random.pick(segments)
+    spoil(path, db => db.exec(`DELETE FROM event_segments WHERE segment = ${number}`))
+    return { verdicts: ['HIDDEN'], id: firstId }
+  },
+  'segment: said to end earlier'({ path, random }) {
+    const full = spoil(path, listSegments).filter(({ lastId }) => lastId !== undefined)
+    if (full.length === 0) return undefined
+    const { number, firstId, lastId } = random.pick(full)
+    const last = random.between(firstId, lastId! - 1)
+    spoil(path, db => db.exec(`UPDATE event_segments SET last_id = ${last} WHERE segment = ${number}`))
+    return { verdicts: ['HIDDEN'], id: last + 1 }
+  },
+  'segment: said to begin later'({ path, ground, random }) {
+    const { number, firstId, lastId = ground.size } = random.pick(spoil(path, listSegments))
+    if (lastId === firstId) return undefined
+    const first = random.between(firstId + 1, lastId)
+    spoil(path, db => db.exec(`UPDATE event_segments SET first_id = ${first} WHERE segment = ${number}`))
+    return { verdicts: ['HIDDEN'], id: firstId }
+  },
+  'view: without a row'({ path, ground, random }) {
+    const id = random.between(ground.firstId, ground.size)
+    return redefine(path, sql => `${sql.replace('AS\n', 'AS SELECT * FROM (\n')}) WHERE id <> ${id}`, id)
+  },
+  'view: another value'({ path, ground, random }) {
+    const id = random.between(ground.firstId, ground.size)
+    const value = `CASE WHEN id = ${id} THEN 'nobody' ELSE who END AS who`
+    return redefine(path, sql => sql.replaceAll(', who,', `, ${value},`), id)
+  },
+  'view: without a segment'({ path, random }) {
+    const segments = spoil(path, listSegments)
+    if (segments.length < 3) return undefined
+    const { firstId, table } = segments[random.between(1, segments.length - 1)]!
+    return redefine(path, sql => sql.replace(new RegExp(`UNION ALL\nSELECT [^\n]* FROM ${table}(?=\n|$)`), ''), firstId)
+  },
+}
+
+function redefine(path: string, change: (sql: string) => string, id: number) {
+  const sql = spoil(
+    path,
+    db => db.prepare("SELECT sql FROM sqlite_schema WHERE type = 'view' AND name = 'audit_events'").get()?.sql,
+  )
+  if (typeof sql !== 'string') return undefined
+  spoil(path, db => db.exec(`DROP VIEW audit_events; ${change(sql)}`))
+  return { verdicts: ['HIDDEN'], id } as const
+}

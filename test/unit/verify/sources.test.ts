@@ -1,0 +1,194 @@
+/** The sources for Node: data folders, mirrors and archives, as the store writes them. What is wrong with them: test/torture/log-mutations.ts. */
+import assert from 'node:assert/strict'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { EXIT } from '../../../src/cli/outcome.ts'
+import { formatBase64 } from '../../../src/evidence/encoding.ts'
+import { hashNode } from '../../../src/evidence/merkle.ts'
+import { isBundleOfText } from '../../../src/verify/row-text.ts'
+import { openLogDatabase } from '../../../src/verify/sources/log-database.ts'
+import { openPackFiles } from '../../../src/verify/sources/pack-files.ts'
+import { kindOf, verifyPath } from '../../../src/verify/sources/verify-path.ts'
+import { VERDICTS } from '../../../src/verify/verdict.ts'
+import { sampleEvent } from '../../contract/event-store.ts'
+import { createSignedLog, type SignedLog, withDatabase, writeMirror } from '../../harness/signed-log.ts'
+import { makeGround, removeGround } from '../../torture/log-grounds.ts'
+
+function temporaryLog(t: TestContext, segmentIds?: number): SignedLog {
+  const log = createSignedLog(undefined, segmentIds)
+  t.after(() => {
+    log.remove()
+    rmSync(`${log.path}-mirror`, { recursive: true, force: true })
+  })
+  return log
+}
+
+const judge = (log: SignedLog, path = log.path, workers = 0) => verifyPath(path, { key: log.key }, { workers })
+
+test('verdicts: every one but PRISTINE has an exit code of its own, none of another command', () => {
+  const exits = Object.values(VERDICTS).map(({ exit }) => exit)
+  assert.equal(new Set(exits).size, exits.length)
+  assert.deepEqual(
+    exits.filter(exit => Object.values<number>(EXIT).includes(exit)),
+    [EXIT.ok],
+  )
+})
+
+test('data folder: text of every kind is verified without reading values', async t => {
+  const log = temporaryLog(t)
+  const texts = [
+    '"\\/\b\f\n\r\t',
+    '\u0000\u0001\u001f\u007f\u0080',
+    '\u2028\u2029\ud800 \udc00',
+    '\u{1f50c} e\u0301',
+    '{"a":[1]}',
+    '',
+  ]
+  await log.append(512, n =>
+    sampleEvent(n, { who: texts[n % 6]!, description: texts[(n + 1) % 6]!, metadata_json: texts[(n + 2) % 6]! }),
+  )
+  log.sign()
+  assert.equal((await judge(log)).verdict, 'PRISTINE')
+  using database = openLogDatabase(log.database)
+  using packs = openPackFiles(log.root)
+  const { salts, text } = database.rows(1, 256) ?? assert.fail('no rows')
+  const { bytes: entries } = packs.readBundle(1) ?? assert.fail('no entries')
+  const bundle = { width: 256, salts, entries, tile: packs.readTile(0, 1) ?? assert.fail('no tile') }
+  assert.ok(isBundleOfText(text() ?? assert.fail('no text'), bundle))
+  assert.ok(!isBundleOfText(text()!, { ...bundle, salts: salts.with(17, salts[17]! ^ 1) }))
+})
+
+test('data folder: nothing is signed yet, or there is no log', async t => {
+  const log = temporaryLog(t)
+  await log.append(300)
+  assert.equal((await judge(log)).verdict, 'UNVERIFIABLE')
+  log.sign()
+  assert.equal((await judge(log)).verdict, 'PRISTINE')
+  withDatabase(log.database, db => db.exec('DROP TABLE log_head'))
+  assert.equal((await judge(log)).verdict, 'MALFORMED')
+  writeFileSync(log.database, 'no database')
+  assert.equal((await judge(log)).verdict, 'MALFORMED')
+})
+
+test('data folder: what is behind the newest checkpoint is verified against the head, and said not to be signed', async t => {
+  const log = temporaryLog(t)
+  await log.append(300)
+  log.sign()
+  await log.append(400)
+  const report = await judge(log)
+  assert.deepEqual([report.verdict, report.size, report.signed_size], ['PRISTINE', 700, 300])
+  assert.deepEqual(report.notes, ['events 301 to 700 are not signed yet'])
+  withDatabase(log.database, db => db.exec("UPDATE audit_events SET who = 'x' WHERE id = 650"))
+  assert.deepEqual((await judge(log)).findings[0]?.at, { id: 650 })
+})
+
+test('data folder: files that a power loss may have taken are no fault while the rows have what is in them', async t => {
+  const log = temporaryLog(t)
+  await log.append(300)
+  log.sign()
+  await log.append(400)
+  rmSync(join(log.root, 'tiles-0-000000'))
+  assert.equal((await judge(log)).verdict, 'DELETED')
+  withDatabase(log.database, db => db.exec('UPDATE log_head SET synced_size = 0'))
+  const report = await judge(log)
+  assert.equal(report.verdict, 'PRISTINE', report.sentence)
+  assert.match(report.notes.join(), /2 of the newest bundles are not on disk yet/)
+  withDatabase(log.database, db => db.exec("UPDATE audit_events SET who = 'x' WHERE id = 100"))
+  const edited = await judge(log)
+  assert.deepEqual([edited.verdict, edited.findings[0]?.at], ['EDITED', { id: 100 }])
+})
+
+test('data folder: is verified while it grows', async t => {
+  const log = temporaryLog(t)
+  await log.append(1_000)
+  log.sign()
+  let grows = true
+  const growing = (async () => {
+    while (grows) {
+      await log.append(37)
+      log.sign()
+    }
+  })()
+  try {
+    for (let n = 0; n < 10; n++) {
+      const report = await judge(log)
+      assert.equal(report.verdict, 'PRISTINE', report.sentence)
+    }
+  } finally {
+    grows = false
+    await growing
+  }
+})
+
+test('data folder and mirror: a log with tiles of level 2, by workers', async t => {
+  const log = temporaryLog(t, 16_384)
+  await log.append(66_000)
+  log.sign()
+  writeMirror(log, `${log.path}-mirror`)
+  for (const path of [log.path, `${log.path}-mirror`]) {
+    const report = await judge(log, path, 2)
+    assert.deepEqual([report.verdict, report.size], ['PRISTINE', 66_000], report.sentence)
+  }
+  const spoilt = async (work: () => void, undo: () => void, path = log.path) => {
+    work()
+    const { verdict, findings } = await judge(log, path, 2)
+    undo()
+    return [verdict, findings[0]?.at]
+  }
+  const sql = (text: string) => () => withDatabase(log.database, db => db.exec(text))
+  const renamed = spoilt(
+    sql("UPDATE audit_events_2 SET who = who || '!' WHERE id = 20000"),
+    sql('UPDATE audit_events_2 SET who = substr(who, 1, length(who) - 1) WHERE id = 20000'),
+  )
+  assert.deepEqual(await renamed, ['EDITED', { id: 20_000 }])
+  const flip = (path: string, at: number) => () => {
+    const bytes = readFileSync(path)
+    bytes[at]! ^= 4
+    writeFileSync(path, bytes)
+  }
+  const level1 = flip(join(log.root, 'tiles-1-000000'), 100 * 32)
+  assert.deepEqual(await spoilt(level1, level1), ['EDITED', { id: 25_601 }])
+  const level2 = flip(join(`${log.path}-mirror`, 'tile', '2', '000.p', '1'), 5)
+  assert.deepEqual(await spoilt(level2, level2, `${log.path}-mirror`), ['EDITED', { id: 1 }])
+  const gone = spoilt(
+    sql('UPDATE log_edge SET level = 9 WHERE level = 2'),
+    sql('UPDATE log_edge SET level = 2 WHERE level = 9'),
+  )
+  assert.deepEqual(await gone, ['DELETED', { id: 1 }])
+  assert.equal((await judge(log, log.path, 2)).verdict, 'PRISTINE')
+})
+
+test('archive: is verified beside its data folder, or a mirror; alone it only agrees with itself', async t => {
+  const ground = await makeGround({ events: 3_000, unsigned: 0, erased: [5, 2_000], rotates: false, archives: true })
+  t.after(() => removeGround(ground))
+  const { log, mirror } = ground
+  const archive = join(log.path, 'archive')
+  assert.deepEqual([log.path, mirror, archive].map(kindOf), ['data folder', 'mirror', 'archive'])
+  for (const tiles of [undefined, log.path, mirror]) {
+    const report = await verifyPath(archive, { key: log.key }, { tiles })
+    assert.equal(report.verdict, 'PRISTINE', report.sentence)
+  }
+  const apart = `${log.path}-apart`
+  t.after(() => rmSync(apart, { recursive: true, force: true }))
+  cpSync(archive, apart, { recursive: true })
+  const alone = await verifyPath(apart)
+  assert.deepEqual([alone.verdict, alone.archived, alone.erased], ['UNVERIFIABLE', 1_024, 1])
+})
+
+test('archive: alone it says which subtree its leaves make', async t => {
+  const ground = await makeGround({ events: 3_000, unsigned: 0, erased: [], rotates: false, archives: true })
+  t.after(() => removeGround(ground))
+  const archive = `${ground.log.path}-apart`
+  t.after(() => rmSync(archive, { recursive: true, force: true }))
+  cpSync(join(ground.log.path, 'archive'), archive, { recursive: true })
+  const { notes } = await verifyPath(archive)
+  const tile = readFileSync(join(ground.mirror, 'tile', '1', '000.p', String(Math.floor(ground.size / 256))))
+  const hashes = [0, 1, 2, 3].map(n => tile.subarray(n * 32, (n + 1) * 32)) as [Buffer, Buffer, Buffer, Buffer]
+  const subtree = hashNode(hashNode(hashes[0], hashes[1]), hashNode(hashes[2], hashes[3]))
+  assert.deepEqual(notes, [`the leaves of events 1 to 1024 make the subtree ${formatBase64(subtree)}`])
+})
+
+test('verify: what is none of these is refused', async () => {
+  await assert.rejects(verifyPath(import.meta.dirname), RangeError)
+})

@@ -1,0 +1,184 @@
+/** The engine over sources in memory, without Node: what is signed, by whom, and what an auditor brings along. */
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { formatCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import { encodeText } from '../../../src/evidence/encoding.ts'
+import { formatLeaf } from '../../../src/evidence/leaf.ts'
+import type { Hash } from '../../../src/evidence/merkle.ts'
+import { formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
+import { createSignature } from '../../../src/evidence/signature.ts'
+import { type Trust, verify } from '../../../src/verify/browser.ts'
+import { sampleEvent } from '../../contract/event-store.ts'
+import { createKey, type KeyUnderTest } from '../evidence/keys-under-test.ts'
+import { createLog, type LogUnderTest } from '../evidence/log-under-test.ts'
+import { memorySource } from './memory-source.ts'
+
+const ORIGIN = 'log.example/ev-central'
+const CREATED_AT = '2026-06-01T00:00:00.000Z'
+
+function leaves(count: number, first = 1): Uint8Array[] {
+  const commitment = new Uint8Array(32).fill(7)
+  return Array.from({ length: count }, (_, n) =>
+    formatLeaf({ ...sampleEvent(first + n), id: first + n, created_at: CREATED_AT }, commitment),
+  )
+}
+
+function signCheckpoint(size: number, root: Hash, signers: readonly KeyUnderTest[], origin = ORIGIN): string {
+  const text = formatCheckpoint({ origin, size, root, extensions: [] })
+  return formatNote({
+    text,
+    signatures: signers.map(({ key, sign }) => createSignature(key, text, sign, 1_780_000_000)),
+  })
+}
+
+function handOver(size: number, old: KeyUnderTest, next: KeyUnderTest, signers = [old, next]): string {
+  const text = `ev-central key hand-over v1\n${ORIGIN}\n${size}\n${formatVerifierKey(old.key)}\n${formatVerifierKey(next.key)}\n`
+  return formatNote({ text, signatures: signers.map(({ key, sign }) => createSignature(key, text, sign)) })
+}
+
+const chainOf = (first: KeyUnderTest, ...notes: string[]) =>
+  [{ verifier: formatVerifierKey(first.key) }, ...notes.map(note => ({ hand_over: note }))]
+    .map(line => `${JSON.stringify(line)}\n`)
+    .join('')
+
+const historyOf = (...signed: string[]) => signed.map(text => `${JSON.stringify(text)}\n`).join('')
+
+interface Parts {
+  readonly log: LogUnderTest
+  readonly signers?: readonly KeyUnderTest[]
+  readonly history?: string
+  readonly keys?: string
+  readonly checkpoint?: string | undefined
+}
+
+function judge({ log, signers = [], history, keys, checkpoint }: Parts, trust: Trust) {
+  const signed = checkpoint ?? signCheckpoint(log.tree.size, log.tree.root(), signers)
+  return verify(memorySource(log, { checkpoint: signed, history, keys }), trust)
+}
+
+const keyOf = ({ key }: KeyUnderTest) => formatVerifierKey(key)
+
+for (const size of [0, 1, 2, 255, 256, 257, 1_000]) {
+  test(`verify: a log of ${size} leaves that nobody changed is pristine`, async () => {
+    const key = createKey(ORIGIN)
+    const log = createLog(leaves(size))
+    const report = await judge({ log, signers: [key] }, { key: keyOf(key) })
+    assert.deepEqual([report.verdict, report.exit, report.size, report.signed_size], ['PRISTINE', 0, size, size])
+    assert.deepEqual(report.notes, [])
+  })
+}
+
+test('verify: without a key it believes the one beside the log, and says so; without any it decides nothing', async () => {
+  const key = createKey(ORIGIN)
+  const log = createLog(leaves(10))
+  const own = await judge({ log, signers: [key], keys: chainOf(key) }, {})
+  assert.equal(own.verdict, 'PRISTINE')
+  assert.match(own.notes.join(), /no --key was given/)
+  assert.equal((await judge({ log, signers: [key] }, {})).verdict, 'UNVERIFIABLE')
+})
+
+test('verify: a key that is not in the chain, another origin and a stranger are wrong keys', async () => {
+  const [key, stranger] = [createKey(ORIGIN), createKey(ORIGIN)]
+  const log = createLog(leaves(10))
+  const verdict = async (parts: Omit<Parts, 'log'>, trust: Trust) => (await judge({ log, ...parts }, trust)).verdict
+  assert.equal(await verdict({ signers: [key], keys: chainOf(key) }, { key: keyOf(stranger) }), 'WRONG_KEY')
+  assert.equal(await verdict({ signers: [stranger] }, { key: keyOf(key) }), 'WRONG_KEY')
+  const elsewhere = createKey('other.example')
+  const checkpoint = signCheckpoint(10, log.tree.root(), [elsewhere], 'other.example')
+  assert.equal(await verdict({ checkpoint }, { key: keyOf(key) }), 'WRONG_KEY')
+})
+
+test('verify: follows the key chain from its first key, and from its last', async () => {
+  const [first, second] = [createKey(ORIGIN), createKey(ORIGIN)]
+  const log = createLog(leaves(10))
+  const early = signCheckpoint(10, log.tree.root(), [first])
+  log.append(leaves(10, 11))
+  const keys = chainOf(first, handOver(10, first, second))
+  for (const key of [first, second]) {
+    const report = await judge({ log, signers: [second], keys, history: historyOf(early) }, { key: keyOf(key) })
+    assert.equal(report.verdict, 'PRISTINE', report.sentence)
+    assert.equal(report.checkpoints, 2)
+  }
+})
+
+test('verify: a retired key signs nothing beyond its end', async () => {
+  const [first, second] = [createKey(ORIGIN), createKey(ORIGIN)]
+  const log = createLog(leaves(20))
+  const keys = chainOf(first, handOver(10, first, second))
+  const report = await judge({ log, signers: [first], keys }, { key: keyOf(first) })
+  assert.equal(report.verdict, 'REVOKED_KEY')
+  assert.deepEqual(report.findings[0]?.at, { size: 20 })
+})
+
+test('verify: a hand-over needs both signatures', async () => {
+  const [first, second] = [createKey(ORIGIN), createKey(ORIGIN)]
+  const log = createLog(leaves(20))
+  for (const signer of [first, second]) {
+    const keys = chainOf(first, handOver(10, first, second, [signer]))
+    assert.equal((await judge({ log, signers: [second], keys }, { key: keyOf(first) })).verdict, 'WRONG_KEY')
+  }
+})
+
+test('verify: a checkpoint known from before must be a beginning of the log', async () => {
+  const key = createKey(ORIGIN)
+  const log = createLog(leaves(100))
+  const trusted = signCheckpoint(100, log.tree.root(), [key])
+  log.append(leaves(200, 101))
+  assert.equal((await judge({ log, signers: [key] }, { key: keyOf(key), trusted })).verdict, 'PRISTINE')
+
+  const shorter = createLog(leaves(90))
+  const behind = await judge({ log: shorter, signers: [key] }, { key: keyOf(key), trusted })
+  assert.deepEqual([behind.verdict, behind.findings[0]?.at], ['ROLLED_BACK', { size: 100 }])
+
+  const forked = createLog(leaves(300).with(3, leaves(1, 99)[0]!))
+  const report = await judge({ log: forked, signers: [key] }, { key: keyOf(key), trusted })
+  assert.deepEqual(report.findings.find(({ verdict }) => verdict === 'FORKED')?.at, { size: 100 })
+})
+
+test('verify: every checkpoint of the history must be a beginning of the log', async () => {
+  const key = createKey(ORIGIN)
+  const log = createLog(leaves(100))
+  const history = historyOf(signCheckpoint(50, new Uint8Array(32), [key]))
+  const report = await judge({ log, signers: [key], history }, { key: keyOf(key) })
+  assert.deepEqual([report.verdict, report.findings[0]?.at], ['FORKED', { size: 50 }])
+})
+
+test('verify: a last line of the history that a crash has cut is no fault', async () => {
+  const key = createKey(ORIGIN)
+  const log = createLog(leaves(100))
+  const history = `${historyOf(signCheckpoint(100, log.tree.root(), [key]))}"log.exa`
+  assert.equal((await judge({ log, signers: [key], history }, { key: keyOf(key) })).verdict, 'PRISTINE')
+})
+
+test('verify: so many of the witnesses must have signed as are wanted', async () => {
+  const key = createKey(ORIGIN)
+  const log = createLog(leaves(10))
+  const [one, two, three] = ['one', 'two', 'three'].map(name => createKey(name, SIGNATURE_TYPE.ed25519Cosignature)) as [
+    KeyUnderTest,
+    KeyUnderTest,
+    KeyUnderTest,
+  ]
+  const witnesses = [one, two, three].map(keyOf)
+  const verdict = async (quorum?: number) =>
+    (await judge({ log, signers: [key, one, two] }, { key: keyOf(key), witnesses, quorum })).verdict
+  assert.equal(await verdict(2), 'PRISTINE')
+  assert.equal(await verdict(3), 'NOT_WITNESSED')
+  assert.equal(await verdict(), 'NOT_WITNESSED')
+})
+
+test('verify: a leaf of a later version is in the log, and what it says is left open', async () => {
+  const key = createKey(ORIGIN)
+  const later = encodeText('{"v":2,"what":"ever"}')
+  const report = await judge({ log: createLog([...leaves(4), later]), signers: [key] }, { key: keyOf(key) })
+  assert.deepEqual([report.verdict, report.findings[0]?.at], ['UNVERIFIABLE', { id: 5 }])
+})
+
+test('verify: signed entries that are no leaves, or are leaves of other events, are not passed over', async () => {
+  const key = createKey(ORIGIN)
+  const verdict = async (entries: Uint8Array[]) => {
+    const { verdict, findings } = await judge({ log: createLog(entries), signers: [key] }, { key: keyOf(key) })
+    return [verdict, findings[0]?.at]
+  }
+  assert.deepEqual(await verdict([...leaves(2), encodeText('{}')]), ['MALFORMED', { id: 3 }])
+  assert.deepEqual(await verdict([...leaves(2), ...leaves(1, 9)]), ['REORDERED', { id: 3 }])
+})
