@@ -12,12 +12,14 @@ import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
 
+const LAST_ROWS_MS = 2_000
+
 export interface ServedLog {
   /** The newest signed note, with the cosignatures there are; undefined before the first. */
   newest(): string | undefined
   status(): CheckpointStatus
   witnesses(): WitnessClientStatus
-  /** Signs what there is. */
+  /** Signs what was recorded. */
   close(): Promise<void>
 }
 
@@ -61,6 +63,7 @@ export function startLog(deps: {
     status: checkpoints.status,
     witnesses: witnesses.status,
     async close() {
+      await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
       await checkpoints.close()
       await witnesses.close()
     },
