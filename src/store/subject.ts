@@ -44,8 +44,9 @@ export function nameHolds(name: string, subject: Subject): boolean {
 
 export function textHolds(text: string | null, subject: Subject): boolean {
   if (text === null) return false
-  if (holdsWord(text.replace(ESCAPED, '\n'), subject)) return true
-  return text.includes('%') && holdsWord(text.replace(PERCENT_ENCODED, decoded), subject)
+  // A name with a percent sign cannot be told from an encoded one.
+  const plain = subject.name.includes('%') ? text : text.replace(PERCENT_ENCODED, decoded)
+  return holdsWord(plain.replace(ESCAPED, '\n'), subject)
 }
 
 function metadataHolds(json: string | null, subject: Subject): boolean {
