@@ -30,7 +30,11 @@ test('erasure: killed at random instants it happened or did not, and done again 
     cpSync(written, data, { recursive: true })
     // A machine that is busy takes longer: it gets more time at each attempt.
     for (let isDone = false, longestMs = 600; !isDone; longestMs *= 1.5) {
-      isDone = await childOf('erase', data, random() * longestMs)
+      // Every other one just after the rows are erased, which a random instant seldom meets.
+      isDone =
+        kills % 2 === 0
+          ? await childOf('erase', data, random() * longestMs)
+          : await killedOnceErased(data, random() * 60)
       if (!isDone) kills++
       const tombstones = auditRows(data, "reason_code = 'ERASED'")
       const holders = auditRows(data).filter(row => JSON.stringify(row).includes(NAME))
@@ -57,7 +61,8 @@ test('erasure: one that was cut short is finished by the service that starts nex
   for (let isBetween = false; !isBetween; ) {
     const copy = join(base, 'copy')
     cpSync(data, copy, { recursive: true, force: true })
-    if (await killedBetween(copy)) {
+    await killedOnceErased(copy, 0)
+    if (filesHolding(copy, NAME).length > 0) {
       const service = await startServiceProcess(copy)
       t.after(() => service.kill('SIGKILL'))
       for (const until = Date.now() + 30_000; filesHolding(copy, NAME, ADDRESS).length > 0; await sleep(100)) {
@@ -72,17 +77,18 @@ test('erasure: one that was cut short is finished by the service that starts nex
   }
 })
 
-/** Kills the erasure as soon as its tombstone is there. @returns whether anything is left in files */
-async function killedBetween(data: string): Promise<boolean> {
+/** Kills the erasure when its tombstone is there. @returns whether it ended before it was killed */
+async function killedOnceErased(data: string, afterMs: number): Promise<boolean> {
   const child = start('erase', data)
   const exit = once(child, 'exit')
   for (let isOver = false; !isOver; ) {
     isOver = child.exitCode !== null || auditRows(data, "reason_code = 'ERASED'").length > 0
     await sleep(1)
   }
+  await Promise.race([sleep(afterMs), exit])
   child.kill('SIGKILL')
-  await exit
-  return filesHolding(data, NAME).length > 0
+  const [code] = await exit
+  return code === 0
 }
 
 function start(what: 'write' | 'erase', data: string) {
