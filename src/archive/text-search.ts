@@ -20,8 +20,13 @@ export interface SearchedArchives {
   readonly missing: readonly number[]
 }
 
+/** Deletes what a crash left half-written. To be called while nobody archives. */
+export function removeDrafts(directory: string): void {
+  if (!existsSync(directory)) return
+  for (const name of readdirSync(directory)) if (DRAFT.test(name)) rmSync(join(directory, name), { force: true })
+}
+
 /**
- * To be called while nobody archives. Drafts that a crash left are deleted.
  * @param directory the folder that archives are written to unless told otherwise
  * @throws {Refusal} ARCHIVE_INVALID: a file cannot be read to its end
  */
@@ -33,10 +38,7 @@ export async function searchArchiveTexts(
   const paths = new Set(known.map(({ file }) => resolve(file)))
   for (const folder of new Set([resolve(directory), ...[...paths].map(path => dirname(path))])) {
     if (!existsSync(folder)) continue
-    for (const name of readdirSync(folder)) {
-      if (ARCHIVE.test(name)) paths.add(join(folder, name))
-      if (DRAFT.test(name) && folder === resolve(directory)) rmSync(join(folder, name), { force: true })
-    }
+    for (const name of readdirSync(folder)) if (ARCHIVE.test(name)) paths.add(join(folder, name))
   }
   const found: string[] = []
   const there = [...paths].filter(path => existsSync(path))

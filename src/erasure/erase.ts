@@ -21,7 +21,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { lockArchiving } from '../archive/archive.ts'
-import { searchArchiveTexts } from '../archive/text-search.ts'
+import { removeDrafts, searchArchiveTexts } from '../archive/text-search.ts'
 import { system } from '../audit/events.ts'
 import { networkOf } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
@@ -96,6 +96,7 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
   refuseInUse(paths.securityDatabase, subject)
   await using undo = new AsyncDisposableStack()
   undo.use(lockArchiving(paths.lockFile))
+  removeDrafts(paths.archives)
   const store = createSqliteEventStore({ path: auditDatabase })
   undo.defer(() => store.close())
   const lastId = await patiently(() => store.lastId()) // brings an older database to this version

@@ -107,7 +107,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   undo.defer(() => app.close())
   await app.listen({ host: settings.host, port: settings.port })
 
-  void erasures.finishEarlier()
+  await erasures.finishEarlier() // before anybody archives: one of the two at a time
   if (settings.retentionDays !== undefined) {
     undo.use(startRetention({ ...archivePaths(folder), days: settings.retentionDays, logger }))
   }

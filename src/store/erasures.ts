@@ -5,7 +5,7 @@
  *   rewrites_due  tables whose pages may still show what was erased, until they are rewritten (rewrite.ts)
  *
  * An erased row keeps its id and what its leaf says openly. Its private columns are blank, its salt is zeros, so that nobody
- * can find out by trying what they were; the chunk columns are made anew, and a name that no row has any more leaves the
+ * can find out by trying what they were; chunk columns and counts are made anew, and a name that no row has any more leaves the
  * dictionary. Leaf, tree and every proof given before stay as they are.
  */
 import { createHash } from 'node:crypto'
@@ -17,6 +17,7 @@ import { prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { StoreError } from './event-store.ts'
 import { type LegalHold, listHolds } from './retention.ts'
 import { rewriteTable } from './rewrite.ts'
+import { writeCounts } from './segment-counts.ts'
 import { listSegments, type Segment } from './segments.ts'
 import { nameHolds, PRIVATE_COLUMNS, type PrivateRow, rowHolds, type Subject, textHolds } from './subject.ts'
 
@@ -81,6 +82,7 @@ export function eraseRows(db: DatabaseSync, rows: readonly HeldRow[], subject: S
   const insertErasure = db.prepare('INSERT OR IGNORE INTO log_erasures VALUES (?, ?)')
   for (const { id } of rows) insertErasure.run(id, tombstone)
   renewChunks(db, rows, segments)
+  for (const segment of touched) if (segment.lastId !== undefined) writeCounts(db, segment, segment.lastId)
   forgetNames(db, names, segments, subject)
   const note = db.prepare('INSERT OR IGNORE INTO rewrites_due VALUES (?)')
   for (const table of [...[...touched].map(segment => segment.table), 'log_bundles', 'legal_holds']) note.run(table)

@@ -254,6 +254,13 @@ test('erase: archives and copies of damage that hold the subject are named, and 
   await append([{ ...(eventsWith(1)[0] as AuditEvent), who: 'CP-new' }])
   assert.equal((await erase(paths, other)).erased, 1)
 
+  const draft = join(paths.archives, 'events-x.ndjson.gz.draft')
+  writeFileSync(draft, 'half of an archive')
+  await planErasure(paths, WHO)
+  assert.ok(existsSync(draft), 'somebody may be writing it')
+  await refused(erase(paths, REQUEST), 'ERASURE_BLOCKED')
+  assert.equal(existsSync(draft), false)
+
   const copy = join(paths.journalDirectory, '000000000001.journal.damaged')
   writeFileSync(copy, `{"who":"CP-copied"}`)
   const copied = { ...REQUEST, subject: { kind: 'who', name: 'CP-copied' } as const }

@@ -214,6 +214,7 @@ test('store: a database of the third version is counted when it is taken over', 
     await append(SEGMENT * 2 + 5)
     look(db => {
       db.exec('DROP TABLE event_counts; DROP TABLE log_head; DROP TABLE log_edge; DROP TABLE log_bundles')
+      db.exec('DROP TABLE log_erasures; DROP TABLE rewrites_due')
       db.exec('PRAGMA user_version = 3')
     })
     rmSync(`${path}-log`, { recursive: true })
