@@ -284,7 +284,7 @@ export const ERRORS = {
   },
   ARCHIVE_RUNNING: {
     status: 409,
-    title: 'Another process archives this data folder now',
+    title: 'Another process archives this data folder now, or erases in it',
     retry: 'after a while',
     exit: 1,
     help: 'Wait until it has ended.',
@@ -302,6 +302,34 @@ export const ERRORS = {
     retry: 'no',
     exit: 2,
     help: 'Never put an older copy of its folder back. Begin a new witness, which has another key, in another folder, and let the logs know.',
+  },
+  LEGAL_HOLD: {
+    status: 409,
+    title: 'A legal hold keeps what was to be erased',
+    retry: 'no',
+    exit: 2,
+    help: 'Nothing was erased. Lift the hold first: `ev-central archive hold remove`.',
+  },
+  SUBJECT_IN_USE: {
+    status: 409,
+    title: 'The subject is still in use',
+    retry: 'no',
+    exit: 2,
+    help: 'Nothing was erased. Delete the charge point, or revoke the admin, first.',
+  },
+  ERASURE_BLOCKED: {
+    status: 409,
+    title: 'Files that erasure does not change hold the subject',
+    retry: 'no',
+    exit: 2,
+    help: 'Nothing was erased. Delete the files that are named, or move them out of reach, first.',
+  },
+  ERASURE_UNFINISHED: {
+    status: 503,
+    title: 'Remains of what was erased are still in files',
+    retry: 'after a while',
+    exit: 1,
+    help: 'The rows are erased and on record; their remains could not all be overwritten now. Ask for the same erasure again.',
   },
   OVERLOADED: {
     status: 503,

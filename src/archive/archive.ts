@@ -228,8 +228,8 @@ function progressOf(leaving: readonly SealedSegment[], { onProgress, rest = setI
     }
 }
 
-/** The kernel's lock, through SQLite: it goes with the process. @throws {Refusal} ARCHIVE_RUNNING */
-function lockArchiving(lockFile: string): Disposable {
+/** The kernel's lock, through SQLite: it goes with the process. Whoever erases holds it, too. @throws {Refusal} ARCHIVE_RUNNING */
+export function lockArchiving(lockFile: string): Disposable {
   if (!existsSync(lockFile)) closeSync(openSync(lockFile, 'a', 0o600)) // SQLite would make it 0644
   const lock = new DatabaseSync(lockFile, { timeout: 0 })
   try {

@@ -80,7 +80,7 @@ const parseRequestId = freeText(128)
 const parseText = freeText(64)
 
 /** The spelling that addresses have in the trail; what is no address is looked for as it is. */
-function parseAddress(text: string): string {
+export function parseAddress(text: string): string {
   return canonicalAddress(text) ?? parseText(text)
 }
 

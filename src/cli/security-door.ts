@@ -57,7 +57,7 @@ function refuseRecord(): never {
   throw new Error('the command line has no journal')
 }
 
-function silentLogger(): AuditLogger {
+export function silentLogger(): AuditLogger {
   const nothing = () => {}
   return { fatal: nothing, error: nothing, warn: nothing, info: nothing, debug: nothing }
 }

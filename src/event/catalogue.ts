@@ -85,6 +85,7 @@ export const SYSTEM_SEVERITY = {
   ARCHIVED: 'INFO',
   HOLD_PLACED: 'INFO',
   HOLD_LIFTED: 'WARN',
+  ERASED: 'WARN',
   LOG_KEY_ROTATED: 'WARN',
   CHECKPOINT_REFUSED: 'CRITICAL',
 } as const satisfies Record<string, Severity>

@@ -31,6 +31,11 @@ export interface StoredEvent extends AuditEvent {
   readonly created_at: string
 }
 
+/** Whether the row was erased: its private columns are blank, and only its public ones say anything. */
+export function isErased({ who, ip, description }: AuditEvent): boolean {
+  return who === '' && ip === '' && description === ''
+}
+
 /** The 14 columns of `audit_events`, in table order. */
 export const COLUMNS = [
   'id',

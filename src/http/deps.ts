@@ -22,6 +22,7 @@ export interface HttpDeps {
   readonly streams: EventSignal
   /** The newest signed checkpoint, undefined before the first. */
   readonly checkpoint: () => string | undefined
+  readonly erasures: ErasureDoor
   readonly settings: { readonly bruteForceWindowSeconds: number; readonly isLogPublic: boolean }
   /** PEM. Given: HTTPS only. */
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer }
@@ -31,6 +32,20 @@ export interface HttpDeps {
 export interface ReadinessReport {
   readonly ready: boolean
   readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[]
+}
+
+/** Overwrites whatever the trail holds of somebody, and puts that on record. */
+export interface ErasureDoor {
+  erase(request: {
+    readonly subject: { readonly kind: 'who' | 'ip'; readonly name: string }
+    readonly reason: string
+    readonly actor: string
+  }): Promise<{
+    readonly erased: number
+    readonly eventId: number | null
+    /** Numbers of archives that are not at hand and were not looked into. */
+    readonly archivesMissing: readonly number[]
+  }>
 }
 
 /** How the door learns that rows were added. */

@@ -36,6 +36,7 @@ import { auditExportRoute } from './routes/audit-export.ts'
 import { auditStreamRoute } from './routes/audit-stream.ts'
 import { authRoutes } from './routes/auth.ts'
 import { chargePointRoutes } from './routes/charge-points.ts'
+import { erasureRoute } from './routes/erasures.ts'
 import { evidenceRoutes } from './routes/evidence.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { messageRoutes } from './routes/messages.ts'
@@ -103,6 +104,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   auditRoutes(app, deps, guards)
   auditStreamRoute(app, deps, guards, streams)
   auditExportRoute(app, deps, guards)
+  erasureRoute(app, deps, guards)
   evidenceRoutes(app, deps, guards)
   serviceRoutes(app, deps)
   await app.ready()

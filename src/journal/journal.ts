@@ -41,6 +41,13 @@ export interface Journal {
   /** Resolves when the record is durable, or `late` once `ackTimeoutMs` has passed since it was appended. Never rejects. */
   acknowledged(sequence: number): Promise<Acknowledgement>
 
+  /**
+   * Goes on in a new segment, unless there is no record in the one being written, and overwrites what the reserve had in it. When
+   * this resolves with true, `trim` can delete every record that was durable before the call; false: the journal was closed
+   * first. Waits for a failing disk. A crash in it leaves what any change of segments leaves.
+   */
+  rotate(): Promise<boolean>
+
   /** Deletes whole segments of which every record is at or below `sequence`. The segment being written always stays. */
   trim(sequence: number): Promise<void>
 

@@ -38,6 +38,8 @@ export interface Reserve {
   place(ask: () => ReservedSegment | undefined): Promise<boolean>
   /** The segment is not needed any more; its file is a spare again. Never rejects. */
   takeBack(): Promise<void>
+  /** Overwrites what segments that were placed have left in the spares. Never rejects. */
+  wipe(): Promise<void>
   /** What is placed stays. */
   close(): Promise<void>
 }
@@ -169,6 +171,20 @@ export function createReserve(deps: {
     await free(older)
   }
 
+  async function wipe(): Promise<void> {
+    for (const file of spares.filter(({ used }) => used > 0)) {
+      try {
+        await writeWhole(files, file.fd, buffer.fill(0).subarray(0, file.used))
+        await syncWhole(files, file.fd)
+        file.used = 0
+      } catch {
+        spares = spares.filter(other => other !== file)
+        await drop(file.fd, file.home)
+        restoreSoon()
+      }
+    }
+  }
+
   async function free(older: Placed | undefined): Promise<void> {
     if (older === undefined) return
     const { file, path, hold } = older
@@ -188,6 +204,7 @@ export function createReserve(deps: {
     restore: () => inTurn(restore),
     place: ask => inTurn(() => place(ask)),
     takeBack: () => inTurn(takeBack),
+    wipe: () => inTurn(wipe),
     close() {
       isClosed = true
       clearTimeout(retry)

@@ -81,13 +81,14 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
   const queue = createRecordQueue()
   const acknowledgements = createAcknowledgements(ackTimeoutMs, recovery.lastSequence)
   const closedSegments = createClosedSegments(files, directory, recovery.segments)
+  const reserve = createReserve({ files, directory, bytes: reserveBytes, closedSegments })
   const writer = createSegmentWriter({
     files,
     directory,
     journalId: id,
     queue,
     closedSegments,
-    reserve: createReserve({ files, directory, bytes: reserveBytes, closedSegments }),
+    reserve,
     lastOrdinal: recovery.lastOrdinal,
     durableSequence: recovery.lastSequence,
     segmentBytesMax,
@@ -201,6 +202,11 @@ export async function openJournal(options: JournalOptions): Promise<SegmentJourn
       return take(text)
     },
     acknowledged: acknowledgements.wait,
+    async rotate() {
+      if (!(await writer.rotate())) return false
+      await reserve.wipe()
+      return true
+    },
     trim: sequence => closedSegments.trim(Math.min(sequence, durableSequence())),
     status() {
       const { isStalled, ...health } = writer.health()

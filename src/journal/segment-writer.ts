@@ -75,6 +75,8 @@ export interface SegmentWriter {
   /** There is something new in the queue, or a record was refused. */
   wake(): void
   durableSequence(): number
+  /** Leaves the segment, if a record is in it, and resolves when the next one is in place; false when closed before. */
+  rotate(): Promise<boolean>
   health(): {
     readonly isStalled: boolean
     readonly writeErrors: number
@@ -118,6 +120,8 @@ export function createSegmentWriter(deps: {
   let reserving: NodeJS.Timeout | undefined
   /** What is in the reserve; undefined when nothing is. */
   let reserved: Pick<ReservedSegment, 'lastSequence' | 'declaration'> | undefined
+  /** Somebody waits for a new segment. */
+  let rotation: PromiseWithResolvers<boolean> | undefined
   let failuresInARow = 0
   let writeErrors = 0
   let syncErrors = 0
@@ -148,9 +152,10 @@ export function createSegmentWriter(deps: {
   function startWrite(isHeldLongEnough = false): void {
     if (isWriting) return
     const current = segment as Segment
-    if (current.position >= deps.segmentBytesMax) {
-      // A full segment is left when all of it is durable: so only the newest one ever holds unconfirmed records.
-      if (!isSyncing && durable.position === written.position && queue.unwritten() !== undefined) move('leaving')
+    if (rotation !== undefined || current.position >= deps.segmentBytesMax) {
+      // A segment is left when all of it is durable: so only the newest one ever holds unconfirmed records.
+      const isDue = rotation !== undefined || queue.unwritten() !== undefined
+      if (!isSyncing && durable.position === written.position && isDue) move('leaving')
       return
     }
     const range = queue.unwritten()
@@ -337,6 +342,8 @@ export function createSegmentWriter(deps: {
     written = durable
     queue.rewind()
     await closedSegments.discardSuperseded()
+    rotation?.resolve(true)
+    rotation = undefined
   }
 
   /** If it got its name, it is an empty segment. One that stays must leave before its successor, or looks like a gap. */
@@ -364,11 +371,20 @@ export function createSegmentWriter(deps: {
     },
     wake: step,
     durableSequence: () => durable.sequence,
+    async rotate() {
+      if (state === 'closed') return false
+      if (state === 'writing' && segment?.position === SEGMENT_HEADER_BYTES) return true
+      rotation ??= Promise.withResolvers()
+      const { promise } = rotation
+      step()
+      return promise
+    },
     health: () => ({ isStalled: failuresInARow > 0, writeErrors, syncErrors, lastError }),
 
     async close() {
       clearTimeout(retry)
       clearTimeout(reserving)
+      rotation?.resolve(false)
       // A segment that takes records has them; one whose fsync hangs may have them, and must not be superseded.
       const isWithout = state === 'waiting' || state === 'opening'
       move('closed')

@@ -12,7 +12,17 @@
  * is shown it, and whoever goes on from there writes it again. Synchronous; mode 0600, the folder 0700. Owns the files it has
  * open: the one of each level that was written last, and the one that was read last.
  */
-import { closeSync, constants, fstatSync, fsyncSync, mkdirSync, openSync, readSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { HASH_BYTES } from '../evidence/encoding.ts'
 import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
@@ -46,13 +56,8 @@ export function openLogFiles(root: string): LogFiles {
   const unsynced = new Set<string>()
   const unsyncedFolders = new Set<string>()
 
-  function packPath(level: TileLevel, index: number): string {
-    const number = String(Math.floor(index / TILES_PER_PACK)).padStart(6, '0')
-    return join(root, level === 'entries' ? `entries-${number}` : `tiles-${level}-${number}`)
-  }
-
   function packToWrite(level: TileLevel, index: number): Pack {
-    const path = packPath(level, index)
+    const path = packPath(root, level, index)
     const known = written.get(level)
     if (known?.path === path) return known
     if (mkdirSync(root, { recursive: true, mode: 0o700 }) !== undefined) unsyncedFolders.add(dirname(root))
@@ -65,7 +70,7 @@ export function openLogFiles(root: string): LogFiles {
   }
 
   function packToRead(level: TileLevel, index: number): Pack | undefined {
-    const path = packPath(level, index)
+    const path = packPath(root, level, index)
     if (written.get(level)?.path === path) return written.get(level)
     if (reading?.path === path) return reading
     try {
@@ -115,6 +120,23 @@ export function openLogFiles(root: string): LogFiles {
       reading = undefined
     },
   }
+}
+
+function packPath(root: string, level: TileLevel, index: number): string {
+  const number = String(Math.floor(index / TILES_PER_PACK)).padStart(6, '0')
+  return join(root, level === 'entries' ? `entries-${number}` : `tiles-${level}-${number}`)
+}
+
+/**
+ * Puts full bundles on disk, whoever wrote them: before what they could be made anew of is destroyed.
+ * @param indexes of those that have to be there after a power loss; one that is not full is in no file.
+ */
+export function syncBundles(root: string, indexes: Iterable<number>): void {
+  const paths = new Set<string>()
+  for (const index of indexes) paths.add(packPath(root, 'entries', index))
+  const there = [...paths].filter(path => existsSync(path))
+  for (const path of there) syncPath(path)
+  if (there.length > 0) for (const path of [root, dirname(root)]) syncPath(path)
 }
 
 const startOf = (file: number, place: number) => (place === 0 ? HEADER_BYTES : readEnd(file, place - 1))

@@ -41,7 +41,7 @@ export interface ChunkTimes {
 }
 
 export interface ChunkReader {
-  /** @param isAnew the chunks known before may have left. */
+  /** @param isAnew the chunks known before may have left, or rows were erased. */
   refresh(lastId: number, table: string, isAnew: boolean): void
   /** The chunk that is not complete. */
   growing(): ChunkBuilder
@@ -105,6 +105,7 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
     columns,
     refresh(lastId, table, isAnew) {
       if (isAnew || complete.length > chunkOf(lastId + 1)) complete = []
+      if (isAnew) growing = startChunk(chunkOf(lastId + 1)) // rows of it may have been erased
       readNewRows(lastId, table)
       readNewTimes()
     },

@@ -1,6 +1,6 @@
 /**
  * Incidents as episodes: brute-force incidents of one subject that follow each other within a quiet time are one,
- * every other incident is one by itself.
+ * every other incident is one by itself, also one that was erased.
  *
  * Walks newest first and lets each incident join an episode of its subject that it is near to in time. When the range
  * or the limit ends the walk, the episodes found may have begun earlier; `completeOpen` looks back for just those.
@@ -8,7 +8,7 @@
 import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
 import { INCIDENT } from '../event/catalogue.ts'
-import type { StoredEvent } from '../event/event.ts'
+import { isErased, type StoredEvent } from '../event/event.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { Episode, EventFilter, EventQueries } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
@@ -127,7 +127,9 @@ function draftOf(incident: StoredEvent): Draft {
 
 /** An address counts by its network (IPv6 by /64), as the detector counts it. */
 function subjectOf(incident: StoredEvent): Pick<Draft, 'subject' | 'scope'> {
-  if (incident.reason_code !== INCIDENT.BRUTE_FORCE_SUSPECTED) return { subject: undefined, scope: null }
+  if (incident.reason_code !== INCIDENT.BRUTE_FORCE_SUSPECTED || isErased(incident)) {
+    return { subject: undefined, scope: null }
+  }
   const metadata = metadataOf(incident)
   // The reference implementation wrote no scope: its metadata has either the address or the charge point.
   const scope = metadata.scope ?? (metadata.cp_id !== undefined && metadata.ip === undefined ? 'cp_id' : 'ip')

@@ -15,7 +15,7 @@ export const KEY_COLUMNS = ['request_id', 'who', 'ip'] as const
 export type KeyColumn = (typeof KEY_COLUMNS)[number]
 
 export interface SegmentReader {
-  /** True when segments have come or gone since the last time. */
+  /** True when segments have come or gone since the last time, or rows were erased. */
   refresh(): boolean
   /** Id of the last row, 0 when there is none. */
   lastId(): number

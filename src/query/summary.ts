@@ -3,7 +3,7 @@
  * everything else the columns of its chunks (store/chunk.ts). No row is read.
  *
  * Charge points are counted from the actions whose `who` is one by definition of the event table. Names of equal count
- * are listed in the order in which the log first had them.
+ * are listed in the order in which the log first had them. Erased events are counted, as nobody's.
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
@@ -96,6 +96,7 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
   const isOfChargePoint = vocabulary.kindFlags(kind => CHARGE_POINT_ACTIONS.has(kind.action))
   const unknown = vocabulary.nameNumber('unknown')
   const nowhere = vocabulary.nameNumber('-')
+  const erased = vocabulary.nameNumber('')
 
   return {
     addSegment({ minMs, minutes, who, ip }: CountedSegment): void {
@@ -105,11 +106,11 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
       })
       forEachCount(who, (key, count) => {
         const name = Math.floor(key / 2)
-        if (name !== unknown) chargePoints.add(name, count, key % 2 === 1 ? count : 0)
+        if (name !== unknown && name !== erased) chargePoints.add(name, count, key % 2 === 1 ? count : 0)
       })
       forEachCount(ip, (key, count) => {
         const address = Math.floor(key / 2)
-        if (address !== nowhere) addresses.add(address, count, key % 2 === 1 ? count : 0)
+        if (address !== nowhere && address !== erased) addresses.add(address, count, key % 2 === 1 ? count : 0)
       })
     },
     addChunk({ minMs, maxMs }: ChunkTimes, { count, who, ip, kinds, times, baseMs }: Columns): void {
@@ -127,8 +128,8 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
         const failures = isFailure[kind] as number
         const name = who[n] as number
         const address = ip[n] as number
-        if (isOfChargePoint[kind] === 1 && name !== unknown) chargePoints.add(name, 1, failures)
-        if (address !== nowhere) addresses.add(address, 1, failures)
+        if (isOfChargePoint[kind] === 1 && name !== unknown && name !== erased) chargePoints.add(name, 1, failures)
+        if (address !== nowhere && address !== erased) addresses.add(address, 1, failures)
       }
     },
     result({ startMs, endMs }: TimeRange, bucketSeconds: number): Summary {

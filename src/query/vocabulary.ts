@@ -45,8 +45,8 @@ export function createVocabulary({ db, growing }: Pick<EventDatabase, 'db' | 'gr
   }
 
   return {
-    // The chunk's names, and the two that a summary asks for by name.
-    namesMax: lastName + 2 * CHUNK_IDS + 2 + 1,
+    // The chunk's names, and the three that a summary asks for by name.
+    namesMax: lastName + 2 * CHUNK_IDS + 3 + 1,
     kindsMax: lastKind + 1,
     nameNumber(name) {
       let number = numbers.get(name)

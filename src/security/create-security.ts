@@ -28,6 +28,8 @@ export interface SecurityService extends Security {
   readonly bootstrap: Admins['bootstrap']
   /** Feeds stored AUTH_FAIL events, oldest first, back into the throttles after a restart; others are skipped. */
   replay(stored: readonly StoredEvent[]): Promise<void>
+  /** Saves last logins, hands over the events of changes, and forgets those that are durable; false when it cannot now. */
+  settle(): Promise<boolean>
   /** Saves what is held in memory and stops. The state is closed by whoever opened it. */
   close(): Promise<void>
 }
@@ -100,6 +102,11 @@ export async function createSecurity(deps: {
     admins: admins.doors,
     bootstrap: admins.bootstrap,
     replay: authentication.replay,
+    async settle() {
+      await lastSeen.save()
+      await outbox.deliver()
+      return outbox.trim()
+    },
     async close() {
       await Promise.all([stopOutbox(), stopSaving()])
       await lastSeen.save()

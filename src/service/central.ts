@@ -15,6 +15,7 @@ import { createSecurity } from '../security/create-security.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
+import { createErasures } from './erasure.ts'
 import { createHealth } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
 import { startLog } from './log.ts'
@@ -74,6 +75,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   await security.replay(pipeline.recentFailures)
   await settleGivenKey(settings, security)
 
+  const erasures = undo.use(createErasures({ folder, pipeline, settleState: security.settle, logger }))
   const log = startLog({ pipeline, folder, settings, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })
@@ -86,6 +88,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.newest,
+    erasures,
     settings,
     version: VERSION,
     ...readTls(settings),
@@ -104,6 +107,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   undo.defer(() => app.close())
   await app.listen({ host: settings.host, port: settings.port })
 
+  await erasures.finishEarlier() // before anybody archives: one of the two at a time
   if (settings.retentionDays !== undefined) {
     undo.use(startRetention({ ...archivePaths(folder), days: settings.retentionDays, logger }))
   }

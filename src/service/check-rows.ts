@@ -3,11 +3,12 @@
  *
  * A row does not say which record it was. But the rows of a journal stand in the order of its records, so records and rows
  * are matched from their ends backwards, by what they say; rows in between that no record accounts for are imports. Events
- * of the outbox may be several records and have been a row since before the oldest one that is left.
+ * of the outbox may be several records and have been a row since before the oldest one that is left. An erased row is known by its
+ * public columns only: it is the last record with the same ones that is no other row.
  */
 import { hash } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
-import { type AuditEvent, COLUMNS, type StoredEvent } from '../event/event.ts'
+import { type AuditEvent, COLUMNS, isErased, type StoredEvent } from '../event/event.ts'
 import { rowsOf } from '../indexer/records.ts'
 import type { JournalRecord } from '../journal/journal.ts'
 import { listSegments, type Segment } from '../store/segments.ts'
@@ -27,6 +28,7 @@ export interface CheckedRows {
 }
 
 const EVENT_COLUMNS = COLUMNS.filter(column => column !== 'id' && column !== 'created_at')
+const PUBLIC_COLUMNS = ['date_time', 'action', 'severity', 'reason_code', 'status_code'] as const
 const ROWS_A_STEP = 10_000
 
 /** What is searched for among the rows. */
@@ -43,6 +45,8 @@ export function expectRows(journalId: string, answered: readonly string[]): Expe
   /** Sequences by what the row says, ascending; one of the outbox stands there once. */
   const sequences = new Map<string, number[]>()
   const outboxed = new Set<number>()
+  /** The same by what an erased row says, with what the record says. */
+  const publicly = new Map<string, { readonly sequence: number; readonly key: string }[]>()
   const onceKeys = new Set<string>()
   const waitingOnce = new Map<string, AuditEvent>()
   const times = new Set<string>()
@@ -56,6 +60,20 @@ export function expectRows(journalId: string, answered: readonly string[]): Expe
       const seen = key === null ? undefined : counts.get(key)
       if (seen !== undefined) counts.set(key as string, seen + 1)
     }
+  }
+
+  /** The last record that says what the row says, and is no other row. */
+  function takeSequence(row: StoredEvent): number | 'taken' | undefined {
+    if (!isErased(row)) {
+      const same = sequences.get(keyOf(row))
+      return same === undefined ? undefined : (same.pop() ?? 'taken')
+    }
+    const alike = publicly.get(publicKeyOf(row)) ?? []
+    const last = alike.findLast(({ sequence, key }) => sequences.get(key)?.includes(sequence))
+    if (last === undefined) return undefined
+    const same = sequences.get(last.key) as number[]
+    same.splice(same.indexOf(last.sequence), 1)
+    return last.sequence
   }
 
   function rowOf(record: JournalRecord) {
@@ -80,6 +98,10 @@ export function expectRows(journalId: string, answered: readonly string[]): Expe
       if (same === undefined) sequences.set(key, [sequence])
       else same.push(sequence)
       times.add(event.date_time)
+      const publicKey = publicKeyOf(event)
+      const alike = publicly.get(publicKey)
+      if (alike === undefined) publicly.set(publicKey, [{ sequence, key }])
+      else alike.push({ sequence, key })
     },
 
     waiting(record) {
@@ -102,11 +124,9 @@ export function expectRows(journalId: string, answered: readonly string[]): Expe
         count(row)
         if (row.reason_code === 'LOSS_DECLARED') losses.push(lossOf(row))
         if (!times.has(row.date_time) && row.reason_code !== 'LOSS_DECLARED') continue
-        const key = keyOf(row)
-        const same = sequences.get(key)
-        if (same === undefined) continue
-        const sequence = same.pop()
-        if (sequence === undefined) {
+        const sequence = takeSequence(row)
+        if (sequence === undefined) continue
+        if (sequence === 'taken') {
           problems.push(`row ${row.id} is the row of a journal record that is another row, too`)
           continue
         }
@@ -149,6 +169,11 @@ function keyOf(event: AuditEvent): string {
   const { journal, first_sequence: first, last_sequence: last } = lossMetadata(event)
   if (journal !== undefined) return `lost ${journal} ${first} ${last}`
   return hash('sha256', JSON.stringify(EVENT_COLUMNS.map(column => event[column])), 'base64')
+}
+
+/** Of an event, erased or not. */
+function publicKeyOf(event: AuditEvent): string {
+  return JSON.stringify(PUBLIC_COLUMNS.map(column => event[column]))
 }
 
 function lossOf(row: StoredEvent): DeclaredLoss {

@@ -8,7 +8,7 @@
 import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
 import { createDetector } from '../audit/detector.ts'
 import { Refusal } from '../errors.ts'
-import type { StoredEvent } from '../event/event.ts'
+import { isErased, type StoredEvent } from '../event/event.ts'
 import { type IndexerStatus, startIndexer } from '../indexer/indexer-host.ts'
 import type { JournalStatus } from '../journal/journal.ts'
 import { openJournal } from '../journal/segment-journal.ts'
@@ -38,6 +38,11 @@ export interface Pipeline {
   lastEventId(): number
   /** Resolves when everything recorded so far can be queried, or after the time-out (false). */
   caughtUp(timeoutMs: number): Promise<boolean>
+  /**
+   * Deletes the journal's segments that hold a record that was a row before the call; `sync` puts the rows on disk before. False
+   * when that could not be within the time.
+   */
+  dropIndexed(timeoutMs: number, sync: () => Promise<void>): Promise<boolean>
   status(): { journal: JournalStatus; indexer: IndexerStatus }
   close(): Promise<void>
 }
@@ -131,6 +136,14 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     },
     lastEventId: () => lastEventId,
     caughtUp: timeoutMs => indexer.caughtUp(journal.status().appendedSequence, timeoutMs),
+    async dropIndexed(timeoutMs, sync) {
+      if (!(await within(timeoutMs, journal.rotate()))) return false
+      const through = journal.status().appendedSequence
+      if (!(await indexer.caughtUp(through, timeoutMs))) return false
+      await sync()
+      await journal.trim(through)
+      return true
+    },
     status: () => ({ journal: journal.status(), indexer: indexer.status() }),
     close() {
       closing ??= closeInOrder()
@@ -142,6 +155,12 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     await journal.close(DRAIN_MS) // durable first, so that the indexer's drain sees the end of it
     await owned.disposeAsync()
   }
+}
+
+async function within(ms: number, work: Promise<boolean>): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const timer = setTimeout(resolve, ms, false)
+  return Promise.race([work, promise]).finally(() => clearTimeout(timer))
 }
 
 async function readRecentFailures(queries: EventQueries, logger: AuditLogger): Promise<StoredEvent[]> {
@@ -157,7 +176,7 @@ async function readRecentFailures(queries: EventQueries, logger: AuditLogger): P
         order: 'desc',
         ...(after === undefined ? {} : { after }),
       })
-      newestFirst.push(...page.events)
+      newestFirst.push(...page.events.filter(event => !isErased(event)))
       after = page.next ?? undefined
     } while (after !== undefined && newestFirst.length < LIMITS.replayEventsMax)
   } catch (error) {

@@ -19,7 +19,7 @@ import {
   startChunk,
 } from './chunk.ts'
 import { CHUNK_IDS, chunkOf, firstIdOf, formatSet } from './chunk-sets.ts'
-import { createDictionary } from './dictionary.ts'
+import { createDictionary, type Dictionary } from './dictionary.ts'
 
 export const CHUNK_TABLES = `
 CREATE TABLE event_chunks (chunk INTEGER PRIMARY KEY, min_ms INTEGER NOT NULL, max_ms INTEGER NOT NULL);
@@ -44,6 +44,7 @@ export function createChunkStore(db: DatabaseSync): ChunkStore {
   let builder: ChunkBuilder | undefined
   return {
     resume(lastId, table) {
+      write.refresh()
       if (builder === undefined || nextIdOf(builder) !== lastId + 1) builder = readChunk(db, chunkOf(lastId + 1), table)
     },
     add(row) {
@@ -76,8 +77,12 @@ export function dropChunks(db: DatabaseSync, first: number, last: number): void 
   }
 }
 
+interface ChunkWriter extends Pick<Dictionary, 'refresh' | 'forget'> {
+  (complete: ChunkBuilder): void
+}
+
 /** Prepares the statements once. */
-export function prepareChunkWriter(db: DatabaseSync): ((complete: ChunkBuilder) => void) & { forget(): void } {
+export function prepareChunkWriter(db: DatabaseSync): ChunkWriter {
   const dictionary = createDictionary(db)
   const insertTimes = db.prepare('INSERT OR REPLACE INTO event_chunks VALUES (?, ?, ?)')
   const insertColumns = db.prepare('INSERT OR REPLACE INTO event_columns VALUES (?, ?)')
@@ -96,5 +101,5 @@ export function prepareChunkWriter(db: DatabaseSync): ((complete: ChunkBuilder) 
       for (const [value, set] of sets) insertSet.run(facet, value, chunk, formatSet(set))
     }
   }
-  return Object.assign(write, { forget: dictionary.forget })
+  return Object.assign(write, { refresh: dictionary.refresh, forget: dictionary.forget })
 }

@@ -3,7 +3,8 @@
  * the first use, in the caller's transaction, and never changes.
  *
  * Owns a bounded memory of numbers given, which is only right as long as every transaction is committed: `forget` after
- * one that was not. Names not seen for a while leave it, half of it at a time.
+ * one that was not. Names not seen for a while leave it, half of it at a time. Another connection may take a name out of the
+ * table (erasures.ts); so all is forgotten when one has committed anything (`refresh`).
  */
 import type { DatabaseSync } from 'node:sqlite'
 import type { Kind } from './chunk.ts'
@@ -25,6 +26,8 @@ export const OTHER_REASON = '(other)'
 export interface Dictionary {
   nameNumber(name: string): number
   kindNumber(kind: Kind): number
+  /** Call at the start of each transaction. */
+  refresh(): void
   forget(): void
 }
 
@@ -33,10 +36,18 @@ export function createDictionary(db: DatabaseSync): Dictionary {
   const insertName = db.prepare('INSERT INTO event_names (name) VALUES (?)')
   const selectKind = db.prepare('SELECT number FROM event_kinds WHERE action = ? AND severity = ? AND reason_code IS ?')
   const lastKind = db.prepare('SELECT max(number) AS number FROM event_kinds')
+  const selectVersion = db.prepare('PRAGMA data_version')
   const insertKind = db.prepare('INSERT INTO event_kinds (action, severity, reason_code) VALUES (?, ?, ?)')
   let names = new Map<string, number>()
   let olderNames = new Map<string, number>()
   const kinds = new Map<string, number>()
+  let versionSeen: unknown
+
+  function forget(): void {
+    names.clear()
+    olderNames.clear()
+    kinds.clear()
+  }
 
   function storedKind({ action, severity, reason }: Kind): number {
     const known = selectKind.get(action, severity, reason)?.number
@@ -69,10 +80,11 @@ export function createDictionary(db: DatabaseSync): Dictionary {
       }
       return number
     },
-    forget() {
-      names.clear()
-      olderNames.clear()
-      kinds.clear()
+    refresh() {
+      const version = selectVersion.get()?.data_version
+      if (version !== versionSeen) forget()
+      versionSeen = version
     },
+    forget,
   }
 }

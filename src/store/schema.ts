@@ -11,12 +11,14 @@
  *   event_counts    what a summary counts of every full segment (segment-counts.ts)
  *   event_archives, legal_holds                 which segments left, and which must not (retention.ts)
  *   log_head, log_edge, log_bundles             the log of the rows (log-store.ts)
+ *   log_erasures, rewrites_due                  which rows were erased (erasures.ts)
  */
 import type { DatabaseSync } from 'node:sqlite'
 import type { LogBuilder } from '../log/log-builder.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { DICTIONARY_TABLES } from './dictionary.ts'
+import { ERASURE_TABLES } from './erasures.ts'
 import { StoreError } from './event-store.ts'
 import { buildLog } from './log-store.ts'
 import { RETENTION_TABLES } from './retention.ts'
@@ -59,6 +61,7 @@ const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder, logRoot: string)
   db => db.exec(RETENTION_TABLES),
   toCounts,
   buildLog,
+  db => db.exec(ERASURE_TABLES),
 ]
 
 export const SCHEMA_VERSION = MIGRATIONS.length

@@ -90,6 +90,11 @@ export function listSegments(db: DatabaseSync): Segment[] {
   }))
 }
 
+/** The first segment's table is renamed once: what was noted of it before goes on under its new name. */
+export function currentTable(db: DatabaseSync, noted: string): string {
+  return noted === VIEW && listSegments(db).some(({ table }) => table === `${VIEW}_1`) ? `${VIEW}_1` : noted
+}
+
 /** The growing segment ends with `lastId`; a new one goes on behind it, without indexes until `indexSegment`. */
 export function startNextSegment(db: DatabaseSync, full: Segment, lastId: number): Segment {
   db.prepare('UPDATE event_segments SET last_id = ? WHERE segment = ?').run(lastId, full.number)

@@ -72,7 +72,8 @@ function open(path: string, log: LogBuilder) {
   try {
     const version = schemaVersion(db) // before anything is written: switching to WAL would already change a foreign file
     if (version === 0) db.exec('PRAGMA auto_vacuum = INCREMENTAL') // what leaves gives its place back to the disk
-    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL')
+    // What is freed is overwritten, so that no page shows what another table had in it (erasures.ts).
+    db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON')
     db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${AUTOCHECKPOINT_PAGES}`)
     db.exec(`PRAGMA journal_size_limit = ${WAL_BYTES_KEPT}`)
     migrate(db, log, logRoot(path))

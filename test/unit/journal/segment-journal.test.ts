@@ -209,3 +209,63 @@ test('journal: a folder of something else, of another journal or of a newer form
     assert.deepEqual(readFileSync(join(directory, '000000000002.journal')), bytes)
   }
 })
+
+test('journal: rotate begins a new segment, and then every record of before can be trimmed', async t => {
+  const directory = temporaryFolder(t)
+  const journal = await open(t, { directory })
+  await appendRounds(journal, 2)
+  assert.equal(await journal.rotate(), true)
+  assert.equal(segmentNames(directory).length, 2)
+  const through = journal.status().appendedSequence
+  await journal.trim(through)
+  assert.equal(segmentNames(directory).length, 1)
+  for (const name of readdirSync(directory)) {
+    assert.equal(readFileSync(join(directory, name)).includes('record 1 '), false, name)
+  }
+  assert.equal(await journal.rotate(), true)
+  assert.equal(segmentNames(directory).length, 1, 'an empty one stays')
+  await appendRounds(journal, 1)
+  assert.deepEqual(
+    readAll(directory, journal, through).map(({ sequence }) => sequence),
+    Array.from({ length: 10 }, (_, n) => through + 1 + n),
+  )
+})
+
+test('journal: rotate under load loses nothing, and the order stays', async t => {
+  const directory = temporaryFolder(t)
+  const journal = await open(t, { directory })
+  const reader = openJournalReader({ directory, after: 0 })
+  const seen: number[] = []
+  for (let round = 0; round < 20; round++) {
+    for (let n = 0; n < 50; n++) journal.append(`record ${round} ${n}`)
+    const rotations = [journal.rotate(), journal.rotate()]
+    for (let n = 0; n < 50; n++) journal.append(`record ${round} ${n}`)
+    assert.deepEqual(await Promise.all(rotations), [true, true])
+    await journal.acknowledged(journal.status().appendedSequence)
+    const durable = journal.status().durableSequence
+    for (let some = reader.read(durable, 100); some.length > 0; some = reader.read(durable, 100)) {
+      seen.push(...some.map(({ sequence }) => sequence))
+    }
+    await journal.trim(seen.at(-1) ?? 0)
+  }
+  reader.close()
+  assert.deepEqual(
+    seen,
+    Array.from({ length: 2_000 }, (_, n) => n + 1),
+  )
+  await journal.close()
+  assert.equal(await journal.rotate(), false)
+})
+
+test('journal: rotate overwrites what an earlier process left in the reserve', async t => {
+  const directory = temporaryFolder(t)
+  const first = await open(t, { directory })
+  await appendRounds(first, 1)
+  await first.close()
+  const reserve = join(directory, 'reserve-1')
+  writeFileSync(reserve, Buffer.alloc(LIMITS.journalReserveBytes, 'record of somebody '))
+  const journal = await open(t, { directory })
+  await appendRounds(journal, 1)
+  assert.equal(await journal.rotate(), true)
+  assert.deepEqual(readFileSync(reserve), Buffer.alloc(LIMITS.journalReserveBytes))
+})

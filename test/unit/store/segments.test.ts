@@ -214,6 +214,7 @@ test('store: a database of the third version is counted when it is taken over', 
     await append(SEGMENT * 2 + 5)
     look(db => {
       db.exec('DROP TABLE event_counts; DROP TABLE log_head; DROP TABLE log_edge; DROP TABLE log_bundles')
+      db.exec('DROP TABLE log_erasures; DROP TABLE rewrites_due')
       db.exec('PRAGMA user_version = 3')
     })
     rmSync(`${path}-log`, { recursive: true })
@@ -235,6 +236,7 @@ test('store: a database of the first version is taken over with all its rows', a
     db.exec('DROP TABLE event_segments; DROP TABLE event_columns; DROP TABLE event_names; DROP TABLE event_kinds')
     db.exec('DROP TABLE event_archives; DROP TABLE legal_holds; DROP TABLE event_counts')
     db.exec('DROP TABLE log_head; DROP TABLE log_edge; DROP TABLE log_bundles')
+    db.exec('DROP TABLE log_erasures; DROP TABLE rewrites_due')
     rmSync(`${path}-log`, { recursive: true })
     db.exec('DELETE FROM event_facets; DELETE FROM event_chunks; PRAGMA user_version = 1')
     db.close()

@@ -1,0 +1,93 @@
+/** Erasure: whatever the trail holds of a charge point, a former admin or an address is overwritten. Only admins may. */
+import { Type } from 'typebox'
+import { canonicalAddress } from '../../context/client-address.ts'
+import { LIMITS } from '../../limits.ts'
+import type { App, HttpDeps } from '../deps.ts'
+import { closed, nullableInteger, reason, SAFE_TEXT } from '../fields.ts'
+import { actorOf, type Guards } from '../guards.ts'
+import { invalid } from '../validation.ts'
+
+const ErasureRequest = Type.Object(
+  {
+    who: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: LIMITS.whoCharactersMax,
+        pattern: SAFE_TEXT,
+        description: 'Charge point or former admin, as `who` of events has it.',
+      }),
+    ),
+    ip: Type.Optional(Type.String({ minLength: 2, maxLength: 64, description: 'Client address.' })),
+    reason,
+  },
+  {
+    ...closed,
+    description: 'Exactly one of `who` and `ip`. The reason stays for ever and must not name the subject.',
+    examples: [{ who: 'CP-0042', reason: 'request 2026-118' }],
+  },
+)
+
+const Erasure = Type.Object(
+  {
+    erased: Type.Integer({ description: 'How many events.' }),
+    event_id: nullableInteger({ description: 'The event that says so; null when no event held the subject.' }),
+    message: Type.String(),
+  },
+  { description: 'Done.', examples: [{ erased: 118, event_id: 1042, message: '118 events were erased' }] },
+)
+
+export function erasureRoute(app: App, { erasures }: HttpDeps, guards: Guards): void {
+  app.post(
+    '/audit/erasures',
+    {
+      onRequest: guards.operator('admin'),
+      config: {
+        errors: [
+          'LEGAL_HOLD',
+          'SUBJECT_IN_USE',
+          'ERASURE_BLOCKED',
+          'ARCHIVE_RUNNING',
+          'ARCHIVE_INVALID',
+          'STATE_UNAVAILABLE',
+          'STORE_UNAVAILABLE',
+          'ERASURE_UNFINISHED',
+        ],
+      },
+      schema: {
+        operationId: 'erase',
+        tags: ['Audit'],
+        summary: 'Erase whatever the trail holds of somebody',
+        description:
+          'Blanks every event that holds the subject, destroys its salt, and overwrites what is left in files. Proofs given before stay valid. Answers when all is done, which takes as long as reading the trail. Cannot be undone.',
+        security: [{ adminKey: [] }],
+        body: ErasureRequest,
+        response: { 200: Erasure },
+      },
+    },
+    async request => {
+      const { reason } = request.body
+      const { erased, eventId, archivesMissing } = await erasures.erase({
+        subject: subjectOf(request.body),
+        reason,
+        actor: actorOf(request).name,
+      })
+      return { erased, event_id: eventId, message: messageOf(erased, archivesMissing) }
+    },
+  )
+}
+
+/** @throws {Refusal} VALIDATION_FAILED */
+function subjectOf({ who, ip }: { who?: string; ip?: string }) {
+  if (who !== undefined && ip !== undefined) throw invalid([{ field: 'ip', rule: 'excludes_who' }])
+  if (who !== undefined) return { kind: 'who', name: who } as const
+  if (ip === undefined) throw invalid([{ field: 'who', rule: 'required' }])
+  const address = canonicalAddress(ip)
+  if (address === undefined) throw invalid([{ field: 'ip', rule: 'address' }])
+  return { kind: 'ip', name: address } as const
+}
+
+function messageOf(erased: number, archivesMissing: readonly number[]): string {
+  const done = erased === 0 ? 'No event holds the subject' : `${erased} events were erased`
+  if (archivesMissing.length === 0) return done
+  return `${done}; archives that are not at hand were not looked into: ${archivesMissing.join(', ')}`
+}

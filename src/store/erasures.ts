@@ -1,0 +1,152 @@
+/**
+ * Erasure in the event database: which rows hold a subject, and what is left of them.
+ *
+ *   log_erasures  of each erased row the event that says so, its tombstone; for ever
+ *   rewrites_due  tables whose pages may still show what was erased, until they are rewritten (rewrite.ts)
+ *
+ * An erased row keeps its id and what its leaf says openly. Its private columns are blank, its salt is zeros, so that nobody
+ * can find out by trying what they were; chunk columns and counts are made anew, and a name that no row has any more leaves the
+ * dictionary. Leaf, tree and every proof given before stay as they are.
+ */
+import { createHash } from 'node:crypto'
+import type { DatabaseSync } from 'node:sqlite'
+import { ERASED_COLUMNS, SALT_BYTES } from '../evidence/leaf.ts'
+import { TILE_WIDTH } from '../evidence/tile.ts'
+import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
+import { prepareChunkWriter, readChunk } from './chunk-store.ts'
+import { StoreError } from './event-store.ts'
+import { type LegalHold, listHolds } from './retention.ts'
+import { rewriteTable } from './rewrite.ts'
+import { writeCounts } from './segment-counts.ts'
+import { listSegments, type Segment } from './segments.ts'
+import { nameHolds, PRIVATE_COLUMNS, type PrivateRow, rowHolds, type Subject, textHolds } from './subject.ts'
+
+export const ERASURE_TABLES = `
+CREATE TABLE log_erasures (id INTEGER PRIMARY KEY, tombstone INTEGER NOT NULL);
+CREATE TABLE rewrites_due (table_name TEXT PRIMARY KEY) WITHOUT ROWID;
+`
+
+export interface HeldRow {
+  readonly id: number
+  readonly date_time: string
+}
+
+/** Rows behind `after` that hold the subject, in the order of their ids. A tombstone holds nobody. */
+export function* rowsHolding(db: DatabaseSync, subject: Subject, after = 0): Generator<HeldRow> {
+  // SQLite looks for the bare name and for text that may spell it in another way; what it finds is looked at here.
+  const holds = PRIVATE_COLUMNS.map(column => `instr(${column}, :name) OR instr(${column}, '%')`).join(' OR ')
+  for (const { table, lastId } of listSegments(db)) {
+    if (lastId !== undefined && lastId <= after) continue
+    const rows = db
+      .prepare(
+        `SELECT id, date_time, ${PRIVATE_COLUMNS.join(', ')} FROM ${table}
+         WHERE id > :after AND NOT (action = 'SYSTEM' AND reason_code IS 'ERASED')
+         AND (${holds} OR instr(metadata_json, '\\')) ORDER BY id`,
+      )
+      .iterate({ name: subject.name, after })
+    for (const row of rows) {
+      if (rowHolds(row as unknown as PrivateRow, subject)) {
+        yield { id: Number(row.id), date_time: String(row.date_time) }
+      }
+    }
+  }
+}
+
+/** A hold whose time range has one of the rows, or that names the subject itself. */
+export function holdOn(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject): LegalHold | undefined {
+  const times = rows.map(({ date_time }) => Date.parse(date_time))
+  return listHolds(db).find(hold => {
+    const [start, end] = [Date.parse(hold.start_time), Date.parse(hold.end_time)]
+    const isNamed = textHolds(hold.reason, subject) || nameHolds(hold.placed_by, subject)
+    return isNamed || times.some(at => at >= start && at < end)
+  })
+}
+
+/** What a tombstone says of the rows. */
+export function digestOfIds(rows: readonly HeldRow[]): string {
+  return createHash('sha256')
+    .update(rows.map(({ id }) => id).join('\n'))
+    .digest('hex')
+}
+
+/**
+ * Blanks the rows. To be called within the transaction whose row `tombstone` says so, on a connection that deletes securely.
+ * The dictionary is rewritten at once, which changes the schema's version: by that, readers know to forget the rows they have
+ * in memory.
+ */
+export function eraseRows(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject, tombstone: number): void {
+  const segments = listSegments(db)
+  const touched = new Set(rows.map(({ id }) => segmentOf(segments, id)))
+  const names = blankRows(db, rows, segments)
+  zeroSalts(db, rows)
+  const insertErasure = db.prepare('INSERT OR IGNORE INTO log_erasures VALUES (?, ?)')
+  for (const { id } of rows) insertErasure.run(id, tombstone)
+  renewChunks(db, rows, segments)
+  for (const segment of touched) if (segment.lastId !== undefined) writeCounts(db, segment, segment.lastId)
+  forgetNames(db, names, segments, subject)
+  const note = db.prepare('INSERT OR IGNORE INTO rewrites_due VALUES (?)')
+  for (const table of [...[...touched].map(segment => segment.table), 'log_bundles', 'legal_holds']) note.run(table)
+  rewriteTable(db, 'event_names')
+}
+
+function segmentOf(segments: readonly Segment[], id: number): Segment {
+  return segments.findLast(({ firstId }) => firstId <= id) as Segment
+}
+
+/** @returns who and ip as they were */
+function blankRows(db: DatabaseSync, rows: readonly HeldRow[], segments: readonly Segment[]): Set<string> {
+  const names = new Set<string>()
+  const columns = PRIVATE_COLUMNS.map(column => `${column} = :${column}`).join(', ')
+  const statements = new Map(
+    segments.map(segment => [
+      segment,
+      {
+        select: db.prepare(`SELECT who, ip FROM ${segment.table} WHERE id = ?`),
+        update: db.prepare(`UPDATE ${segment.table} SET ${columns} WHERE id = :id`),
+      },
+    ]),
+  )
+  for (const { id } of rows) {
+    const { select, update } = statements.get(segmentOf(segments, id)) as NonNullable<ReturnType<typeof statements.get>>
+    const { who, ip } = select.get(id) ?? {}
+    names.add(String(who)).add(String(ip))
+    update.run({ ...ERASED_COLUMNS, id })
+  }
+  return names
+}
+
+function zeroSalts(db: DatabaseSync, rows: readonly HeldRow[]): void {
+  const select = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?')
+  const update = db.prepare('UPDATE log_bundles SET salts = ? WHERE bundle = ?')
+  const bundleOf = (id: number) => Math.floor((id - 1) / TILE_WIDTH)
+  for (const [bundle, ofBundle] of Map.groupBy(rows, ({ id }) => bundleOf(id))) {
+    const row = select.get(bundle) as { readonly salts: Uint8Array } | undefined
+    if (row === undefined) throw new StoreError('FOREIGN', `the log has no salts of event ${ofBundle[0]?.id}`)
+    const salts = row.salts.slice()
+    for (const { id } of ofBundle) {
+      const at = ((id - 1) % TILE_WIDTH) * SALT_BYTES
+      salts.fill(0, at, at + SALT_BYTES)
+    }
+    update.run(salts, bundle)
+  }
+}
+
+function renewChunks(db: DatabaseSync, rows: readonly HeldRow[], segments: readonly Segment[]): void {
+  const write = prepareChunkWriter(db)
+  for (const chunk of new Set(rows.map(({ id }) => chunkOf(id)))) {
+    const complete = readChunk(db, chunk, segmentOf(segments, chunk * CHUNK_IDS + 1).table)
+    if (complete.count === CHUNK_IDS) write(complete)
+  }
+}
+
+/** Of the erased rows' names those that no row has any more, and every one that holds the subject. */
+function forgetNames(db: DatabaseSync, names: Set<string>, segments: readonly Segment[], subject: Subject): void {
+  const deleteName = db.prepare('DELETE FROM event_names WHERE name = ?')
+  const selects = segments.flatMap(({ table }) =>
+    ['who', 'ip'].map(column => db.prepare(`SELECT 1 FROM ${table} WHERE ${column} = ? LIMIT 1`)),
+  )
+  for (const name of names) if (selects.every(select => select.get(name) === undefined)) deleteName.run(name)
+  for (const { name } of db.prepare('SELECT name FROM event_names WHERE instr(name, ?)').all(subject.name)) {
+    if (nameHolds(String(name), subject)) deleteName.run(name as string)
+  }
+}

@@ -1,0 +1,294 @@
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import test, { type TestContext } from 'node:test'
+import { archiveSegments } from '../../../src/archive/archive.ts'
+import { placeHold } from '../../../src/archive/holds.ts'
+import { cleanFiles, type ErasureRequest, erase, planErasure } from '../../../src/erasure/erase.ts'
+import { Refusal } from '../../../src/errors.ts'
+import type { AuditEvent } from '../../../src/event/event.ts'
+import { commit, ERASED_COLUMNS, formatLeaf } from '../../../src/evidence/leaf.ts'
+import { hashLeaf } from '../../../src/evidence/merkle.ts'
+import { verifyInclusion } from '../../../src/evidence/merkle-proof.ts'
+import { createSqliteEventQueries } from '../../../src/query/sqlite-event-queries.ts'
+import { createSqliteSecurityState } from '../../../src/security/sqlite-security-state.ts'
+import { dataFolder } from '../../../src/service/data-folder.ts'
+import { erasurePaths } from '../../../src/service/erasure.ts'
+import { checkStore } from '../../../src/store/check-store.ts'
+import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
+import { temporaryFolder } from '../../cli/command-line.ts'
+import { filesHolding } from '../../harness/byte-scan.ts'
+import { auditRows } from '../../harness/rows.ts'
+import { createRandom, NEVER, randomEvents, timeAt } from '../query/event-fixture.ts'
+
+const SEGMENT = 2_048
+const NAME = 'CP-4711-verse'
+const ADDRESS = '203.0.113.77'
+const WHO = { kind: 'who', name: NAME } as const
+const REQUEST: ErasureRequest = { subject: WHO, reason: 'request 118', actor: 'ada' }
+
+/** Every seventh row holds the name, in one of the places that it can be in. */
+function eventsWith(count: number, from = 0): AuditEvent[] {
+  const places: Partial<AuditEvent>[] = [
+    { who: NAME, ip: ADDRESS },
+    { description: `Charge point ${NAME} deleted` },
+    { endpoint: `/charge-points/${NAME}/status` },
+    { metadata_json: JSON.stringify({ filter: { who: NAME } }) },
+    { who: NAME, description: `${'x'.repeat(5_000)} ${NAME}` },
+  ]
+  return randomEvents(from + count, createRandom(7))
+    .slice(from)
+    .map((event, n) => {
+      const at = from + n
+      const place = at % 7 === 3 ? places[((at - 3) / 7) % places.length] : {}
+      return { ...event, date_time: timeAt(at), ...place }
+    })
+}
+
+async function trailOf(t: TestContext, count: number) {
+  const data = join(temporaryFolder(t), 'data')
+  const folder = dataFolder(data)
+  const paths = erasurePaths(folder)
+  mkdirSync(paths.journalDirectory, { recursive: true })
+  const store = createSqliteEventStore({ path: folder.auditDatabase, segmentIds: SEGMENT })
+  t.after(() => store.close())
+  let written = 0
+  async function append(events: readonly AuditEvent[]): Promise<void> {
+    for (let at = 0; at < events.length; at += 500) {
+      const rows = events.slice(at, at + 500).map(event => ({ event, onceKey: null }))
+      await store.append({ source: 'test', after: written, through: written + rows.length, rows })
+      written += rows.length
+    }
+  }
+  await append(eventsWith(count))
+  const queries = createSqliteEventQueries({ path: folder.auditDatabase })
+  t.after(() => queries.close())
+  return { data, folder, paths, store, append, queries }
+}
+
+const isHolder = (row: object) => JSON.stringify(row).includes(NAME)
+
+test('erase: rows in several segments are blank, everything else is as it was, and every proof of before verifies', async t => {
+  const { data, folder, paths, queries, append, store } = await trailOf(t, SEGMENT * 2 + 1_100)
+  const before = auditRows(data)
+  const size = before.length
+  const { root } = logHead(folder.auditDatabase)
+  const proven = [4, 11, 18, 25, SEGMENT * 2 + 900, size].map(id => {
+    const proof = queries.proof({ id, size }, NEVER)
+    assert.ok(proof)
+    return { id, hashes: proof.hashes, leaf: formatLeaf(proof.event, commit(proof.salt, proof.event)) }
+  })
+  queries.summary(DAY, NEVER) // so that the reader has the growing chunk in memory
+
+  const done = await erase(paths, REQUEST)
+  await cleanFiles(paths, WHO)
+
+  const holders = before.filter(isHolder).map(({ id }) => id)
+  assert.ok(holders.length > 700)
+  assert.deepEqual(done, { erased: holders.length, eventId: size + 1, archivesMissing: [] })
+  assert.deepEqual(filesHolding(data, NAME), [])
+  const after = auditRows(data)
+  assert.deepEqual(
+    after.slice(0, size),
+    before.map(row => Object.assign(Object.create(null), row, isHolder(row) ? ERASED_COLUMNS : {})),
+  )
+  const { action, reason_code, severity, who, ip, metadata_json } = after[size] ?? {}
+  assert.deepEqual([action, reason_code, severity, who, ip], ['SYSTEM', 'ERASED', 'WARN', 'system', '-'])
+  const ids_sha256 = createHash('sha256').update(holders.join('\n')).digest('hex')
+  assert.deepEqual(JSON.parse(metadata_json ?? ''), {
+    count: holders.length,
+    ids_sha256,
+    reason: 'request 118',
+    actor: 'ada',
+  })
+  assert.deepEqual(checkStore(folder.auditDatabase), [])
+  assert.deepEqual(
+    erasuresOf(folder.auditDatabase),
+    holders.map(id => ({ id, tombstone: size + 1 })),
+  )
+
+  for (const { id, hashes, leaf } of proven) {
+    assert.ok(verifyInclusion(hashLeaf(leaf), id - 1, size, hashes, root), `${id}`)
+    const now = queries.proof({ id, size }, NEVER)
+    assert.deepEqual(now?.hashes, hashes)
+    assert.equal(
+      now?.salt.every(byte => byte === 0),
+      holders.includes(id),
+    )
+  }
+  assert.equal(queries.event(4, NEVER)?.who, '')
+  const { total, top_charge_points, top_addresses } = queries.summary(DAY, NEVER)
+  assert.equal(total, size)
+  for (const { cp_id } of top_charge_points) assert.ok(cp_id !== '' && cp_id !== NAME)
+  for (const { ip: address } of top_addresses) assert.ok(address !== '' && address !== ADDRESS)
+
+  // The writer had the name's number in memory, and the name comes back.
+  await append(eventsWith(SEGMENT, 3_000))
+  assert.deepEqual(checkStore(folder.auditDatabase), [])
+  assert.equal(await store.lastId(), size + 1 + SEGMENT)
+  const again = await erase(paths, REQUEST)
+  await cleanFiles(paths, WHO)
+  assert.equal(again.eventId, size + SEGMENT + 2)
+  assert.deepEqual(filesHolding(data, NAME), [])
+  assert.deepEqual(checkStore(folder.auditDatabase), [])
+})
+
+test('erase: the schema of a rewritten segment is the documented one, and segments go on', async t => {
+  const { folder, paths, append } = await trailOf(t, 1_500)
+  const schemaOf = (path: string) => {
+    using db = new DatabaseSync(path, { readOnly: true })
+    return db
+      .prepare("SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name LIKE '%audit%' ORDER BY name")
+      .all()
+  }
+  const before = schemaOf(folder.auditDatabase)
+  await erase(paths, REQUEST)
+  // The first segment's table is renamed before its pages are rewritten.
+  await append(eventsWith(SEGMENT, 1_500))
+  await cleanFiles(paths, WHO)
+  assert.deepEqual(checkStore(folder.auditDatabase), [])
+  assert.equal(auditRows(folder.path).length, 1_501 + SEGMENT)
+
+  const small = await trailOf(t, 1_500)
+  await erase(small.paths, REQUEST)
+  await cleanFiles(small.paths, WHO)
+  assert.deepEqual(schemaOf(small.folder.auditDatabase), before)
+})
+
+test('erase: an address is erased with what else the rows say, and is no usual one any more', async t => {
+  const { data, folder, paths } = await trailOf(t, 2_100)
+  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  await state.change(async transaction => {
+    await transaction.putChargePoint({
+      cp_id: 'CP-1',
+      location: null,
+      security_status: 'ACTIVE',
+      credential_kind: 'generated',
+      credential_hash: 'x',
+      token_version: 1,
+      created_at: timeAt(0),
+      updated_at: timeAt(0),
+    })
+  })
+  await state.saveLastSeen([{ cp_id: 'CP-1', last_success: timeAt(0), networks: [ADDRESS, '10.0.0.1'] }], 8)
+  await state.close()
+  const subject = { kind: 'ip', name: ADDRESS } as const
+  const { erased } = await erase(paths, { ...REQUEST, subject })
+  await cleanFiles(paths, subject)
+  assert.equal(erased, Math.ceil(300 / 5))
+  assert.deepEqual(filesHolding(data, ADDRESS), [])
+})
+
+test('erase: what nobody holds changes nothing and leaves no tombstone', async t => {
+  const { data, paths } = await trailOf(t, 300)
+  const before = auditRows(data)
+  const nobody = { ...REQUEST, subject: { kind: 'who', name: 'nobody-at-all' } as const }
+  assert.deepEqual(await erase(paths, nobody), { erased: 0, eventId: null, archivesMissing: [] })
+  assert.deepEqual(auditRows(data), before)
+})
+
+test('erase: a legal hold wins, whichever of the rows it keeps, and so does one that names the subject', async t => {
+  const { data, paths, folder } = await trailOf(t, 300)
+  const before = auditRows(data).length
+  await placeHold(folder.auditDatabase, { start_time: timeAt(10), end_time: timeAt(11), reason: 'case 1' }, 'ada')
+  await refused(erase(paths, REQUEST), 'LEGAL_HOLD', /Legal hold 1 keeps the events of 2026-01-01T00:00:10/)
+  const { rows, refusal } = await planErasure(paths, WHO)
+  assert.deepEqual([rows, refusal?.code], [43, 'LEGAL_HOLD'])
+  const nobodys = { start_time: '2020-01-01T00:00:00.000Z', end_time: '2020-01-02T00:00:00.000Z' }
+  await placeHold(folder.auditDatabase, { ...nobodys, reason: 'case of CP-9' }, 'ada')
+  const named = { ...REQUEST, subject: { kind: 'who', name: 'CP-9' } as const }
+  await refused(erase(paths, named), 'LEGAL_HOLD', /Legal hold 2/)
+  assert.deepEqual(auditRows(data).length, before + 2)
+  assert.equal(auditRows(data).filter(isHolder).length, 43)
+})
+
+test('erase: a subject in use is refused, and words of the tombstone that would name it', async t => {
+  const { folder, paths, data } = await trailOf(t, 50)
+  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  const times = { created_at: timeAt(0), revoked_at: null }
+  await state.change(async transaction => {
+    await transaction.putAdmin({ name: 'olga', role: 'operator', key_hash: 'a', ...times })
+    await transaction.putAdmin({ name: 'otto', role: 'operator', key_hash: 'b', ...times, revoked_at: timeAt(1) })
+    await transaction.putChargePoint({
+      cp_id: NAME,
+      location: 'house of erna',
+      security_status: 'ACTIVE',
+      credential_kind: 'generated',
+      credential_hash: 'x',
+      token_version: 1,
+      created_at: timeAt(0),
+      updated_at: timeAt(0),
+    })
+  })
+  t.after(() => state.close())
+  const of = (name: string, more: Partial<ErasureRequest> = {}) => ({
+    ...REQUEST,
+    subject: { kind: 'who', name } as const,
+    ...more,
+  })
+  await refused(erase(paths, of('olga')), 'SUBJECT_IN_USE')
+  await refused(erase(paths, of(NAME)), 'SUBJECT_IN_USE')
+  await refused(erase(paths, of('erna')), 'SUBJECT_IN_USE', /location/)
+  await refused(erase(paths, of('ada')), 'VALIDATION_FAILED')
+  await refused(erase(paths, of('CP-5', { reason: 'because of CP-5' })), 'VALIDATION_FAILED')
+  for (const nobody of ['system', 'unknown', '-']) await refused(erase(paths, of(nobody)), 'VALIDATION_FAILED')
+
+  await erase(paths, of('otto'))
+  await cleanFiles(paths, of('otto').subject)
+  assert.deepEqual(
+    (await state.admins()).map(({ name }) => name),
+    ['olga'],
+  )
+  assert.deepEqual(filesHolding(data, 'otto'), [])
+})
+
+test('erase: archives and copies of damage that hold the subject are named, and nothing is erased', async t => {
+  const { folder, paths, data, append } = await trailOf(t, SEGMENT + 100)
+  const options = { auditDatabase: folder.auditDatabase, directory: paths.archives, lockFile: paths.lockFile }
+  await archiveSegments({ ...options, beforeMs: Date.UTC(2036, 0, 1), actor: 'test' })
+  await refused(erase(paths, REQUEST), 'ERASURE_BLOCKED', /events-000000000001-000000002048\.ndjson\.gz/)
+  assert.ok(auditRows(data).some(isHolder))
+  const other = { ...REQUEST, subject: { kind: 'who', name: 'CP-new' } as const }
+  await append([{ ...(eventsWith(1)[0] as AuditEvent), who: 'CP-new' }])
+  assert.equal((await erase(paths, other)).erased, 1)
+
+  const draft = join(paths.archives, 'events-x.ndjson.gz.draft')
+  writeFileSync(draft, 'half of an archive')
+  await planErasure(paths, WHO)
+  assert.ok(existsSync(draft), 'somebody may be writing it')
+  await refused(erase(paths, REQUEST), 'ERASURE_BLOCKED')
+  assert.equal(existsSync(draft), false)
+
+  const copy = join(paths.journalDirectory, '000000000001.journal.damaged')
+  writeFileSync(copy, `{"who":"CP-copied"}`)
+  const copied = { ...REQUEST, subject: { kind: 'who', name: 'CP-copied' } as const }
+  await refused(erase(paths, copied), 'ERASURE_BLOCKED', /000000000001\.journal\.damaged/)
+  assert.ok(existsSync(copy))
+})
+
+const DAY = { start_time: timeAt(0), end_time: timeAt(86_400), bucketSeconds: 3_600 }
+
+async function refused(work: Promise<unknown>, code: string, detail = /./): Promise<void> {
+  const error = await work.then(
+    () => assert.fail(`it was not refused: ${code}`),
+    (thrown: unknown) => thrown,
+  )
+  assert.ok(error instanceof Refusal, String(error))
+  assert.equal(error.code, code, error.message)
+  assert.match(error.message, detail)
+}
+
+function logHead(path: string): { root: Uint8Array } {
+  using db = new DatabaseSync(path, { readOnly: true })
+  return db.prepare('SELECT root FROM log_head').get() as { root: Uint8Array }
+}
+
+function erasuresOf(path: string) {
+  using db = new DatabaseSync(path, { readOnly: true })
+  return db
+    .prepare('SELECT * FROM log_erasures ORDER BY id')
+    .all()
+    .map(row => ({ ...row }))
+}
