@@ -28,6 +28,7 @@ import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { StoreError } from '../store/event-store.ts'
+import { readSalts } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
 import { type Reclaimed, reclaimSpace } from '../store/reclaim.ts'
 import {
@@ -46,7 +47,7 @@ import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { makeFolder } from './durable-file.ts'
 import { type FoundArchive, readManifest } from './folder.ts'
-import { archiveName, formatManifest, manifestName, sha256Of } from './format.ts'
+import { archiveName, formatManifest, manifestName, saltsName, sha256Of } from './format.ts'
 import { checkArchive, invalid } from './read-archive.ts'
 import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-archive.ts'
 
@@ -174,7 +175,8 @@ async function finishedArchive(
     )
   }
   const digest = await digestOfRows(db, segment, afterBlock('writing'))
-  if (digest !== manifest.ndjson_sha256) {
+  const isSameLog = manifest.log?.salts_sha256 === sha256Of(readSalts(db, segment.firstId, segment.lastId))
+  if (digest !== manifest.ndjson_sha256 || !isSameLog) {
     throw invalid(path, 'it is there already, but holds other events than this database; move it away')
   }
   await checkArchive(directory, manifest, afterBlock('checking'))
@@ -212,8 +214,7 @@ async function leave(
 
 /** A hold was placed while it was written; its segment is still there. Crash in between: the next run that finds it refuses it, for a person to move. */
 function takeBack({ file }: ArchiveRecord): void {
-  rmSync(manifestName(file), { force: true })
-  rmSync(file, { force: true })
+  for (const name of [manifestName(file), saltsName(file), file]) rmSync(name, { force: true })
 }
 
 /** Each event is written, or its archive compared with it, and then read back. */

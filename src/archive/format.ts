@@ -1,7 +1,8 @@
 /**
- * The form of an archive: one segment of the event database in two files. Pure, but for digests.
+ * The form of an archive: one segment of the event database in three files. Pure, but for digests.
  *
  *   events-000000000001-000000131072.ndjson.gz       gzip; unpacked, a header line and then one event a line
+ *   events-000000000001-000000131072.salts           16 bytes an event, which compare it with its leaf in the log
  *   events-000000000001-000000131072.manifest.json   digests, and the digest of the manifest before it
  *
  * The events are JSON objects with the 14 columns, ascending by id and gapless: what `gzip -dc FILE | tail -n +2` prints is
@@ -32,6 +33,14 @@ export interface ArchiveRange {
 /** A block: the id of its first event, and how many bytes of the file it takes. */
 export type Block = readonly [firstId: number, bytes: number]
 
+/** The salts of the events, 16 bytes each in the order of their ids; zeros where one was erased. Leaf index = id - 1. */
+export interface ArchivedSalts {
+  readonly salts_file: string
+  readonly salts_sha256: string
+  readonly first_index: number
+  readonly count: number
+}
+
 export interface ArchiveManifest extends ArchiveRange {
   /** Counts from 1, in the order in which the segments left. */
   readonly number: number
@@ -43,6 +52,8 @@ export interface ArchiveManifest extends ArchiveRange {
   readonly ndjson_bytes: number
   readonly ndjson_sha256: string
   readonly archived_at: string
+  /** What compares the events with their leaves; left out by archives of before there was a log. */
+  readonly log?: ArchivedSalts
   /** SHA-256 of the manifest with the number before, null for the first. */
   readonly previous: string | null
   /** Bytes of the member with the header line. */
@@ -56,6 +67,8 @@ export function archiveName({ first_id, last_id }: Pick<ArchiveRange, 'first_id'
 
 export const manifestName = (archive: string) => archive.replace(/\.ndjson\.gz$/, '.manifest.json')
 
+export const saltsName = (archive: string) => archive.replace(/\.ndjson\.gz$/, '.salts')
+
 export const MANIFEST_NAME = /^events-\d{12,16}-\d{12,16}\.manifest\.json$/
 
 const padded = (id: number) => String(id).padStart(12, '0')
@@ -68,7 +81,7 @@ export function formatHeader({ first_id, last_id, count, first_time, last_time }
 export function formatManifest(manifest: ArchiveManifest): string {
   const { blocks, ...fields } = manifest
   const { number, file, bytes, sha256, ndjson_bytes, ndjson_sha256, first_id, last_id } = fields
-  const { count, first_time, last_time, archived_at, previous, header_bytes } = fields
+  const { count, first_time, last_time, archived_at, previous, header_bytes, log } = fields
   const head = JSON.stringify(
     {
       format: MANIFEST_FORMAT,
@@ -87,12 +100,20 @@ export function formatManifest(manifest: ArchiveManifest): string {
       archived_at,
       previous,
       header_bytes,
+      ...(log === undefined ? {} : { log: formatSalts(log) }),
     },
     null,
     2,
   )
   return `${head.slice(0, -2)},\n  "blocks": ${JSON.stringify(blocks)}\n}\n`
 }
+
+const formatSalts = ({ salts_file, salts_sha256, first_index, count }: ArchivedSalts) => ({
+  salts_file,
+  salts_sha256,
+  first_index,
+  count,
+})
 
 /** Undefined when it is not a manifest of this format, to the letter, or says what cannot be. */
 export function parseManifest(text: string): ArchiveManifest | undefined {
@@ -106,7 +127,8 @@ export function parseManifest(text: string): ArchiveManifest | undefined {
       [manifest.sha256, manifest.ndjson_sha256].every(isDigest) &&
       (previous === null ? manifest.number === 1 : isDigest(previous)) &&
       [manifest.first_time, manifest.last_time, manifest.archived_at].every(isTime) &&
-      areBlocks(manifest)
+      areBlocks(manifest) &&
+      areSalts(manifest)
     return isSound && formatManifest(manifest) === text ? manifest : undefined
   } catch {
     return undefined
@@ -118,6 +140,16 @@ function areBlocks({ blocks, header_bytes, bytes, first_id, last_id }: ArchiveMa
   const sum = blocks.reduce((total, [, size]) => total + size, header_bytes)
   const areNumbers = [header_bytes, ...blocks.flat()].every(isPositive)
   return areNumbers && isInOrder && sum === bytes && blocks[0]?.[0] === first_id && (blocks.at(-1)?.[0] ?? 0) <= last_id
+}
+
+function areSalts({ log, file, first_id, count }: ArchiveManifest): boolean {
+  if (log === undefined) return true
+  return (
+    log.salts_file === saltsName(file) &&
+    isDigest(log.salts_sha256) &&
+    log.first_index === first_id - 1 &&
+    log.count === count
+  )
 }
 
 const isPositive = (value: unknown) => Number.isSafeInteger(value) && Number(value) > 0

@@ -5,13 +5,13 @@
  * after that, what is read is still held against the manifest, as the file could change.
  */
 import { createHash } from 'node:crypto'
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
-import { type ArchiveManifest, formatHeader } from './format.ts'
+import { type ArchiveManifest, formatHeader, sha256Of } from './format.ts'
 
 export interface OpenArchive extends Disposable {
   readonly manifest: ArchiveManifest
@@ -65,6 +65,14 @@ export function openArchive(directory: string, manifest: ArchiveManifest): OpenA
   }
 }
 
+function checkSalts(directory: string, { log }: ArchiveManifest): void {
+  if (log === undefined) return
+  const path = join(directory, log.salts_file)
+  closeSync(openOrRefuse(path))
+  if (sha256Of(readFileSync(path)) !== log.salts_sha256)
+    throw invalid(path, 'its digest is not the one of its manifest')
+}
+
 /**
  * Reads the whole file twice: the digest, then every event.
  * @throws {Refusal} ARCHIVE_INVALID
@@ -74,6 +82,7 @@ export async function checkArchive(
   manifest: ArchiveManifest,
   afterBlock: (events: number) => Promise<void>,
 ): Promise<void> {
+  checkSalts(directory, manifest)
   using archive = openArchive(directory, manifest)
   const path = join(directory, manifest.file)
   const header = formatHeader(manifest)

@@ -3,7 +3,8 @@
  * snapshot: neither the indexer nor its checkpoints wait for us.
  *
  *   1. the events, as a draft: synced, renamed      a crash after it: an archive without manifest, written again
- *   2. the manifest, likewise                       a finished archive
+ *   2. the salts, likewise                          the same
+ *   3. the manifest, likewise                       a finished archive
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
@@ -12,6 +13,7 @@ import { gzipSync } from 'node:zlib'
 import { Refusal } from '../errors.ts'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
+import { readSalts } from '../store/log-store.ts'
 import type { SealedSegment } from '../store/retention.ts'
 import { writeDurably } from './durable-file.ts'
 import {
@@ -22,6 +24,8 @@ import {
   formatHeader,
   formatManifest,
   manifestName,
+  saltsName,
+  sha256Of,
 } from './format.ts'
 
 /** Called between blocks: to show how far it is, and to let others have the processor. */
@@ -70,6 +74,8 @@ export async function writeArchive(options: {
       await afterBlock(count)
     }
   })
+  const salts = readSalts(db, segment.firstId, segment.lastId)
+  await writeDurably(join(directory, saltsName(file)), append => append(salts))
   const manifest: ArchiveManifest = {
     ...range,
     number,
@@ -81,6 +87,12 @@ export async function writeArchive(options: {
     archived_at: new Date().toISOString(),
     previous,
     header_bytes,
+    log: {
+      salts_file: saltsName(file),
+      salts_sha256: sha256Of(salts),
+      first_index: segment.firstId - 1,
+      count: range.count,
+    },
     blocks,
   }
   await writeDurably(join(directory, manifestName(file)), append => append(Buffer.from(formatManifest(manifest))))

@@ -20,6 +20,7 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readSync,
   writeSync,
 } from 'node:fs'
@@ -160,6 +161,17 @@ function readAt(file: number, position: number, length: number): Uint8Array | un
 
 function writeAll(file: number, bytes: Uint8Array, position: number): void {
   for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, position + at)
+}
+
+/** The packs that hold anything of the entries from this size on, and those of higher levels. */
+export function packsFrom(root: string, size: number): string[] {
+  const first = Math.floor(size / (TILES_PER_PACK * TILE_WIDTH))
+  return readdirSync(root)
+    .filter(name => {
+      const [, level, number] = /^(?:tiles-(\d)|entries)-(\d{6})$/.exec(name) ?? []
+      return number !== undefined && (Number(level ?? 0) > 0 || Number(number) >= first)
+    })
+    .map(name => join(root, name))
 }
 
 export function syncPath(path: string): void {

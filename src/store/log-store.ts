@@ -18,7 +18,7 @@ import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { formatBundle, parseHashTile, TILE_WIDTH } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
 import type { LogBuilder, LogGrowth, LogRow, LogState } from '../log/log-builder.ts'
-import { openLogFiles, syncPath } from '../log/log-files.ts'
+import { openLogFiles, packsFrom, syncPath } from '../log/log-files.ts'
 import { StoreError } from './event-store.ts'
 import { repairLog } from './log-repair.ts'
 import { listSegments } from './segments.ts'
@@ -88,8 +88,10 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
       } finally {
         files.close()
       }
+      // Right they are, but whoever wrote them may not have synced them.
+      if (lastId >= TILE_WIDTH) for (const path of packsFrom(root, state.syncedSize)) syncPath(path)
     }
-    builder.resume(state)
+    builder.resume({ ...state, syncedSize: lastId })
   }
 
   return {
@@ -132,6 +134,21 @@ export function buildLog(db: DatabaseSync, builder: LogBuilder, root: string): v
     }
   }
   log.finish()
+}
+
+const bundleOf = (id: number) => Math.floor((id - 1) / TILE_WIDTH)
+
+/** Their rows have left, and took their salts along. */
+export function dropBundles(db: DatabaseSync, firstId: number, lastId: number): void {
+  db.prepare('DELETE FROM log_bundles WHERE bundle BETWEEN ? AND ?').run(bundleOf(firstId), bundleOf(lastId))
+}
+
+/** Of the rows of whole bundles, 16 bytes each. */
+export function readSalts(db: DatabaseSync, firstId: number, lastId: number): Uint8Array {
+  const rows = db
+    .prepare('SELECT salts FROM log_bundles WHERE bundle BETWEEN ? AND ? ORDER BY bundle')
+    .all(bundleOf(firstId), bundleOf(lastId))
+  return joinBytes(...rows.map(row => bytesOf(row.salts)))
 }
 
 export interface LogHead {

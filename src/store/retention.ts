@@ -12,6 +12,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { AuditEvent } from '../event/event.ts'
 import { chunkOf } from './chunk-sets.ts'
+import { dropBundles } from './log-store.ts'
 import { dropSegment, listSegments, type Segment } from './segments.ts'
 
 export const RETENTION_TABLES = `
@@ -105,6 +106,7 @@ export function takeOut(db: DatabaseSync, { number, firstId }: SealedSegment, ar
   if (segment === undefined) return 'gone'
   if (listHolds(db).some(hold => isHeldBy(hold, segment))) return 'held'
   dropSegment(db, segment)
+  dropBundles(db, segment.firstId, segment.lastId)
   db.prepare('INSERT INTO event_archives VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)').run(
     archive.number,
     archive.first_id,

@@ -41,7 +41,7 @@ test('archive: --dry-run says what would leave and changes nothing; then it leav
   const { archived, held, database_bytes_before, database_bytes_after } = JSON.parse(done.stdout)
   assert.deepEqual([archived.length, archived[1].last_id, held], [2, SEGMENT * 2, []])
   assert.ok(database_bytes_after < database_bytes_before / 2)
-  assert.equal(readdirSync(to).length, 4)
+  assert.equal(readdirSync(to).length, 6)
   const events = auditRows(data, "reason_code = 'ARCHIVED'")
   assert.match(events[0]?.metadata_json ?? '', /"actor":"cli:/)
   const again = await cli('archive', '--before', before)

@@ -44,6 +44,8 @@ async function oldTrail(t: TestContext, count: number) {
 const rowsIn = (data: string, where?: string) => auditRows(data, where).map(row => ({ ...row }))
 
 const namesOf = (directory: string) => readdirSync(directory).sort()
+/** Archives and manifests. */
+const searchedIn = (directory: string) => namesOf(directory).filter(name => !name.endsWith('.salts'))
 
 test('archive: sealed segments leave as files that stock tools read, the trail says so, and the disk gets the space', async t => {
   const { data, rows, run, directory, database } = await oldTrail(t, SEGMENT * 4 + 100)
@@ -219,7 +221,9 @@ test('archive: what a crash leaves is completed by the next run, and written onl
   cpSync(data, before, { recursive: true })
   await run()
   const finished = new Map(namesOf(directory).map(name => [name, readFileSync(join(directory, name))]))
-  const [archive = '', manifest = ''] = [...finished.keys()].sort((a, b) => b.localeCompare(a)).slice(0, 2)
+  const newest = (ending: string) =>
+    [...finished.keys()].sort().findLast(name => name.endsWith(ending)) ?? assert.fail()
+  const [archive, manifest] = [newest('.ndjson.gz'), newest('.manifest.json')]
   const leftovers: Record<string, (name: string, bytes: Buffer) => [string, Buffer] | undefined> = {
     'a draft': (name, bytes) => (name === archive ? [`${name}.draft`, bytes.subarray(0, 5_000)] : undefined),
     'an archive without manifest': (name, bytes) => (name === archive ? [name, bytes] : undefined),
@@ -389,7 +393,7 @@ test('search, verify: a changed, cut, exchanged or missing file is found, whoeve
   const known = readRetention(database, listArchives)
   const whole = join(data, '..', 'whole')
   cpSync(directory, whole, { recursive: true })
-  const [archive1 = '', manifest1 = '', archive2 = '', manifest2 = ''] = namesOf(directory).sort((a, b) =>
+  const [archive1 = '', manifest1 = '', archive2 = '', manifest2 = ''] = searchedIn(directory).sort((a, b) =>
     a.slice(0, 19) === b.slice(0, 19) ? b.localeCompare(a) : a.localeCompare(b),
   )
   const edit = (name: string, change: (bytes: Buffer) => Buffer) =>
@@ -410,7 +414,7 @@ test('search, verify: a changed, cut, exchanged or missing file is found, whoeve
     'a longer file': () => edit(archive2, bytes => Buffer.concat([bytes, Buffer.alloc(1)])),
     'a missing file': () => rmSync(join(directory, archive2)),
     'the last archive missing, with its manifest': () => {
-      for (const name of namesOf(directory).slice(-2)) rmSync(join(directory, name))
+      for (const name of namesOf(directory).slice(-3)) rmSync(join(directory, name))
     },
     'a missing manifest': () => rmSync(join(directory, manifest2)),
     'a manifest of another spelling': () => edit(manifest2, bytes => Buffer.from(`${bytes} `)),
@@ -442,10 +446,24 @@ test('search, verify: a changed, cut, exchanged or missing file is found, whoeve
   }
 })
 
+test('verify: salts that were changed or are missing are named', async t => {
+  const { run, directory, database } = await oldTrail(t, SEGMENT * 2 + 1)
+  await run()
+  const known = readRetention(database, listArchives)
+  const salts = join(directory, namesOf(directory).find(name => name.endsWith('.salts')) ?? assert.fail())
+  const bytes = readFileSync(salts)
+  assert.equal(bytes.length, SEGMENT * 16)
+  bytes[100] = (bytes[100] as number) ^ 1
+  writeFileSync(salts, bytes)
+  assert.match((await verifyArchives(directory, known)).problems.join(), /\.salts/)
+  rmSync(salts)
+  assert.match((await verifyArchives(directory, known)).problems.join(), /\.salts/)
+})
+
 test('search: who forges an archive and all digests in the folder is caught by what the database says', async t => {
   const { run, directory, database } = await oldTrail(t, SEGMENT + 1)
   await run()
-  const [archive = '', manifest = ''] = namesOf(directory).sort((a, b) => b.localeCompare(a))
+  const [archive = '', manifest = ''] = searchedIn(directory).sort((a, b) => b.localeCompare(a))
   const other = await oldTrail(t, SEGMENT + 1)
   const db = new DatabaseSync(other.database)
   db.exec("UPDATE audit_events_1 SET who = 'nobody' WHERE id = 9")
