@@ -50,7 +50,7 @@ function errorsPage(): string {
   return `# Errors
 ${GENERATED}
 Every refusal and failure has one of these codes: in \`code\` of the RFC 9457 problem that HTTP answers, and as the exit code of
-the command line.
+the command line. \`ev-central verify\` ends with the exit code of its verdict: [verdicts](verdicts.md).
 
 ${table(['code', 'HTTP', 'title', 'what to do', 'try again', 'exit'], rows)}
 `

@@ -68,7 +68,6 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   const sizes = [...new Set([...anchors.map(anchor => anchor.size), size])].sort((a, b) => a - b)
 
   const seen = await readLeaves(source, size, sizes, options)
-  findings.push(...seen.findings)
   const head: Anchor[] = overview.head === undefined ? [] : [overview.head]
   const right = seen.candidates.choose([...anchors.slice(0, -1), ...head, ...anchors.slice(-1)])
 
@@ -76,7 +75,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   if (overview.head !== undefined) findings.push(...compareHead(overview.head, seen.candidates, right))
   findings.push(...compareUpper(source, size, seen.candidates, right))
   const compared = compareOdd(source, seen, right)
-  findings.push(...compared.findings)
+  findings.push(...compared.findings, ...seen.findings.filter(finding => !isOfBadRow(finding, compared.bad)))
   notes.push(...compared.notes)
   findings.push(...(await source.lookFurther()))
   if (overview.rows !== undefined) {
@@ -331,6 +330,11 @@ function compareOdd({ overview }: EvidenceSource, { odd }: Leaves, right: Candid
       ? []
       : [`${lagging} of the newest bundles are not on disk yet; the next start makes them of their rows`]
   return { findings, notes, bad: new Set(bad.map(({ id }) => id)) }
+}
+
+/** A row that was changed is also not where queries look for what it says now. */
+function isOfBadRow({ verdict, at }: Finding, bad: ReadonlySet<number>): boolean {
+  return verdict === 'HIDDEN' && 'id' in at && bad.has(at.id)
 }
 
 function archiveNotes({ overview }: EvidenceSource): string[] {

@@ -3,7 +3,7 @@
  * what it is, and name the first event that it is about.
  *
  *   rows        each of the 14 columns edited, rows deleted, inserted, exchanged, moved up or down, the tail cut off
- *   reaching    an index without an entry, an index that is gone, a segment that is not listed, another view
+ *   reaching    an index without an entry, an index that is gone, a segment that is not listed, another view, another chunk
  *   log         salts, commitments, entries, tiles, the head and its edge, erasures
  *   signed      checkpoints, their history, keys
  *   mirror      entries, tiles, files that are gone or cut

@@ -13,14 +13,14 @@ import { LIMITS } from '../../limits.ts'
 import { checkBundles } from '../range.ts'
 import type { ArchiveClaim, EvidenceSource, Overview } from '../source.ts'
 import { type ArchiveRow, type LogDatabase, openLogDatabase, UnreadableSource } from './log-database.ts'
-import { readTextFile } from './pack-files.ts'
 import { findHiddenRanges, findUnreachable } from './reachability.ts'
 import { databaseOf, logOf, type OpenReader, openDataFolderReader } from './readers.ts'
+import { readSignedFiles, type SignedFiles } from './signed-files.ts'
 import { startWorkers, type WorkerPool } from './worker-pool.ts'
 
 const OPEN_TRIES_MAX = 50
 /** Below, starting threads takes longer than the work. */
-const LEAVES_FOR_WORKERS_MIN = 65_536
+export const LEAVES_FOR_WORKERS_MIN = 65_536
 
 export interface SourceOptions {
   /** Threads beside this one; 0: none. */
@@ -30,7 +30,7 @@ export interface SourceOptions {
 /** @throws {UnreadableSource} */
 export async function openDataFolder(path: string, { workers = 2 }: SourceOptions = {}): Promise<EvidenceSource> {
   await using undo = new AsyncDisposableStack()
-  const signed = readSignedFiles(logOf(path))
+  const signed = await readSignedFiles(logOf(path))
   let database = openLogDatabase(databaseOf(path))
   const isLarge = (database.head()?.size ?? 0) >= LEAVES_FOR_WORKERS_MIN
   const pool = isLarge && workers > 0 ? undo.use(startWorkers({ kind: 'data folder', path }, workers)) : undefined
@@ -42,37 +42,28 @@ export async function openDataFolder(path: string, { workers = 2 }: SourceOption
   return sourceOf({ overview, reader, pool, size, database, dispose: () => owned.disposeAsync() })
 }
 
-/** The files beside the tiles, which are the same in a mirror. */
-export function readSignedFiles(root: string): Pick<Overview, 'checkpoint' | 'history' | 'keys'> {
-  try {
-    return {
-      keys: readTextFile(join(root, 'keys'), LIMITS.keyChainBytesMax),
-      history: readTextFile(join(root, 'checkpoints'), LIMITS.checkpointHistoryBytesMax),
-      checkpoint: readTextFile(join(root, 'checkpoint'), LIMITS.noteCharactersMax),
-    }
-  } catch (error) {
-    throw new UnreadableSource((error as Error).message, { cause: error })
-  }
-}
-
 /**
  * Until all readers see the same rows: a segment that leaves or an event that is erased between two of them would look like a fault.
  * Rows that were only added do no harm.
  */
 async function agree(first: LogDatabase, path: string, pool: WorkerPool): Promise<LogDatabase> {
   let database = first
-  let seen = await pool.fingerprints('fingerprint')
-  for (let tries = 0; tries < OPEN_TRIES_MAX; tries++) {
-    if (seen.every(fingerprint => fingerprint === database.fingerprint)) return database
+  try {
+    let seen = await pool.fingerprints('fingerprint')
+    for (let tries = 0; tries < OPEN_TRIES_MAX; tries++) {
+      if (seen.every(fingerprint => fingerprint === database.fingerprint)) return database
+      database[Symbol.dispose]()
+      database = openLogDatabase(databaseOf(path))
+      seen = await pool.fingerprints('reopen')
+    }
+    throw new UnreadableSource('rows leave or are erased all the time; try again')
+  } catch (error) {
     database[Symbol.dispose]()
-    database = openLogDatabase(databaseOf(path))
-    seen = await pool.fingerprints('reopen')
+    throw error
   }
-  database[Symbol.dispose]()
-  throw new UnreadableSource('rows leave or are erased all the time; try again')
 }
 
-function readOverview(database: LogDatabase, path: string, signed: ReturnType<typeof readSignedFiles>): Overview {
+function readOverview(database: LogDatabase, path: string, signed: SignedFiles): Overview {
   const { db, segments } = database
   const lastIds = segments.map(({ table }) => Number(db.prepare(`SELECT max(id) AS id FROM ${table}`).get()?.id ?? 0))
   return {

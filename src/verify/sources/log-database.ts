@@ -189,7 +189,9 @@ function readDatabase(db: DatabaseSync): LogDatabase {
           }),
       }
     },
-    [Symbol.dispose]: () => db.close(),
+    [Symbol.dispose]() {
+      if (db.isOpen) db.close()
+    },
   }
 }
 

@@ -2,24 +2,20 @@
  * A directory in the layout of C2SP tlog-tiles as a source: `checkpoint`, `tile/...`, and, if they are there, `keys` and
  * `checkpoints`. It has no rows: entries, tiles and signatures are what can be verified, and no personal data is needed for it.
  */
-import { parseCheckpoint } from '../../evidence/checkpoint.ts'
-import { parseNote } from '../../evidence/note.ts'
 import { checkBundles } from '../range.ts'
 import type { EvidenceSource } from '../source.ts'
-import { readSignedFiles, type SourceOptions } from './data-folder.ts'
+import { LEAVES_FOR_WORKERS_MIN, type SourceOptions } from './data-folder.ts'
 import { openReader, type ReaderSpec } from './readers.ts'
+import { readSignedFiles, sizeOf } from './signed-files.ts'
 import { startWorkers } from './worker-pool.ts'
-
-/** Below, starting threads takes longer than the work. */
-const LEAVES_FOR_WORKERS_MIN = 65_536
 
 /** @throws {UnreadableSource} */
 export async function openMirror(path: string, { workers = 2 }: SourceOptions = {}): Promise<EvidenceSource> {
   await using undo = new AsyncDisposableStack()
-  const signed = readSignedFiles(path)
+  const signed = await readSignedFiles(path)
   const spec: ReaderSpec = { kind: 'mirror', path }
   const reader = undo.use(openReader(spec))
-  const size = parseCheckpoint(parseNote(signed.checkpoint ?? '')?.text ?? '')?.size ?? 0
+  const size = sizeOf(signed.checkpoint)
   const pool = size >= LEAVES_FOR_WORKERS_MIN && workers > 0 ? undo.use(startWorkers(spec, workers)) : undefined
   const owned = undo.move()
   return {

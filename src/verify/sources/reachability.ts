@@ -1,27 +1,13 @@
 /**
- * Whether queries reach every row that is stored: through `event_segments`, through the view `audit_events`, and through the six
- * documented indexes. A row that nobody finds is as good as deleted.
+ * Whether queries reach every row that is stored: through `event_segments` and through the view `audit_events`; through indexes:
+ * indexes.ts. A row that nobody finds is as good as deleted.
  */
-import { randomInt } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
 import type { RowsOverview } from '../source.ts'
 import type { Finding } from '../verdict.ts'
 import type { LogDatabase, Segment } from './log-database.ts'
 
 const VIEW = 'audit_events'
-/**
- * How each index is checked: by walking it and looking at the row of each entry, or, where that would jump about in the rows, by
- * asking it for each row. Measured, either costs twice the other where it is not the right one.
- */
-const INDEXED = {
-  date_time: 'walk',
-  who: 'ask',
-  action: 'walk',
-  ip: 'ask',
-  severity: 'walk',
-  request_id: 'walk',
-} as const
-type Indexed = keyof typeof INDEXED
 const COLUMNS = [
   'id',
   'date_time',
@@ -151,48 +137,4 @@ function viewsOf(segments: readonly Segment[]): Map<string, string> {
     tables = [older]
   }
   return views.set(VIEW, `CREATE VIEW ${VIEW} AS\n${union(tables)}`)
-}
-
-/** Whether each row is in each index with its value, for the segments that begin in a range of ids. */
-export function createIndexCheck({ db, segments }: LogDatabase): (firstId: number, lastId: number) => Finding[] {
-  return (firstId, lastId) =>
-    segments.filter(({ first }) => first >= firstId && first <= lastId).flatMap(segment => checkIndexes(db, segment))
-}
-
-function checkIndexes(db: DatabaseSync, { table, number, first }: Segment): Finding[] {
-  const sums = drawSums()
-  const rows = db.prepare(`SELECT ${sums} FROM ${table} b NOT INDEXED`).get()
-
-  /** The rows NOT INDEXED, or SQLite would compare the index with itself. */
-  function isEachRowIn(index: string, column: Indexed): boolean {
-    const fitting = `INDEXED BY ${index} CROSS JOIN ${table} a NOT INDEXED ON a.id = b.id WHERE a.${column} IS b.${column}`
-    const entries = db.prepare(`SELECT ${sums} FROM ${table} b ${fitting}`).get()
-    return rows?.count === entries?.count && rows?.sum === entries?.sum
-  }
-
-  return (Object.keys(INDEXED) as Indexed[]).flatMap((column): Finding[] => {
-    const index = number === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${number}`
-    try {
-      if (INDEXED[column] === 'walk' && isEachRowIn(index, column)) return []
-      const id = firstNotIn(db, table, index, column)
-      return id === undefined ? [] : [{ verdict: 'HIDDEN', at: { id }, detail: `It has no entry in ${index}` }]
-    } catch (error) {
-      const detail = `${index} is missing or is not the documented index: ${(error as Error).message}`
-      return [{ verdict: 'HIDDEN', at: { id: first }, detail }]
-    }
-  })
-}
-
-/**
- * Entries that fit their rows are counted, and a sum over their ids is compared with the one over all rows, so that an entry that
- * is there twice does not stand for one that is missing. The sum is of a function drawn anew each time: nobody can plan for it.
- */
-function drawSums(): string {
-  return `count(*) AS count, total(${randomInt(2 ** 46, 2 ** 47)} % (b.id + ${randomInt(2 ** 31, 2 ** 32)})) AS sum`
-}
-
-function firstNotIn(db: DatabaseSync, table: string, index: string, column: Indexed): number | undefined {
-  const entry = `SELECT 1 FROM ${table} b INDEXED BY ${index} WHERE b.${column} IS a.${column} AND b.id = a.id`
-  const found = db.prepare(`SELECT min(a.id) AS id FROM ${table} a NOT INDEXED WHERE NOT EXISTS (${entry})`).get()
-  return typeof found?.id === 'number' ? found.id : undefined
 }

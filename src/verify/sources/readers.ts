@@ -5,9 +5,9 @@ import type { Hash } from '../../evidence/merkle.ts'
 import { TILE_WIDTH, type Tile, tileAt } from '../../evidence/tile.ts'
 import type { BundleReader } from '../range.ts'
 import { type ArchiveRows, openArchiveRows } from './archive-rows.ts'
+import { createIndexCheck } from './indexes.ts'
 import { type LogDatabase, openLogDatabase } from './log-database.ts'
 import { openPackFiles } from './pack-files.ts'
-import { createIndexCheck } from './reachability.ts'
 import { openTileFiles } from './tile-files.ts'
 
 export type ReaderSpec =

@@ -1,6 +1,8 @@
 /** Rows that stay where they are, and that queries do not find any more. */
+import { formatSet, parseSet } from '../../../src/store/chunk-sets.ts'
 import { listSegments } from '../../../src/store/segments.ts'
 import type { Mutation } from '../log-mutations.ts'
+import type { Random } from '../random.ts'
 import { insert, rowOf, segmentOf, spoil } from './database.ts'
 
 const INDEXED = ['date_time', 'who', 'action', 'ip', 'severity', 'request_id'] as const
@@ -64,6 +66,48 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     spoil(path, db => db.exec(`UPDATE event_segments SET first_id = ${first} WHERE segment = ${number}`))
     return { verdicts: ['HIDDEN'], id: firstId }
   },
+  'chunk: of other times'({ path, ground, random }) {
+    const chunk = anyChunk(path, random)
+    if (chunk === undefined) return undefined
+    const column = random.pick(['min_ms', 'max_ms'])
+    const id = spoil(path, db => {
+      const middle = random.between(chunk * 1_024 + 2, chunk * 1_024 + 1_023)
+      const ms = Date.parse(rowOf(db, middle).date_time)
+      db.exec(`UPDATE event_chunks SET ${column} = ${ms} WHERE chunk = ${chunk}`)
+      return column === 'max_ms' ? middle + 1 : chunk * 1_024 + 1
+    })
+    // The times of tombstones and the like are those of their numbers too, so they ascend.
+    return ground.shape.archives ? { verdicts: ['HIDDEN'] } : { verdicts: ['HIDDEN'], id }
+  },
+  'chunk: gone'({ path, random }) {
+    const chunk = anyChunk(path, random)
+    if (chunk === undefined) return undefined
+    spoil(path, db => db.exec(`DELETE FROM event_chunks WHERE chunk = ${chunk}`))
+    return { verdicts: ['HIDDEN'], id: chunk * 1_024 + 1 }
+  },
+  'chunk: a set without a row'({ path, random }) {
+    const chunk = anyChunk(path, random)
+    if (chunk === undefined) return undefined
+    const id = random.between(chunk * 1_024 + 1, chunk * 1_024 + 1_024)
+    const facet = random.between(0, 2)
+    spoil(path, db => {
+      const row = rowOf(db, id)
+      const value = [row.action, row.severity, row.reason_code][facet]!
+      const set = parseSet(
+        db.prepare('SELECT ids FROM event_facets WHERE facet = ? AND value = ? AND chunk = ?').get(facet, value, chunk)!
+          .ids as Uint8Array,
+      )
+      const n = (id - 1) % 1_024
+      set[n >>> 5]! &= ~(1 << (n & 31))
+      db.prepare('UPDATE event_facets SET ids = ? WHERE facet = ? AND value = ? AND chunk = ?').run(
+        formatSet(set),
+        facet,
+        value,
+        chunk,
+      )
+    })
+    return { verdicts: ['HIDDEN'], id }
+  },
   'view: without a row'({ path, ground, random }) {
     const id = random.between(ground.firstId, ground.size)
     return redefine(path, sql => `${sql.replace('AS\n', 'AS SELECT * FROM (\n')}) WHERE id <> ${id}`, id)
@@ -79,6 +123,12 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     const { firstId, table } = segments[random.between(1, segments.length - 1)]!
     return redefine(path, sql => sql.replace(new RegExp(`UNION ALL\nSELECT [^\n]* FROM ${table}(?=\n|$)`), ''), firstId)
   },
+}
+
+/** One that is kept of 1,024 rows. */
+function anyChunk(path: string, random: Random): number | undefined {
+  const chunks = spoil(path, db => db.prepare('SELECT chunk FROM event_chunks').all()).map(({ chunk }) => Number(chunk))
+  return chunks.length === 0 ? undefined : random.pick(chunks)
 }
 
 function redefine(path: string, change: (sql: string) => string, id: number) {
