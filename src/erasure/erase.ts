@@ -65,6 +65,8 @@ export interface Erased {
 /** Names that stand for nobody. */
 const NOBODY: ReadonlySet<string> = new Set(['system', 'unknown', '-'])
 const FILES_NAMED_MAX = 5
+/** How long to wait for readers of a write-ahead log. */
+const READERS_MS_MAX = 30_000
 
 /** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE */
 export async function planErasure(
@@ -126,14 +128,18 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
  * Step 4; without a subject, for erasures of before.
  * @throws {Refusal} ARCHIVE_RUNNING; ERASURE_UNFINISHED: somebody reads on and on
  */
-export async function cleanFiles(paths: ErasurePaths, subject: Subject | undefined): Promise<void> {
+export async function cleanFiles(
+  paths: ErasurePaths,
+  subject: Subject | undefined,
+  patienceMs = READERS_MS_MAX,
+): Promise<void> {
   using _lock = lockArchiving(paths.lockFile)
   const ofState = {
     who: subject?.kind === 'who' ? subject.name : undefined,
     network: subject?.kind === 'ip' ? networkOf(subject.name) : undefined,
   }
-  const isStateClean = await scrubState(paths.securityDatabase, ofState, emptyWriteAheadLog)
-  const areRowsClean = await finishRewrites(paths.auditDatabase)
+  const isStateClean = await scrubState(paths.securityDatabase, ofState, db => emptyWriteAheadLog(db, patienceMs))
+  const areRowsClean = await finishRewrites(paths.auditDatabase, patienceMs)
   if (!isStateClean || !areRowsClean) throw new Refusal('ERASURE_UNFINISHED', undefined, { retryAfterSeconds: 60 })
 }
 

@@ -14,6 +14,7 @@ import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { checkStore } from '../store/check-store.ts'
 import { sqliteCode } from '../store/connection.ts'
+import { areRewritesDue } from '../store/rewrite.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { type CheckedJournal, checkJournal } from './check-journal.ts'
 import { type DeclaredLoss, expectRows } from './check-rows.ts'
@@ -54,6 +55,7 @@ export interface CheckOptions {
 
 const PROBLEMS_MAX = 100
 const SQLITE_READONLY = 8
+const ERASURE_UNFINISHED = 'files still show what was erased: ask for the erasure again, or start the service'
 
 export function checkAll({ folder, answered = [], onProgress = () => {} }: CheckOptions): Report {
   const problems: string[] = []
@@ -131,7 +133,7 @@ function checkTrail(
   const compared = expected.compare(rows.db, (done, total) => onProgress({ phase: 'rows', done, total }))
   return {
     problems: [...(journal?.problems ?? []), ...checkPosition(journal, position), ...compared.problems],
-    notes: notesOf(journal, waiting),
+    notes: [...notesOf(journal, waiting), ...(rows.isErasureUnfinished() ? [ERASURE_UNFINISHED] : [])],
     losses: compared.losses,
     rows: compared.rows,
     records,
@@ -192,6 +194,7 @@ function openRows(path: string) {
       const found = db.prepare('SELECT position FROM positions WHERE source = ?').get(`journal:${journalId}`)
       return Number(found?.position ?? 0)
     },
+    isErasureUnfinished: () => isOurs && areRewritesDue(db),
     [Symbol.dispose]: () => db?.close(),
   }
 }

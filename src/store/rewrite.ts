@@ -12,7 +12,7 @@ import { reclaimSpace } from './reclaim.ts'
 import { currentTable } from './segments.ts'
 
 const BUSY_TIMEOUT_MS = 30_000
-const TRUNCATE_MS_MAX = 30_000
+const READERS_SPIN_MS = 20
 const RETRY_MS = 100
 
 /** In the caller's transaction, on a connection that deletes securely. Nothing refers to these tables but views, by name. */
@@ -42,7 +42,7 @@ export function areRewritesDue(db: DatabaseSync): boolean {
  *
  * @returns whether the write-ahead log could be emptied; not while somebody reads on and on, as a backup does.
  */
-export async function finishRewrites(path: string): Promise<boolean> {
+export async function finishRewrites(path: string, patienceMs: number): Promise<boolean> {
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
     db.exec('PRAGMA secure_delete = ON')
@@ -54,15 +54,16 @@ export async function finishRewrites(path: string): Promise<boolean> {
     }
     const { canShrink } = await reclaimSpace(path)
     if (!canShrink) db.exec('VACUUM') // its free pages are of a time when they were not overwritten
-    return await emptyWriteAheadLog(db)
+    return await emptyWriteAheadLog(db, patienceMs)
   } finally {
     db.close()
   }
 }
 
-/** All that was committed is in the database and on disk then, and the log is a file of no bytes. */
-export async function emptyWriteAheadLog(db: DatabaseSync): Promise<boolean> {
-  for (const until = performance.now() + TRUNCATE_MS_MAX; ; ) {
+/** All that was committed is in the database and on disk then, and the log is a file of no bytes. Not to be used for anything else after it. */
+export async function emptyWriteAheadLog(db: DatabaseSync, patienceMs: number): Promise<boolean> {
+  db.exec(`PRAGMA busy_timeout = ${READERS_SPIN_MS}`) // while it waits for readers, it keeps writers waiting, too
+  for (const until = performance.now() + patienceMs; ; ) {
     const result = db.prepare('PRAGMA wal_checkpoint(TRUNCATE)').get()
     if (result?.busy === 0) return true
     if (performance.now() > until) return false

@@ -14,6 +14,7 @@ import { hashLeaf } from '../../../src/evidence/merkle.ts'
 import { verifyInclusion } from '../../../src/evidence/merkle-proof.ts'
 import { createSqliteEventQueries } from '../../../src/query/sqlite-event-queries.ts'
 import { createSqliteSecurityState } from '../../../src/security/sqlite-security-state.ts'
+import { checkAll } from '../../../src/service/check-all.ts'
 import { dataFolder } from '../../../src/service/data-folder.ts'
 import { erasurePaths } from '../../../src/service/erasure.ts'
 import { checkStore } from '../../../src/store/check-store.ts'
@@ -242,6 +243,22 @@ test('erase: a subject in use is refused, and words of the tombstone that would 
     ['olga'],
   )
   assert.deepEqual(filesHolding(data, 'otto'), [])
+})
+
+test('erase: while somebody reads on and on it is erased and not finished; asked again it is', async t => {
+  const { data, folder, paths } = await trailOf(t, 300)
+  const reader = new DatabaseSync(folder.auditDatabase, { readOnly: true })
+  reader.exec('BEGIN; SELECT id FROM audit_events LIMIT 1')
+  const { eventId } = await erase(paths, REQUEST)
+  assert.ok(checkAll({ folder }).notes.some(note => /ask for the erasure again/.test(note)))
+  await refused(cleanFiles(paths, WHO, 200), 'ERASURE_UNFINISHED')
+  assert.ok(filesHolding(data, NAME).length > 0)
+  reader.close()
+  assert.deepEqual(await erase(paths, REQUEST), { erased: 0, eventId: null, archivesMissing: [] })
+  await cleanFiles(paths, WHO)
+  assert.deepEqual(filesHolding(data, NAME), [])
+  assert.equal(auditRows(data).at(-1)?.id, eventId)
+  assert.deepEqual(checkAll({ folder }).notes, ['there is no journal'])
 })
 
 test('erase: archives and copies of damage that hold the subject are named, and nothing is erased', async t => {
