@@ -6,6 +6,7 @@
  *
  *   following   the last attempt left nothing to do, or something to do later
  *   refused     what would be signed does not continue what was; stays so until the process ends, but for a clock
+ *   tampered    what was logged was changed (self-watch.ts); nothing is signed until the process begins anew
  *   stopped     for good
  */
 import { once } from 'node:events'
@@ -17,7 +18,7 @@ import type { Outcome, RefusalCause } from './signer.ts'
 import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
 
 export interface CheckpointStatus {
-  readonly phase: 'following' | 'refused' | 'stopped'
+  readonly phase: 'following' | 'refused' | 'tampered' | 'stopped'
   /** Of the newest checkpoint; 0 before the first. */
   readonly size: number
   /** How long the oldest row has waited that no checkpoint covers. */
@@ -45,6 +46,10 @@ export interface CheckpointOptions {
   readonly origin: string | undefined
   /** Also the one that a process before signed last. */
   readonly onSigned?: (note: string) => void
+  /** How much of each second is spent on reading the trail again. */
+  readonly watchMs: number
+  /** Once. Nothing is signed any more then. */
+  readonly onTampered: (id: number, detail: string) => void
   /** Once for each cause. */
   readonly onRefused: (cause: RefusalCause, detail: string) => void
   /** Resolves when the hand-over is on record. */
@@ -70,22 +75,21 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   const refused = new Set<RefusalCause>()
   let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
-  const listening = new Set<(outcome: SignerAnswer) => void>()
+  /** One waits at a time; undefined: the thread ended. */
+  const listening = new Set<(answer: SignerAnswer | undefined) => void>()
 
   function startWorker(): Worker {
     const workerData: SignerThreadData = { storePath, folders }
     const started = new Worker(THREAD, { workerData, name: 'evc-signer', execArgv: [], resourceLimits: HEAP })
-    const settle = (outcome: Outcome) => {
-      for (const listener of listening) listener(outcome)
+    const settle = (answer: SignerAnswer | undefined) => {
+      for (const listener of listening) listener(answer)
       listening.clear()
     }
     started.on('message', settle)
-    started.on('error', (error: Error) =>
-      settle({ kind: 'unavailable', detail: `the signer's thread died: ${error.message}` }),
-    )
+    started.on('error', () => {}) // an 'exit' follows
     started.on('exit', () => {
       worker = undefined
-      settle({ kind: 'unavailable', detail: "the signer's thread ended" })
+      settle(undefined)
     })
     return started
   }
@@ -95,14 +99,35 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     worker.postMessage(message)
   }
 
-  function sign(): Promise<Outcome> {
+  function answerTo(message: SignerMessage): Promise<SignerAnswer | undefined> {
     return new Promise(resolve => {
       listening.add(resolve)
-      ask('sign')
+      ask(message)
     })
   }
 
+  async function sign(): Promise<Outcome> {
+    const answer = await answerTo('sign')
+    return answer !== undefined && 'outcome' in answer
+      ? answer.outcome
+      : { kind: 'unavailable', detail: "the signer's thread ended" }
+  }
+
+  async function watch(): Promise<void> {
+    if (options.watchMs === 0 || phase === 'stopped') return
+    const answer = await answerTo({ watchMs: options.watchMs })
+    if (answer === undefined || !('watched' in answer) || answer.watched?.kind !== 'tampered') return
+    const { id, detail } = answer.watched
+    phase = 'tampered'
+    lastError = `event ${id}: ${detail}`
+    options.onTampered(id, detail)
+  }
+
+  const isTampered = () => phase === 'tampered'
+
   async function step(): Promise<void> {
+    if (!isTampered()) await watch()
+    if (isTampered()) return
     const startedAt = performance.now()
     const outcome = await sign()
     if (outcome.kind === 'signed' || outcome.kind === 'nothing-new') follow(outcome, startedAt)

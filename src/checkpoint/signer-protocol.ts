@@ -1,5 +1,6 @@
 /** What a signer's host and its thread say to each other. */
 import type { KeyFolders } from './key-files.ts'
+import type { Watched } from './self-watch.ts'
 import type { Outcome } from './signer.ts'
 
 export interface SignerThreadData {
@@ -7,7 +8,7 @@ export interface SignerThreadData {
   readonly folders: KeyFolders
 }
 
-export type SignerMessage = 'sign' | { readonly cosign: string } | 'close'
+export type SignerMessage = 'sign' | { readonly watchMs: number } | { readonly cosign: string } | 'close'
 
-/** Answers each `sign`. */
-export type SignerAnswer = Outcome
+/** Answers each `sign` and each watch, in order. */
+export type SignerAnswer = { readonly outcome: Outcome } | { readonly watched: Watched | undefined }

@@ -8,9 +8,14 @@ if (port === null) throw new Error('this file is the entry of a worker thread')
 const signer = createSigner(workerData as SignerThreadData)
 
 port.on('message', (message: SignerMessage) => {
-  if (message === 'sign') port.postMessage(signer.sign() satisfies SignerAnswer)
+  if (message === 'sign') answer({ outcome: signer.sign() })
   else if (message === 'close') {
     signer.close()
     port.close()
-  } else signer.cosign(message.cosign)
+  } else if ('watchMs' in message) answer({ watched: signer.watch(message.watchMs) })
+  else signer.cosign(message.cosign)
 })
+
+function answer(what: SignerAnswer): void {
+  port?.postMessage(what)
+}

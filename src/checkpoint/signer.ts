@@ -33,6 +33,7 @@ import { createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type LogSnapshot, openLogView } from '../store/log-view.ts'
 import { type KeyFolders, readKeyChain, readSigningKey } from './key-files.ts'
+import { createSelfWatch, type Watched } from './self-watch.ts'
 
 /** Why nothing is signed any more, until somebody looks. */
 export type RefusalCause = 'ROLLED_BACK' | 'FORKED' | 'BYTES_DIFFER' | 'CLOCK_BACK' | 'CHECKPOINT_DAMAGED'
@@ -46,6 +47,8 @@ export type Outcome =
 
 export interface Signer {
   sign(): Outcome
+  /** Reads some of the trail again, for about so long; undefined when that cannot be done now. */
+  watch(ms: number): Watched | undefined
   /** Takes the cosignatures of a note over, if it is of the checkpoint that is shown. */
   cosign(note: string): void
   close(): void
@@ -60,6 +63,7 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
   const file = join(folders.log, 'checkpoint')
   const history = join(folders.log, 'checkpoints')
   const files = openLogFiles(folders.log)
+  const watch = createSelfWatch()
   const connection = createConnection(storePath, () => {
     const db = new DatabaseSync(storePath, { readOnly: true, timeout: 1_000 })
     return { db, view: openLogView(db, files) }
@@ -119,6 +123,14 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
   }
 
   return {
+    watch(ms) {
+      try {
+        return connection.use(opened => watch.step(ms, opened))
+      } catch (error) {
+        if (error instanceof StoreError) return undefined
+        throw error
+      }
+    },
     sign() {
       try {
         return sign()

@@ -53,7 +53,7 @@ export function createHealth(deps: {
         { name: 'security_state', ok: writeError === null, detail: writeError ?? 'written' },
         {
           name: 'checkpoint',
-          ok: signed.phase !== 'refused' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax,
+          ok: signed.phase === 'following' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax,
           detail: signed.lastError ?? `${signed.size} events are signed`,
         },
         {
@@ -135,7 +135,7 @@ function createRegistry(
     () => log.status().unsignedMs / 1000,
   )
   gauge('evc_log_signing', '1 while checkpoints are signed, 0 while that is refused.', () =>
-    log.status().phase === 'refused' ? 0 : 1,
+    log.status().phase === 'following' ? 1 : 0,
   )
   gauge(
     'evc_log_cosigned_size',

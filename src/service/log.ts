@@ -42,6 +42,12 @@ export function startLog(deps: {
     storePath: folder.auditDatabase,
     folders,
     origin: settings.logOrigin,
+    watchMs: settings.selfCheckPercent * 10,
+    onTampered(id, detail) {
+      logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
+      const description = `The trail was changed: event ${id}, ${detail}`
+      audit.incident('system', createContext(), 'LOG_TAMPERED', { description, metadata: { id } })
+    },
     onSigned: witnesses.submit,
     onRefused(cause, detail) {
       logger.fatal({ cause }, 'no checkpoint of the log is signed any more')

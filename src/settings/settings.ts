@@ -22,6 +22,7 @@ export interface Settings {
   readonly positionFile: string | undefined
   readonly logOrigin: string | undefined
   readonly isLogPublic: boolean
+  readonly selfCheckPercent: number
   readonly witnesses: (typeof SETTINGS)['EVC_WITNESSES']['fallback']
   /** At most the number of witnesses. */
   readonly witnessQuorum: number
@@ -76,6 +77,7 @@ export function readSettings(environment: Environment): Settings {
     positionFile: value('EVC_POSITION_FILE'),
     logOrigin: value('EVC_LOG_ORIGIN'),
     isLogPublic: value('EVC_LOG_PUBLIC'),
+    selfCheckPercent: value('EVC_SELF_CHECK_PERCENT'),
     witnesses: value('EVC_WITNESSES'),
     witnessQuorum: value('EVC_WITNESS_QUORUM'),
     retentionDays: value('EVC_RETENTION_DAYS'),

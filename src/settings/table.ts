@@ -231,6 +231,13 @@ export const SETTINGS = {
     fallback: false,
     parse: value => oneOf('true', 'false')(value) === 'true',
   }),
+  EVC_SELF_CHECK_PERCENT: setting({
+    description:
+      'Share of one core that is spent on reading the trail again, every row against its leaf in the log, round and round. 0: not at all.',
+    defaultText: '5',
+    fallback: 5,
+    parse: integer(0, 100),
+  }),
   EVC_WITNESSES: setting<readonly ConfiguredWitness[]>({
     description:
       'Witnesses that are asked to cosign each checkpoint of the log, as a comma list of `url|verifier key`: the address before `/add-checkpoint`, and the key that the witness shows. See [witness.md](witness.md).',

@@ -64,8 +64,10 @@ export function readLog(db: DatabaseSync, files: LogFiles): LogSnapshot {
     salt(id) {
       const row = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?').get(Math.floor((id - 1) / TILE_WIDTH))
       const at = ((id - 1) % TILE_WIDTH) * SALT_BYTES
-      const salts = row?.salts as Uint8Array | undefined
-      return salts !== undefined && salts.length >= at + SALT_BYTES ? salts.slice(at, at + SALT_BYTES) : undefined
+      const salts = row?.salts
+      return salts instanceof Uint8Array && salts.length >= at + SALT_BYTES
+        ? salts.slice(at, at + SALT_BYTES)
+        : undefined
     },
   }
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import test, { after, before } from 'node:test'
+import type { StoredEvent } from '../../src/event/event.ts'
 import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
 import { parseBase64 } from '../../src/evidence/encoding.ts'
 import { hashLeaf } from '../../src/evidence/merkle.ts'
@@ -142,5 +143,37 @@ test('evidence: any role reads it, nobody without a key, unless the log is publi
     problemOf(await open.send('GET', '/audit/events/1/proof'), 401, 'UNAUTHORIZED')
   } finally {
     await open.close()
+  }
+})
+
+test('evidence: a row that is changed under the running service is an incident, readiness fails, nothing is signed any more', async () => {
+  const own = await startTestCentral({ EVC_SELF_CHECK_PERCENT: '50' })
+  try {
+    for (let i = 0; i < 256; i++) await own.send('GET', '/audit/failures', { as: 'auditor' })
+    await eventually(
+      async () => Number((await own.send('GET', '/checkpoint', { as: 'auditor' })).text.split('\n')[1]) > 256,
+    )
+    own.changeRow(100)
+    await eventually(async () => {
+      const { checks } = (await own.send('GET', '/ready')).body
+      const { ok, detail } = checks.find(({ name }: { name: string }) => name === 'checkpoint')
+      return !ok && /^event 100: /.test(detail)
+    })
+    const incidents = await own.send('GET', '/audit/events?reason_code=LOG_TAMPERED', { as: 'auditor' })
+    assert.deepEqual(
+      incidents.body.events.map(({ action, severity, who, status_code }: StoredEvent) => [
+        action,
+        severity,
+        who,
+        status_code,
+      ]),
+      [['INCIDENT', 'CRITICAL', 'system', null]],
+    )
+    const newest = async () => (await own.send('GET', '/checkpoint', { as: 'auditor' })).text
+    const before = await newest()
+    await new Promise(resolve => setTimeout(resolve, 2_500))
+    assert.equal(await newest(), before)
+  } finally {
+    await own.close()
   }
 })

@@ -39,6 +39,8 @@ export interface TestCentral {
   breakSecurityState(): void
   /** The verifier key of the log. */
   logKey(): string
+  /** Somebody with the files changes who did it. */
+  changeRow(id: number): void
   /** A client address that nobody else uses. */
   address(): string
   close(): Promise<void>
@@ -137,6 +139,11 @@ export async function startTestCentral(environment: Record<string, string> = {})
       database.close()
     },
     logKey: () => formatVerifierKey((readKeyChain({ log: central.folder.log }) ?? assert.fail()).first),
+    changeRow(id) {
+      const database = new DatabaseSync(central.folder.auditDatabase, { timeout: 5_000 })
+      database.prepare("UPDATE audit_events SET who = 'somebody' WHERE id = ?").run(id)
+      database.close()
+    },
     address: () => `10.${(++serial >> 8) & 255}.${serial & 255}.1`,
     async close() {
       await closeSecurity()

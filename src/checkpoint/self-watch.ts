@@ -1,0 +1,108 @@
+/**
+ * Reads the trail again in the background, a few bundles at a time, round and round: every row against its leaf, every leaf against
+ * the tiles. What was changed under a running service is noticed without anybody asking.
+ *
+ * Promise: a step takes about the time it is given, and each snapshot is that of one bundle, so neither the indexer nor its
+ * checkpoints wait. Owns its place in the round, which begins anew with the process. Synchronous, for the signer's thread. The
+ * whole judgement, with checkpoints, keys and erasures, is `ev-central verify` (src/verify).
+ */
+import type { DatabaseSync } from 'node:sqlite'
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { areSameBytes } from '../evidence/encoding.ts'
+import { commit, formatLeaf, isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
+import { type Hash, hashLeaf, hashNode } from '../evidence/merkle.ts'
+import { parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import type { LogSnapshot, LogView } from '../store/log-view.ts'
+import { listSegments } from '../store/segments.ts'
+
+export type Watched =
+  | { readonly kind: 'sound'; readonly events: number; readonly rounds: number }
+  /** The first event that is not as it was logged. */
+  | { readonly kind: 'tampered'; readonly id: number; readonly detail: string }
+
+export interface SelfWatch {
+  /** Looks at bundles for about so long. */
+  step(ms: number, on: { readonly db: DatabaseSync; readonly view: LogView }): Watched
+}
+
+export function createSelfWatch(): SelfWatch {
+  let next = 0
+  let rounds = 0
+  return {
+    step(ms, { db, view }) {
+      const until = performance.now() + ms
+      let events = 0
+      while (performance.now() < until) {
+        const found = view.inSnapshot(log => checkBundle(db, log, next))
+        if (found === undefined) {
+          // The end: the bundle that is not full is looked at with each signature.
+          if (next > 0) rounds++
+          next = 0
+          break
+        }
+        if (typeof found !== 'number') return { kind: 'tampered', ...found }
+        events += found
+        next++
+      }
+      return { kind: 'sound', events, rounds }
+    },
+  }
+}
+
+/** How many events it holds; undefined when there is no such full bundle. */
+function checkBundle(
+  db: DatabaseSync,
+  log: LogSnapshot,
+  index: number,
+): number | { id: number; detail: string } | undefined {
+  if ((index + 1) * TILE_WIDTH > log.size) return undefined
+  const first = index * TILE_WIDTH + 1
+  const read = (tile: Tile | undefined) => (tile === undefined ? undefined : log.readTile(tile))
+  try {
+    const entries = parseBundle(read(tileAt('entries', index, log.size)) ?? new Uint8Array(), TILE_WIDTH)
+    const hashes = parseHashTile(read(tileAt(0, index, log.size)) ?? new Uint8Array(), TILE_WIDTH)
+    if (entries === undefined || hashes === undefined) return { id: first, detail: 'its tile or bundle cannot be read' }
+    const odd = entries.findIndex((entry, n) => !areSameBytes(hashLeaf(entry), hashes[n] as Hash))
+    if (odd >= 0) return { id: first + odd, detail: 'its entry does not have the hash of its leaf' }
+    if (!isBelow(hashes, read(tileAt(1, Math.floor(index / TILE_WIDTH), log.size)), index)) {
+      return { id: first, detail: 'its tile does not have the hash that the tile above says' }
+    }
+    return checkRows(db, log, first, entries) ?? TILE_WIDTH
+  } catch (error) {
+    if (error instanceof RangeError) return { id: first, detail: error.message }
+    throw error
+  }
+}
+
+/** Rows that have left are in archives, which have their own check. */
+function checkRows(db: DatabaseSync, log: LogSnapshot, first: number, entries: readonly Uint8Array[]) {
+  const segment = listSegments(db).findLast(({ firstId }) => firstId <= first)
+  if (segment === undefined || (segment.lastId !== undefined && segment.lastId < first)) return undefined
+  const rows = db
+    .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${segment.table} WHERE id BETWEEN ? AND ? ORDER BY id`)
+    .all(first, first + TILE_WIDTH - 1) as unknown as StoredEvent[]
+  for (const [n, entry] of entries.entries()) {
+    const row = rows[n]
+    if (row?.id !== first + n) return { id: first + n, detail: 'it is not in the database' }
+    if (!isRowOf(row, log.salt(row.id), entry)) return { id: row.id, detail: 'it is not what was logged' }
+  }
+  return undefined
+}
+
+/** Of an erased row only what its leaf says openly is left to compare. */
+function isRowOf(row: StoredEvent, salt: Uint8Array | undefined, entry: Uint8Array): boolean {
+  if (salt === undefined) return false
+  if (!isErasedSalt(salt)) return areSameBytes(formatLeaf(row, commit(salt, row)), entry)
+  const parsed = parseLeaf(entry)
+  return parsed.kind === 'leaf' && areSameBytes(formatLeaf(row, parsed.leaf.commitment), entry)
+}
+
+function isBelow(hashes: readonly Hash[], above: Uint8Array | undefined, index: number): boolean {
+  let row = hashes
+  while (row.length > 1) {
+    const below = row
+    row = Array.from({ length: below.length / 2 }, (_, n) => hashNode(below[2 * n] as Hash, below[2 * n + 1] as Hash))
+  }
+  const at = (index % TILE_WIDTH) * 32
+  return above !== undefined && areSameBytes(above.subarray(at, at + 32), row[0] as Hash)
+}
