@@ -61,10 +61,10 @@ const THREAD = new URL(`./signer-thread${extname(import.meta.url)}`, import.meta
 const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const INTERVAL_MS = 1_000
 
-/** @throws {Refusal} LOG_KEYS_UNUSABLE */
+/** A folder or keys that cannot be used are waited for. */
 export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   const { storePath, folders, origin } = options
-  beginKeyChain(folders, origin)
+  let hasKeys = false
   let worker: Worker | undefined
   let phase: CheckpointStatus['phase'] = 'following'
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
@@ -126,6 +126,8 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   const isTampered = () => phase === 'tampered'
 
   async function step(): Promise<void> {
+    if (!hasKeys) beginKeyChain(folders, origin) // its error is that of the step
+    hasKeys = true
     if (!isTampered()) await watch()
     if (isTampered()) return
     const startedAt = performance.now()
