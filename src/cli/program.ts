@@ -11,6 +11,7 @@ import { demoCommand } from './demo.ts'
 import { eraseCommand } from './erase.ts'
 import { importCommand } from './import.ts'
 import { keyCommand } from './keys.ts'
+import { mirrorCommand } from './mirror.ts'
 import { monitorCommand } from './monitor.ts'
 import { EXIT_CODES_HELP, type ExitCode, failureOf } from './outcome.ts'
 import { queryCommand } from './query.ts'
@@ -60,6 +61,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(eraseCommand(shell))
     .addCommand(checkCommand(shell))
     .addCommand(keyCommand(shell))
+    .addCommand(mirrorCommand(shell))
     .addCommand(witnessCommand(shell))
     .addCommand(verifyCommand(shell))
     .addCommand(demoCommand(shell))

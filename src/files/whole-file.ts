@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
  * Crash before the rename: the old content, and a draft that is overwritten next time. After it: the new content.
  * @param time that the file is to have, if not now
  */
-export function writeWhole(path: string, content: string, time?: Date): void {
+export function writeWhole(path: string, content: string | Uint8Array, time?: Date): void {
   const draft = `${path}.draft`
   write(draft, 'w', content)
   if (time !== undefined) utimesSync(draft, time, time)
@@ -19,10 +19,10 @@ export function appendLine(path: string, line: string): void {
   write(path, 'a', `${line}\n`)
 }
 
-function write(path: string, flags: 'w' | 'a', content: string): void {
+function write(path: string, flags: 'w' | 'a', content: string | Uint8Array): void {
   const file = openSync(path, flags, 0o600)
   try {
-    const bytes = Buffer.from(content)
+    const bytes = typeof content === 'string' ? Buffer.from(content) : content
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
     fsyncSync(file)
   } finally {

@@ -1,0 +1,35 @@
+/** `mirror`: the log as files that a web server shows and a stranger verifies. */
+import { resolve } from 'node:path'
+import { Command } from 'commander'
+import { mirrorLog } from '../checkpoint/mirror.ts'
+import { progressBar } from './progress-bar.ts'
+import type { Shell } from './shell.ts'
+
+export function mirrorCommand(shell: Shell): Command {
+  return new Command('mirror')
+    .description('Write the log, up to its newest checkpoint, as files in the layout of C2SP tlog-tiles.')
+    .argument('<dir>', 'folder; made if it is not there, and brought up to date if it is')
+    .addHelpText(
+      'after',
+      `
+Holds no personal data: it may be shown to everybody. Works with the service running or stopped.
+
+Examples:
+  ev-central mirror /var/www/log
+  ev-central verify /var/www/log`,
+    )
+    .action((directory: string, _options: object, command: Command) => mirror(directory, command, shell))
+}
+
+function mirror(directory: string, command: Command, shell: Shell): void {
+  const { terminal } = shell
+  const { auditDatabase, log } = shell.folder(command)
+  const { size, files } = mirrorLog({
+    storePath: auditDatabase,
+    log,
+    to: resolve(directory),
+    onProgress: (done, total) => terminal.progress(progressBar('tiles', done, total)),
+  })
+  terminal.progressDone()
+  terminal.print(`${size} events, ${files} files written`)
+}
