@@ -130,7 +130,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
   const detail = { leaves, rows: values, salts: stored.rows?.salts, entries, faults }
   return {
     root: undefined,
-    odd: { index, width, roots, lacksParent, detail },
+    odd: { index, width, roots, lacksParent, hasRows: stored.rows !== undefined, detail },
     leaves,
     erased,
     unknown,

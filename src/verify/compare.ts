@@ -23,7 +23,7 @@ const isSame = (a: Hash | undefined, b: Hash | undefined) => a !== undefined && 
 export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: number): Compared {
   const { index, detail, roots, width, lacksParent } = odd
   const firstId = index * TILE_WIDTH + 1
-  if (detail === undefined) return { findings: [], lagging: false, bad: [] }
+  if (detail === undefined) return { findings: withoutDetail(odd, right), lagging: false, bad: [] }
   const { leaves } = detail
   const truth = leavesOf(right, leaves, odd)
   const target = rootFor(right, odd)
@@ -51,6 +51,13 @@ export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: numb
     findings.push({ verdict: 'MALFORMED', at: { id: firstId + width }, detail: fault })
   }
   return { findings, lagging, bad }
+}
+
+/** One of very many: only whether it is the rows. What is wrong with files alone is told of those before it. */
+function withoutDetail(odd: OddBundle, right: Candidate): Finding[] {
+  if (!odd.hasRows || isSame(odd.roots.rows, rootFor(right, odd))) return []
+  const at = { id: odd.index * TILE_WIDTH + 1 }
+  return [{ verdict: 'EDITED', at, detail: `This or another of the events ${rangeOf(odd)} is not that of its leaf` }]
 }
 
 const rangeOf = ({ index, width }: OddBundle) => `${index * TILE_WIDTH + 1} to ${index * TILE_WIDTH + width}`

@@ -53,7 +53,7 @@ function readAndCheck(reader: BundleReader, index: number, width: number, size: 
     return checkBundle(reader.read(index, width, size))
   } catch (error) {
     const { message } = error as Error
-    const odd = { index, width, roots: {}, lacksParent: false, detail: undefined }
+    const odd = { index, width, roots: {}, lacksParent: false, hasRows: false, detail: undefined }
     const at = { id: index * TILE_WIDTH + 1 }
     const finding: Finding = { verdict: 'MALFORMED', at, detail: `Its bundle cannot be read: ${message}` }
     return { root: undefined, odd, leaves: {}, erased: [], unknown: [], records: [], findings: [finding] }

@@ -38,8 +38,11 @@ export function checkErasures(
   for (const { id, tombstone } of erasures) {
     if (!isErased.has(id) && !hasLeft(id)) {
       findings.push(without(id, `Event ${tombstone} is said to have erased it, and it is there`))
-    } else if (!isTombstone(tombstone, seen)) {
+    } else if (!isTombstone(tombstone, seen) || tombstone <= id) {
       findings.push(without(id, `Event ${tombstone}, which is said to tell of it, does not`))
+    } else if (hasLeft(tombstone) && !hasLeft(id)) {
+      const detail = `Event ${tombstone}, which tells of its erasure, left with an archive; here it does not say of which events`
+      findings.push({ verdict: 'UNVERIFIABLE', at: { id }, detail })
     }
   }
   return findings.length > 0 ? findings : [...checkTombstones(erasures, seen)]

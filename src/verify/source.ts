@@ -175,6 +175,7 @@ export interface OddBundle {
   readonly width: number
   readonly roots: Partial<Record<Witness, Hash>>
   readonly lacksParent: boolean
+  readonly hasRows: boolean
   /** Left out when there are too many. */
   readonly detail:
     | {

@@ -85,6 +85,7 @@ function* checkSegment(db: DatabaseSync, segment: Segment, statements: Statement
 function addTo(total: { count: number; sum: number }, groups: readonly Groups[], row: ChunkRow, sum: number) {
   for (let n = 0; n < GROUPED.length; n++) {
     const value = row[PLACE[GROUPED[n]!]]
+    if (typeof value !== 'string') continue // told as an edited row
     const group = groups[n]!.get(value)
     if (group === undefined) groups[n]!.set(value, { count: 1, sum })
     else {

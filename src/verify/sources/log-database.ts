@@ -65,6 +65,14 @@ const PRIVATE_AS_TEXT = `
   json_object('description', description, 'endpoint', endpoint, 'http_method', http_method, 'ip', ip,
               'metadata_json', metadata_json, 'request_id', request_id, 'who', who)`
 
+/**
+ * Bytes are greater than any text or number, so the greatest value is one exactly if any is. They must not be taken for text: where they
+ * are JSONB, SQLite would spell what is in them.
+ */
+const GREATEST = `
+  max(max(date_time, who, ip, action, description, severity, created_at, ifnull(reason_code, ''), ifnull(request_id, ''),
+          ifnull(endpoint, ''), ifnull(http_method, ''), ifnull(status_code, 0), ifnull(metadata_json, '')))`
+
 const TABLE_NAME = /^audit_events(?:_[1-9][0-9]*)?$/
 /** The rows of a segment and one of its indexes. */
 const CACHE_KIB = 64 * 1024
@@ -130,7 +138,8 @@ function readDatabase(db: DatabaseSync): LogDatabase {
     const made = {
       text: db.prepare(
         `SELECT CAST(group_concat(${ENTRY_AS_TEXT}, '') AS BLOB) AS entries,
-                CAST(group_concat(${PRIVATE_AS_TEXT}, char(10)) AS BLOB) AS privates FROM (SELECT ${COLUMNS} ${rows})`,
+                CAST(group_concat(${PRIVATE_AS_TEXT}, char(10)) AS BLOB) AS privates,
+                typeof(${GREATEST}) AS greatest FROM (SELECT ${COLUMNS} ${rows})`,
       ),
       values: db.prepare(`SELECT ${COLUMNS} ${rows}`),
     }
@@ -223,8 +232,9 @@ function readArchives(db: DatabaseSync): ArchiveRow[] {
 /** Undefined when SQLite makes no JSON of a row, as when a column holds bytes. */
 function readText(statement: StatementSync, first: number, last: number): RowText | undefined {
   try {
-    const { entries, privates } = statement.get(first, last) ?? {}
-    return entries instanceof Uint8Array && privates instanceof Uint8Array ? { entries, privates } : undefined
+    const { entries, privates, greatest } = statement.get(first, last) ?? {}
+    const isText = entries instanceof Uint8Array && privates instanceof Uint8Array && greatest === 'text'
+    return isText ? { entries, privates } : undefined
   } catch {
     return undefined
   }

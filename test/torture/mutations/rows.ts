@@ -78,6 +78,16 @@ export const ROW_MUTATIONS: Readonly<Record<string, Mutation>> = {
   ...edits,
   'row: status_code edited': edit('status_code', row => (row.status_code ?? 0) + 1),
   'row: text of another type': edit('description', (_, random) => new Uint8Array(random.between(1, 9)) as never),
+  'row: text as JSONB': place => {
+    const id = anyId(place)
+    const column = place.random.pick(['who', 'description', 'action', 'severity'] as const)
+    const isText = spoil(place.path, db => {
+      const { table } = segmentOf(db, id)
+      db.exec(`UPDATE ${table} SET ${column} = jsonb(json_quote(${column})) WHERE id = ${id}`)
+      return db.prepare(`SELECT typeof(${column}) AS type FROM ${table} WHERE id = ${id}`).get()?.type !== 'blob'
+    })
+    return isText ? undefined : { verdicts: ['EDITED'], id }
+  },
   'row: a number beyond what is exact': edit('status_code', () => (2n ** 60n) as never),
   'row: date_time earlier': moveTime('date_time', -HOUR_MS),
   'row: date_time later': moveTime('date_time', HOUR_MS),

@@ -99,6 +99,18 @@ test('data folder: files that a power loss may have taken are no fault while the
   assert.deepEqual([edited.verdict, edited.findings[0]?.at], ['EDITED', { id: 100 }])
 })
 
+test('data folder: rows are looked at however many files are said not to be on disk yet', async t => {
+  const log = temporaryLog(t)
+  await log.append(8_192)
+  log.sign()
+  rmSync(join(log.root, 'tiles-0-000000'))
+  withDatabase(log.database, db =>
+    db.exec("UPDATE log_head SET synced_size = 0; UPDATE audit_events_8 SET who = 'x' WHERE id = 7900"),
+  )
+  const report = await judge(log)
+  assert.deepEqual([report.verdict, report.findings[0]?.at], ['EDITED', { id: 7_681 }], report.sentence)
+})
+
 test('data folder: is verified while it grows', async t => {
   const log = temporaryLog(t)
   await log.append(1_000)
