@@ -21,8 +21,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'evidence', 'log', 'store'],
   archive: ['event', 'context', 'audit', 'store', 'query'],
+  pack: ['event', 'evidence', 'query'],
+  'evidence-page': ['evidence'],
   settings: ['context', 'evidence'],
-  http: ['event', 'context', 'evidence', 'audit', 'security', 'query'],
+  http: ['event', 'context', 'evidence', 'audit', 'security', 'query', 'pack'],
   service: [
     'event',
     'context',
@@ -49,6 +51,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'security',
     'store',
     'query',
+    'pack',
     'archive',
     'settings',
     'service',
@@ -67,6 +70,7 @@ const ENTRY_POINTS = new Set([
   'archive/archive-thread.ts',
   'evidence/index.ts',
   'evidence/crypto-browser.ts',
+  'evidence-page/main.ts',
   'embed/index.ts',
   'embed/fastify.ts',
   'embed/express.ts',
@@ -92,7 +96,8 @@ for (const file of files) {
   }
   const lines = text.split('\n').length
   if (lines > LINES_MAX) problems.push(`${file}: ${lines} lines; a file of one purpose needs at most ${LINES_MAX}`)
-  if (stage === 'evidence' && file !== 'evidence/crypto.ts' && /'node:|\bBuffer\b/.test(withoutComments(text))) {
+  const isForBrowsers = (stage === 'evidence' && file !== 'evidence/crypto.ts') || stage === 'evidence-page'
+  if (isForBrowsers && /'node:|\bBuffer\b/.test(withoutComments(text))) {
     problems.push(`${file}: must run in browsers; only evidence/crypto.ts may use Node`)
   }
   if (stage !== 'cli' && /(?<![.\w])process\.\w/.test(withoutComments(text))) {

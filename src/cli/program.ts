@@ -8,6 +8,7 @@ import { backupCommand } from './backup.ts'
 import { cpCommand } from './charge-points.ts'
 import { checkCommand } from './check.ts'
 import { demoCommand } from './demo.ts'
+import { evidenceCommand } from './evidence.ts'
 import { importCommand } from './import.ts'
 import { keyCommand } from './keys.ts'
 import { monitorCommand } from './monitor.ts'
@@ -56,6 +57,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(restoreCommand(shell))
     .addCommand(archiveCommand(shell))
     .addCommand(checkCommand(shell))
+    .addCommand(evidenceCommand(shell))
     .addCommand(keyCommand(shell))
     .addCommand(witnessCommand(shell))
     .addCommand(demoCommand(shell))

@@ -37,6 +37,7 @@ import { auditStreamRoute } from './routes/audit-stream.ts'
 import { authRoutes } from './routes/auth.ts'
 import { chargePointRoutes } from './routes/charge-points.ts'
 import { evidenceRoutes } from './routes/evidence.ts'
+import { evidencePackRoute } from './routes/evidence-pack.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { messageRoutes } from './routes/messages.ts'
 import { serviceRoutes } from './routes/service.ts'
@@ -104,6 +105,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   auditStreamRoute(app, deps, guards, streams)
   auditExportRoute(app, deps, guards)
   evidenceRoutes(app, deps, guards)
+  evidencePackRoute(app, deps, guards)
   serviceRoutes(app, deps)
   await app.ready()
   return app

@@ -86,6 +86,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.newest,
+    keyChain: log.keyChain,
     settings,
     version: VERSION,
     ...readTls(settings),

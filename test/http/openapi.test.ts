@@ -42,6 +42,7 @@ const ROUTES = [
   'GET /checkpoint/consistency',
   'GET /tile/{*}',
   'GET /audit/events/{id}/proof',
+  'GET /audit/evidence',
   'GET /health',
   'GET /ready',
   'GET /metrics',
