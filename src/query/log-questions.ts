@@ -3,7 +3,7 @@ import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
 import type { Hash } from '../evidence/merkle.ts'
-import { consistencyProof, inclusionProof } from '../evidence/merkle-proof.ts'
+import { consistencyProof, inclusionProof, type ReadHash } from '../evidence/merkle-proof.ts'
 import type { Opening } from '../evidence/pack.ts'
 import { formatTilePath, hashesFromTiles, parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { EventDatabase } from './event-database.ts'
@@ -75,24 +75,34 @@ export function proveEvents(database: EventDatabase, request: ProvenRequest, dea
   const { filter, after, size, limit } = request
   const page = walkEvents(database, { filter, after, limit, order: 'asc' }, deadline)
   const log = database.log()
-  const tiles = new Map<string, Uint8Array>()
-  /** Neighbours have most of their tiles in common. */
-  function readTileOnce(tile: Tile): Uint8Array {
-    const path = formatTilePath(tile)
-    const bytes = tiles.get(path) ?? log.readTile(tile)
-    tiles.set(path, bytes)
-    return bytes
-  }
-  const readHash = hashesFromTiles(size, readTileOnce)
+  // Neighbours have most tiles and hashes in common.
+  const readTile = once(log.readTile, formatTilePath)
+  const readFromTiles = hashesFromTiles(size, readTile)
+  const readOnce = once(
+    ({ height, index }: { height: number; index: number }) => readFromTiles(height, index),
+    ({ height, index }) => `${height} ${index}`,
+  )
+  const readHash: ReadHash = (height, index) => readOnce({ height, index })
   const events: ProvenEvent[] = []
   for (const event of page.events) {
     if (event.id > size) return { events, next: null }
     const salt = log.salt(event.id)
     if (salt === undefined) throw new RangeError(`event ${event.id} has no leaf`)
-    const opening = isErasedSalt(salt) ? { commitment: commitmentOf(event.id, size, readTileOnce) } : { salt }
+    const opening = isErasedSalt(salt) ? { commitment: commitmentOf(event.id, size, readTile) } : { salt }
     events.push({ event, opening, hashes: inclusionProof(event.id - 1, size, readHash) })
   }
   return { events, next: page.next !== null && page.next < size ? page.next : null }
+}
+
+/** The same answers, each worked out once. */
+function once<Asked>(answer: (asked: Asked) => Uint8Array, nameOf: (asked: Asked) => string) {
+  const known = new Map<string, Uint8Array>()
+  return (asked: Asked): Uint8Array => {
+    const name = nameOf(asked)
+    const found = known.get(name) ?? answer(asked)
+    known.set(name, found)
+    return found
+  }
 }
 
 /** What the leaf of an erased event commits to, from its entry: it cannot be computed any more. */
