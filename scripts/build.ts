@@ -1,7 +1,8 @@
-/** Compiles src/ to dist/ (JavaScript and types) for the published package. */
+/** Compiles src/ to dist/ (JavaScript and types) for the published package, and bundles the page of evidence packs. */
 import { spawnSync } from 'node:child_process'
-import { rmSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { bundleEvidencePage } from './evidence-page.ts'
 
 const root = join(import.meta.dirname, '..')
 rmSync(join(root, 'dist'), { recursive: true, force: true })
@@ -9,4 +10,5 @@ const tsc = spawnSync(process.execPath, [join(root, 'node_modules/typescript/bin
   cwd: root,
   stdio: 'inherit',
 })
+if (tsc.status === 0) writeFileSync(join(root, 'dist', 'pack', 'evidence-page.html'), await bundleEvidencePage())
 process.exitCode = tsc.status ?? 1

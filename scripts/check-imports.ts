@@ -23,8 +23,10 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   query: ['event', 'context', 'evidence', 'log', 'store'],
   archive: ['event', 'context', 'audit', 'store', 'query'],
   erasure: ['event', 'context', 'evidence', 'audit', 'security', 'log', 'store', 'archive'],
+  pack: ['event', 'evidence', 'query'],
+  'evidence-page': ['evidence'],
   settings: ['context', 'evidence'],
-  http: ['event', 'context', 'evidence', 'audit', 'security', 'query'],
+  http: ['event', 'context', 'evidence', 'audit', 'security', 'query', 'pack'],
   service: [
     'event',
     'context',
@@ -52,6 +54,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'security',
     'store',
     'query',
+    'pack',
     'archive',
     'erasure',
     'settings',
@@ -75,13 +78,14 @@ const ENTRY_POINTS = new Set([
   'erasure/erasure-thread.ts',
   'evidence/index.ts',
   'evidence/crypto-browser.ts',
+  'evidence-page/main.ts',
   'embed/index.ts',
   'embed/fastify.ts',
   'embed/express.ts',
   'embed/node-http.ts',
 ])
 /** Only evidence/crypto.ts, which browsers replace, and the sources of the verifier may use Node. */
-const RUNS_IN_BROWSERS = /^(?:evidence\/(?!crypto\.ts)|verify\/(?!index\.ts|sources\/))/
+const RUNS_IN_BROWSERS = /^(?:evidence\/(?!crypto\.ts)|evidence-page\/|verify\/(?!index\.ts|sources\/))/
 const LINES_MAX = 450
 
 const root = join(import.meta.dirname, '..', 'src')

@@ -71,6 +71,13 @@ export const ERRORS = {
     exit: 1,
     help: 'A checkpoint is signed every second while there is news; `/ready` says why when it is not.',
   },
+  EVIDENCE_TOO_LARGE: {
+    status: 422,
+    title: 'Too many events for one evidence pack',
+    retry: 'no',
+    exit: 2,
+    help: 'A pack holds at most 100,000 events and 512 MiB. Ask for a shorter time, or for one charge point.',
+  },
   LOG_KEYS_UNUSABLE: {
     status: 503,
     title: 'The keys of the log cannot be used',

@@ -97,6 +97,13 @@ export const LIMITS = {
   proofHashesMax: 63,
   /** Also of a request to a witness: a checkpoint, hashes, and a row. */
   proofCharactersMax: 512 * 1024,
+  evidencePackEventsMax: 100_000,
+  /** Of its events and proofs, unpacked. */
+  evidencePackBytesMax: 512 * 1024 * 1024,
+  /** Built at the same time over HTTP: each holds what it has packed so far in memory. */
+  evidencePacksMax: 2,
+  /** Asked of a reader at once: what takes some milliseconds, so that other questions get their turn. */
+  evidencePieceEvents: 100,
 
   // witnesses
   /** That one witness follows. */

@@ -9,6 +9,7 @@ import { cpCommand } from './charge-points.ts'
 import { checkCommand } from './check.ts'
 import { demoCommand } from './demo.ts'
 import { eraseCommand } from './erase.ts'
+import { evidenceCommand } from './evidence.ts'
 import { importCommand } from './import.ts'
 import { keyCommand } from './keys.ts'
 import { mirrorCommand } from './mirror.ts'
@@ -60,6 +61,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(archiveCommand(shell))
     .addCommand(eraseCommand(shell))
     .addCommand(checkCommand(shell))
+    .addCommand(evidenceCommand(shell))
     .addCommand(keyCommand(shell))
     .addCommand(mirrorCommand(shell))
     .addCommand(witnessCommand(shell))

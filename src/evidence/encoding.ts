@@ -60,6 +60,11 @@ export function parseBase64Hash(text: string): Uint8Array | undefined {
   return bytes?.length === HASH_BYTES ? bytes : undefined
 }
 
+/** Lower case. */
+export function formatHex(bytes: Uint8Array): string {
+  return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
+}
+
 /** A whole number from 0 that JavaScript holds exactly, in decimal without leading zeros. */
 export function parseDecimal(text: string): number | undefined {
   if (!/^(?:0|[1-9][0-9]{0,15})$/.test(text)) return undefined

@@ -82,6 +82,19 @@ export function formatPrivate(row: PrivateColumns): string {
   })
 }
 
+/** Canonical JSON of the public columns. */
+export function formatPublic(row: PublicColumns): string {
+  return wellFormed({
+    action: row.action,
+    created_at: row.created_at,
+    date_time: row.date_time,
+    id: row.id,
+    reason_code: row.reason_code,
+    severity: row.severity,
+    status_code: row.status_code,
+  })
+}
+
 /**
  * SHA-256(salt || private columns).
  * @throws {RangeError} when the salt has not 16 bytes.
@@ -152,6 +165,16 @@ function arePublicColumns(fields: Record<string, unknown>): fields is Record<str
     [date_time, action, severity, created_at].every(isText) &&
     (reason_code === null || isText(reason_code)) &&
     (status_code === null || Number.isSafeInteger(status_code))
+  )
+}
+
+/** Whether it has the 14 columns, each of its type. It may have other members too. */
+export function isEventRow(fields: Record<string, unknown>): fields is Record<string, unknown> & EventRow {
+  const { who, ip, description, request_id, endpoint, http_method, metadata_json } = fields
+  return (
+    arePublicColumns(fields) &&
+    [who, ip, description].every(isText) &&
+    [request_id, endpoint, http_method, metadata_json].every(column => column === null || isText(column))
   )
 }
 

@@ -6,7 +6,7 @@
  */
 import { LIMITS } from '../limits.ts'
 import { sha256 } from './crypto.ts'
-import { encodeText, formatBase64, isNoteText, joinBytes, parseBase64 } from './encoding.ts'
+import { encodeText, formatBase64, formatHex, isNoteText, joinBytes, parseBase64 } from './encoding.ts'
 
 const KEY_ID_BYTES = 4
 
@@ -140,10 +140,6 @@ function isKeyName(name: string): boolean {
 
 function isSignatureType(type: number | undefined): type is SignatureType {
   return type !== undefined && type in PUBLIC_KEY_BYTES
-}
-
-function formatHex(bytes: Uint8Array): string {
-  return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 }
 
 function parseHex(digits: string): Uint8Array {

@@ -1,7 +1,7 @@
 /**
  * Proofs that an event is in the log, verified without the log (C2SP tlog-proof): index, inclusion proof and signed
- * checkpoint in one text. The extra data of ours is the disclosure of a row: its salt and its private columns, so that
- * the commitment in its leaf can be opened. A proof that was given away keeps its worth when the row is erased.
+ * checkpoint in one text. The extra data of ours is the disclosure of a row: its 14 columns and its salt, so that the
+ * proof alone says what happened. A proof that was given away keeps its worth when the row is erased.
  */
 import { LIMITS } from '../limits.ts'
 import {
@@ -23,11 +23,12 @@ import {
 } from './encoding.ts'
 import {
   commit,
+  ERASED_COLUMNS,
   type EventRow,
   formatLeaf,
   formatPrivate,
-  type PrivateColumns,
-  type PublicColumns,
+  formatPublic,
+  isEventRow,
   SALT_BYTES,
 } from './leaf.ts'
 import { type Hash, hashLeaf } from './merkle.ts'
@@ -84,16 +85,17 @@ export function isSignedCheckpoint(text: string): boolean {
   return note !== undefined && parseCheckpoint(note.text) !== undefined
 }
 
-/** What opens the commitment of a row. Personal data: only for whoever may read the row. */
+/** A row and what opens its commitment. Personal data: only for whoever may read the row. */
 export interface Disclosure {
   readonly salt: Uint8Array
-  readonly columns: PrivateColumns
+  readonly row: EventRow
 }
 
-/** Canonical JSON (RFC 8785) of `{"private":{...},"salt":"<base64>","v":1}`. */
-export function formatDisclosure({ salt, columns }: Disclosure): Uint8Array {
+/** Canonical JSON (RFC 8785) of `{"private":{...},"public":{...},"salt":"<base64>","v":1}`. */
+export function formatDisclosure({ salt, row }: Disclosure): Uint8Array {
   if (salt.length !== SALT_BYTES) throw new RangeError(`a salt has ${SALT_BYTES} bytes`)
-  return encodeText(`{"private":${formatPrivate(columns)},"salt":"${formatBase64(salt)}","v":${DISCLOSURE_VERSION}}`)
+  const columns = `"private":${formatPrivate(row)},"public":${formatPublic(row)}`
+  return encodeText(`{${columns},"salt":"${formatBase64(salt)}","v":${DISCLOSURE_VERSION}}`)
 }
 
 /** `unknown-version`: written by a later version of the software. */
@@ -102,28 +104,17 @@ export function parseDisclosure(extra: Uint8Array): Disclosure | 'malformed' | '
   if (fields === undefined || !Number.isSafeInteger(fields.v) || Number(fields.v) < 1) return 'malformed'
   if (fields.v !== DISCLOSURE_VERSION) return 'unknown-version'
   const salt = parseBase64(String(fields.salt))
-  const columns = parsePrivate(fields.private)
-  if (columns === undefined || salt?.length !== SALT_BYTES) return 'malformed'
-  const disclosure = { salt, columns }
+  const row = { ...Object(fields.private), ...Object(fields.public) }
+  if (!isEventRow(row) || salt?.length !== SALT_BYTES) return 'malformed'
+  const disclosure = { salt, row }
   return areSameBytes(formatDisclosure(disclosure), extra) ? disclosure : 'malformed'
-}
-
-function parsePrivate(value: unknown): PrivateColumns | undefined {
-  if (typeof value !== 'object' || value === null) return undefined
-  const columns = { ...value } as Record<keyof PrivateColumns, unknown>
-  const { who, ip, description, request_id, endpoint, http_method, metadata_json } = columns
-  const isText = (column: unknown) => typeof column === 'string'
-  const isSound =
-    [who, ip, description].every(isText) &&
-    [request_id, endpoint, http_method, metadata_json].every(column => column === null || isText(column))
-  return isSound ? (columns as PrivateColumns) : undefined
 }
 
 export type ProofFault =
   | CheckpointFault
-  /** The proof is of another row: its id, or a private column that was given, is not that of the proof. */
+  /** The disclosed row is not the one that the proof is of: its id says another leaf. */
   | 'other-row'
-  /** The proof has no disclosure, so its leaf cannot be computed from the row. */
+  /** The proof has no disclosure, so its leaf cannot be computed. */
   | 'not-disclosed'
   | 'unknown-version'
   /** The proof does not lead from this leaf to the root of the checkpoint. */
@@ -144,25 +135,30 @@ export function verifyEntryProof(text: string, entry: Uint8Array, trusted: Trust
 }
 
 /**
- * Verifies that this row is in a log whose checkpoint is signed, and answers with all 14 columns as proven. Private
- * columns that are given have to be those of the disclosure; those of an erased row are left out and come from it.
+ * Verifies that the disclosed row is in a log whose checkpoint is signed, and answers with it: all 14 columns, proven.
+ * Whether a row that one has is that row, `compareRows` says.
  */
-export function verifyProof(
-  text: string,
-  row: PublicColumns & Partial<PrivateColumns>,
-  trusted: TrustedLog,
-): ProofVerdict<{ readonly row: EventRow }> {
+export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict<{ readonly row: EventRow }> {
   const proof = parseProof(text)
   if (proof === undefined) return refused('malformed')
   if (proof.extra === undefined) return refused('not-disclosed')
   const disclosure = parseDisclosure(proof.extra)
   if (disclosure === 'malformed' || disclosure === 'unknown-version') return refused(disclosure)
 
-  const { salt, columns } = disclosure
-  const isOfRow = formatPrivate({ ...columns, ...row }) === formatPrivate(columns)
-  if (proof.index !== row.id - 1 || !isOfRow) return refused('other-row')
-  const verdict = verifyParsed(proof, formatLeaf(row, commit(salt, columns)), trusted)
-  return verdict.isProven ? { ...verdict, row: { ...row, ...columns } } : verdict
+  const { salt, row } = disclosure
+  if (proof.index !== row.id - 1) return refused('other-row')
+  const verdict = verifyParsed(proof, formatLeaf(row, commit(salt, row)), trusted)
+  return verdict.isProven ? { ...verdict, row } : verdict
+}
+
+/**
+ * How a row that is at hand compares with the proven one. `erased`: its public columns are the proven ones, its private ones
+ * were blanked since, as an erasure leaves them.
+ */
+export function compareRows(proven: EventRow, row: EventRow): 'same' | 'erased' | 'other' {
+  if (formatPublic(proven) !== formatPublic(row)) return 'other'
+  if (formatPrivate(proven) === formatPrivate(row)) return 'same'
+  return formatPrivate(row) === formatPrivate(ERASED_COLUMNS) ? 'erased' : 'other'
 }
 
 function verifyParsed(proof: Proof, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {

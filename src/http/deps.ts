@@ -23,6 +23,8 @@ export interface HttpDeps {
   /** The newest signed checkpoint, undefined before the first. */
   readonly checkpoint: () => string | undefined
   readonly erasures: ErasureDoor
+  /** The key chain of the log as it is stored, undefined before there is one. */
+  readonly keyChain: () => string | undefined
   readonly settings: { readonly bruteForceWindowSeconds: number; readonly isLogPublic: boolean }
   /** PEM. Given: HTTPS only. */
   readonly tls?: { readonly cert: string | Buffer; readonly key: string | Buffer }

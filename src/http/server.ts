@@ -38,6 +38,7 @@ import { authRoutes } from './routes/auth.ts'
 import { chargePointRoutes } from './routes/charge-points.ts'
 import { erasureRoute } from './routes/erasures.ts'
 import { evidenceRoutes } from './routes/evidence.ts'
+import { evidencePackRoute } from './routes/evidence-pack.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { messageRoutes } from './routes/messages.ts'
 import { serviceRoutes } from './routes/service.ts'
@@ -106,6 +107,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   auditExportRoute(app, deps, guards)
   erasureRoute(app, deps, guards)
   evidenceRoutes(app, deps, guards)
+  evidencePackRoute(app, deps, guards)
   serviceRoutes(app, deps)
   await app.ready()
   return app

@@ -7,7 +7,7 @@
 import type { Action, Severity } from '../event/catalogue.ts'
 import type { StoredEvent } from '../event/event.ts'
 import type { Hash } from '../evidence/merkle.ts'
-import type { EventProof, TileRequest } from './log-questions.ts'
+import type { CountRequest, EventProof, ProvenPage, ProvenRequest, TileRequest } from './log-questions.ts'
 
 /** All conditions must hold; a list means any of its values. Times are ISO-8601 UTC; start inclusive, end exclusive. */
 export interface EventFilter {
@@ -111,5 +111,9 @@ export interface EventQueries {
   proof(request: { id: number; size: number }): Promise<EventProof | undefined>
   /** That the tree of `from` entries is the beginning of that of `to`. */
   consistency(request: { from: number; to: number }): Promise<readonly Hash[]>
+  /** Events with their proofs, for an evidence pack. */
+  provenEvents(request: ProvenRequest): Promise<ProvenPage>
+  /** How many events match, up to a number. */
+  count(request: CountRequest): Promise<number>
   close(): Promise<void>
 }

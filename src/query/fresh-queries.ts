@@ -27,6 +27,8 @@ export function createFreshQueries(queries: EventQueries, indexed: () => Promise
     tile: queries.tile,
     proof: queries.proof,
     consistency: queries.consistency,
+    provenEvents: queries.provenEvents,
+    count: fresh(queries.count),
     close: queries.close,
   }
 }

@@ -37,6 +37,8 @@ export function startReader(options: { storePath: string }): EventQueries {
     exportChunk: request => scan.ask('exportChunk', request),
     summary: request => scan.ask('summary', request),
     steps: request => scan.ask('steps', request),
+    provenEvents: request => scan.ask('provenEvents', request),
+    count: request => scan.ask('count', request),
     async close() {
       await Promise.all([lookup.close(), scan.close()])
     },

@@ -10,7 +10,7 @@ const WALK_MS_MAX = 1_000
 /** An answer must be back before the host gives up on it. */
 const REPLY_MARGIN_MS = 250
 
-const WALKS: ReadonlySet<Question> = new Set<Question>(['page', 'exportChunk'])
+const WALKS: ReadonlySet<Question> = new Set<Question>(['page', 'exportChunk', 'provenEvents'])
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')

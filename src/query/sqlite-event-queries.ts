@@ -10,7 +10,7 @@ import { connectToEvents, type EventDatabase } from './event-database.ts'
 import type { EventQueries } from './event-queries.ts'
 import { formatEvents } from './export-format.ts'
 import type { Deadline } from './id-streams.ts'
-import { proveConsistency, proveEvent, readTile } from './log-questions.ts'
+import { countEvents, proveConsistency, proveEvent, proveEvents, readTile } from './log-questions.ts'
 import { countSteps } from './steps.ts'
 import { summarize } from './summary.ts'
 import { walkEvents } from './walk.ts'
@@ -54,6 +54,8 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
     tile: request => read(database => readTile(database, request)),
     proof: request => read(database => proveEvent(database, request)),
     consistency: request => read(database => proveConsistency(database, request)),
+    provenEvents: (request, deadline) => read(database => proveEvents(database, request, deadline)),
+    count: (request, deadline) => read(database => countEvents(database, request, deadline)),
     close: () => connection.close(),
   }
 }

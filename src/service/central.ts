@@ -89,6 +89,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     streams: pipeline,
     checkpoint: log.newest,
     erasures,
+    keyChain: log.keyChain,
     settings,
     version: VERSION,
     ...readTls(settings),

@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
 import { readKeyChain } from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
+import { formatKeyChain } from '../evidence/key-chain.ts'
 import type { Settings } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -17,6 +18,8 @@ const LAST_ROWS_MS = 2_000
 export interface ServedLog {
   /** The newest signed note, with the cosignatures there are; undefined before the first. */
   newest(): string | undefined
+  /** As it is stored, with the key of the newest note; undefined before there is one. */
+  keyChain(): string | undefined
   status(): CheckpointStatus
   witnesses(): WitnessClientStatus
   /** Signs what was recorded. */
@@ -66,6 +69,10 @@ export function startLog(deps: {
   pipeline.onIndexed(checkpoints.indexed)
   return {
     newest: checkpoints.newest,
+    keyChain() {
+      const chain = readKeyChain(folders)
+      return chain && formatKeyChain(chain)
+    },
     status: checkpoints.status,
     witnesses: witnesses.status,
     async close() {

@@ -166,7 +166,9 @@ test('serve: a reader of stdout that goes away does not end it', async t => {
 
 test('command line: every command has help with an example and the exit codes', async () => {
   const commands = [
-    ...['serve', 'import', 'query', 'tail', 'monitor', 'summary', 'cp', 'admin', 'demo', 'witness'].map(name => [name]),
+    ...['serve', 'import', 'query', 'tail', 'monitor', 'summary', 'cp', 'admin', 'demo', 'witness', 'evidence'].map(
+      name => [name],
+    ),
     ...['add', 'list', 'show', 'credentials', 'out-of-service', 'restore', 'revoke', 'delete'].map(name => [
       'cp',
       name,

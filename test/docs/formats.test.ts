@@ -6,14 +6,7 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { formatCheckpoint } from '../../src/evidence/checkpoint.ts'
 import { formatBase64 } from '../../src/evidence/encoding.ts'
-import {
-  commit,
-  ERASED_COLUMNS,
-  type EventRow,
-  formatLeaf,
-  formatPrivate,
-  type PublicColumns,
-} from '../../src/evidence/leaf.ts'
+import { commit, ERASED_COLUMNS, type EventRow, formatLeaf, formatPrivate } from '../../src/evidence/leaf.ts'
 import { hashLeaf, hashNode } from '../../src/evidence/merkle.ts'
 import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
 import { createVerifierKey, formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
@@ -60,7 +53,7 @@ const proof = formatProof({
   index: 0,
   hashes: inclusionProof(0, 3, hashesOf(log)),
   checkpoint,
-  extra: formatDisclosure({ salt: SALT, columns: ROW }),
+  extra: formatDisclosure({ salt: SALT, row: ROW }),
 })
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
@@ -78,7 +71,7 @@ const VECTORS: Record<string, string> = {
   bundle: `${hex(log.tiles.get('tile/entries/000.p/3')!).slice(0, 24)}...`,
   key: formatVerifierKey(key),
   checkpoint: checkpoint.trimEnd(),
-  disclosure: utf8(formatDisclosure({ salt: SALT, columns: ROW })),
+  disclosure: utf8(formatDisclosure({ salt: SALT, row: ROW })),
   proof: proof.trimEnd(),
   erased: JSON.stringify({ ...ROW, ...ERASED_COLUMNS }, null, 2),
 }
@@ -93,8 +86,7 @@ for (const [name, expected] of Object.entries(VECTORS)) {
 test('formats: every vector of the page is one of these, and the proof on it proves the row on it', () => {
   const named = [...PAGE.matchAll(/<!-- vector: (.*) -->/g)].map(match => match[1])
   assert.deepEqual(named.sort(), Object.keys(VECTORS).sort())
-  const row: PublicColumns = ROW
-  const verdict = verifyProof(proof, row, { origin: ORIGIN, log: [createVerifier(key)] })
+  const verdict = verifyProof(proof, { origin: ORIGIN, log: [createVerifier(key)] })
   assert.ok(verdict.isProven)
   assert.deepEqual(verdict.row, ROW)
 })

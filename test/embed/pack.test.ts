@@ -44,11 +44,12 @@ const node = (...args: string[]) => run(process.execPath, args, { cwd: project, 
 
 test('package: holds compiled code, types, documents and examples, and nothing else', () => {
   const allowed =
-    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.(?:ts|py)|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts))$/
+    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.(?:ts|py)|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts)|dist\/pack\/evidence-page\.html)$/
   assert.deepEqual(
     files.filter(file => !allowed.test(file)),
     [],
   )
+  assert.ok(files.includes('dist/pack/evidence-page.html'))
   for (const entry of ['index', 'fastify', 'express', 'node-http']) {
     assert.ok(files.includes(`dist/embed/${entry}.js`) && files.includes(`dist/embed/${entry}.d.ts`))
   }

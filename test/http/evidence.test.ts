@@ -6,7 +6,7 @@ import { parseBase64 } from '../../src/evidence/encoding.ts'
 import { hashLeaf } from '../../src/evidence/merkle.ts'
 import { rootHash, verifyConsistency } from '../../src/evidence/merkle-proof.ts'
 import { parseVerifierKey } from '../../src/evidence/note.ts'
-import { parseProof, verifyProof } from '../../src/evidence/proof.ts'
+import { compareRows, parseProof, verifyProof } from '../../src/evidence/proof.ts'
 import { createVerifier } from '../../src/evidence/signature.ts'
 import { formatTilePath, hashesFromTiles, parseBundle, type Tile, tileAt } from '../../src/evidence/tile.ts'
 import { eventually, problemOf, startTestCentral, type TestCentral } from './harness.ts'
@@ -71,11 +71,12 @@ test('evidence: an event is proven by its proof alone, and by no other row', asy
   await checkpointOf(event.id)
   const answer = await central.send('GET', `/audit/events/${event.id}/proof`, { as: 'auditor' })
   assert.equal(answer.headers.get('content-type'), 'text/plain; charset=utf-8')
-  const verdict = verifyProof(answer.text, event, await trusted())
+  const verdict = verifyProof(answer.text, await trusted())
   assert.ok(verdict.isProven)
+  assert.deepEqual(verdict.row, event)
   for (const column of Object.keys(event)) {
     const changed = { ...event, [column]: typeof event[column] === 'number' ? event[column] + 1 : 'changed' }
-    assert.ok(!verifyProof(answer.text, changed, await trusted()).isProven, column)
+    assert.equal(compareRows(verdict.row, changed), 'other', column)
   }
   assert.equal(parseProof(answer.text)?.index, event.id - 1)
   const [access] = await central.eventsOf(answer.requestId)

@@ -43,6 +43,7 @@ const ROUTES = [
   'GET /tile/{*}',
   'GET /audit/events/{id}/proof',
   'POST /audit/erasures',
+  'GET /audit/evidence',
   'GET /health',
   'GET /ready',
   'GET /metrics',

@@ -30,6 +30,7 @@ test('every operator route: no key and a wrong one are 401, too small a role is 
     'GET /audit/summary': ['admin', 'operator', 'auditor'],
     'GET /audit/incidents': ['admin', 'operator', 'auditor'],
     'GET /audit/stream': ['admin', 'operator', 'auditor'],
+    'GET /audit/evidence': ['admin', 'operator', 'auditor'],
     'GET /audit/export': ['admin', 'operator', 'auditor'],
   }
   const refused: { requestId: string; who: string; status: number }[] = []

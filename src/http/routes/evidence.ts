@@ -157,7 +157,7 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
         operationId: 'proveEvent',
         summary: 'Proof that an event is in the log',
         description:
-          'C2SP tlog-proof. Its extra data is the salt and the private columns of the event, so that it verifies without us; an erased event has none.',
+          'C2SP tlog-proof. Its extra data is the event and its salt, so that the proof says alone what happened; an erased event has none.',
         params: EventParams,
         response: { 200: note('The proof.', PROOF_EXAMPLE) },
       },
@@ -169,7 +169,7 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
         const proof = await queries.proof({ id, size: signedSize })
         if (proof === undefined) throw new Refusal('EVENT_NOT_FOUND')
         const { event, salt, hashes } = proof
-        const disclosure = isErasedSalt(salt) ? {} : { extra: formatDisclosure({ salt, columns: event }) }
+        const disclosure = isErasedSalt(salt) ? {} : { extra: formatDisclosure({ salt, row: event }) }
         return formatProof({ index: id - 1, hashes, checkpoint: checkpointNote, ...disclosure })
       })
       return reply

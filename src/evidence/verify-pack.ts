@@ -1,0 +1,224 @@
+/**
+ * Checks an evidence pack, believing nothing in it but the key that signed it; and that one too, if keys are given to compare.
+ *
+ * Everything is recomputed from the events up: commitment, leaf, inclusion proof, checkpoint, key chain; then whether the
+ * manifest tells the same. Every problem is named, with the event that it is about. That the pack holds every event that was
+ * asked for cannot be seen from it: only the whole log shows that nothing was left out.
+ */
+import { LIMITS } from '../limits.ts'
+import { type Checkpoint, openCheckpoint, parseCheckpoint } from './checkpoint.ts'
+import { sha256 } from './crypto.ts'
+import { decodeText, formatHex } from './encoding.ts'
+import { currentKey, type KeyChain, keyOfSize, parseKeyChain } from './key-chain.ts'
+import { commit, ERASED_COLUMNS, type EventRow, formatLeaf, formatPrivate } from './leaf.ts'
+import { type Hash, hashLeaf } from './merkle.ts'
+import { verifyInclusion } from './merkle-proof.ts'
+import { formatVerifierKey, parseNote, SIGNATURE_TYPE, type VerifiedSignature, type VerifierKey } from './note.ts'
+import {
+  PACK_MANIFEST,
+  PACK_PAGE,
+  PACK_PARTS,
+  type PackManifest,
+  type PackPart,
+  type PackProof,
+  parseManifest,
+  parsePackProof,
+  parseRow,
+} from './pack.ts'
+import { createVerifier } from './signature.ts'
+
+/** What can be wrong, in words that follow the name of a file or an event. */
+export const PACK_FAULTS = {
+  missing: 'is missing from the pack',
+  unexpected: 'does not belong into the pack',
+  malformed: 'cannot be read: it was changed or cut',
+  changed: 'holds data that was changed after the pack was made',
+  'unknown-version': 'was written by a later version of the software: use the page of that version',
+  'wrong-digest': 'is not as it was when the pack was made (SHA-256 differs from the manifest)',
+  'broken-chain': 'does not hold a chain of keys in which each key signed for the next one',
+  'wrong-signature': 'is not signed by the key of the log: it was changed, or made by somebody else',
+  'revoked-key': 'is signed by a key that was no longer allowed to sign a log of this size',
+  'other-key': 'was signed with another key than the one you were given',
+  'other-event': 'stands where another event or its proof should stand',
+  'not-logged': 'is not the event that was logged: the event or its proof was changed',
+  'not-asked-for': 'lies outside of what the manifest says was asked for',
+  'wrong-count': 'does not hold as many events as the manifest says',
+  'out-of-order': 'is out of order, or there twice',
+} as const
+export type PackFault = keyof typeof PACK_FAULTS
+
+export interface PackProblem {
+  readonly part: string
+  readonly fault: PackFault
+  /** Of the event that it is about. */
+  readonly id?: number
+}
+
+export interface CheckedEvent {
+  readonly row: EventRow
+  readonly isErased: boolean
+  /** Its content is what the signed checkpoint stands for. */
+  readonly isProven: boolean
+}
+
+export interface PackReport {
+  readonly problems: readonly PackProblem[]
+  /** Those that could be read, in the order of the file. */
+  readonly events: readonly CheckedEvent[]
+  readonly manifest: PackManifest | undefined
+  /** Undefined when it is not signed as it should be. */
+  readonly checkpoint: Checkpoint | undefined
+  /** The key that signed it, by the chain. */
+  readonly signer: VerifierKey | undefined
+  readonly chain: KeyChain | undefined
+  /** Whether one of the keys given is of this log. */
+  readonly key: 'not-compared' | 'given' | 'other'
+  /** By witnesses whose keys were given. */
+  readonly cosignatures: readonly VerifiedSignature[]
+  /** Names of all who signed beside the log, verified or not. */
+  readonly cosigners: readonly string[]
+}
+
+const EVENTS_PER_STEP = 250
+
+/**
+ * In steps, so that whoever verifies can do something else in between; each yields how many events are checked.
+ * @param given keys that are known from elsewhere: of the log (its first, or the one that signs now) and of witnesses
+ */
+export function* verifyPack(
+  files: ReadonlyMap<string, Uint8Array>,
+  given: readonly VerifierKey[] = [],
+): Generator<number, PackReport> {
+  const problems: PackProblem[] = []
+  const note = (part: string, fault: PackFault, id?: number) =>
+    void problems.push({ part, fault, ...(id === undefined ? {} : { id }) })
+
+  const manifest = checkManifest(files, note)
+  const changed = checkFiles(files, manifest, note)
+  const signed = checkCheckpoint(files, given, note)
+  const lines = { events: linesOf(files, 'events.ndjson'), proofs: linesOf(files, 'proofs.ndjson') }
+  const events: CheckedEvent[] = []
+  let last = 0
+  for (let n = 0; n < Math.max(lines.events.length, lines.proofs.length); n++) {
+    if (n >= LIMITS.evidencePackEventsMax) break // the count differs then, too
+    if (n % EVENTS_PER_STEP === 0) yield n
+    const row = parseRow(lines.events[n] ?? '')
+    const proof = parsePackProof(lines.proofs[n] ?? '')
+    if (row === undefined) note('events.ndjson', 'malformed', proof?.id)
+    if (proof === undefined) note('proofs.ndjson', 'malformed', row?.id)
+    if (row === undefined) continue
+    const fault = signed.checkpoint && proof && faultOf(row, proof, signed.checkpoint)
+    // Both have to fit each other; the digests say which of them was changed.
+    const isProofChanged = changed.has('proofs.ndjson') && !changed.has('events.ndjson')
+    if (fault !== undefined) note(isProofChanged ? 'proofs.ndjson' : 'events.ndjson', fault, row.id)
+    if (row.id <= last) note('events.ndjson', 'out-of-order', row.id)
+    if (manifest !== undefined && !isAskedFor(row, manifest)) note('events.ndjson', 'not-asked-for', row.id)
+    last = row.id
+    const isProven = signed.checkpoint !== undefined && proof !== undefined && fault === undefined
+    events.push({ row, isErased: proof !== undefined && !('salt' in proof.opening), isProven })
+  }
+  if (manifest !== undefined) {
+    const erased = events.filter(({ isErased }) => isErased).length
+    if (lines.events.length !== manifest.events) note('events.ndjson', 'wrong-count')
+    if (lines.proofs.length !== manifest.events || erased !== manifest.erased) note('proofs.ndjson', 'wrong-count')
+    if (signed.size !== undefined && signed.size !== manifest.tree_size) note(PACK_MANIFEST, 'not-asked-for')
+    if (signed.chain !== undefined && signed.chain.first.name !== manifest.origin) note(PACK_MANIFEST, 'not-asked-for')
+  }
+  const { checkpoint, signer, chain, key, cosignatures, cosigners } = signed
+  return { problems, events, manifest, checkpoint, signer, chain, key, cosignatures, cosigners }
+}
+
+type Note = (part: string, fault: PackFault, id?: number) => void
+
+function checkManifest(files: ReadonlyMap<string, Uint8Array>, note: Note): PackManifest | undefined {
+  const bytes = files.get(PACK_MANIFEST)
+  const manifest = bytes === undefined ? 'missing' : parseManifest(bytes)
+  if (typeof manifest === 'object') return manifest
+  note(PACK_MANIFEST, manifest)
+  return undefined
+}
+
+/** Which parts are not as the manifest says. */
+function checkFiles(
+  files: ReadonlyMap<string, Uint8Array>,
+  manifest: PackManifest | undefined,
+  note: Note,
+): ReadonlySet<string> {
+  const changed = new Set<string>()
+  for (const part of PACK_PARTS) {
+    const bytes = files.get(part)
+    const said = manifest?.files[part]
+    if (bytes === undefined) note(part, 'missing')
+    else if (said !== undefined && (said.bytes !== bytes.length || said.sha256 !== formatHex(sha256(bytes)))) {
+      note(part, 'wrong-digest')
+      changed.add(part)
+    }
+  }
+  const known = new Set<string>([...PACK_PARTS, PACK_MANIFEST, PACK_PAGE])
+  for (const name of files.keys()) if (!known.has(name)) note(name, 'unexpected')
+  return changed
+}
+
+function checkCheckpoint(files: ReadonlyMap<string, Uint8Array>, given: readonly VerifierKey[], note: Note) {
+  const text = decodeText(files.get('checkpoint') ?? new Uint8Array())
+  const parsed = parseNote(text ?? '')
+  const said = parsed && parseCheckpoint(parsed.text)
+  const chain = parseKeyChain(decodeText(files.get('keys') ?? new Uint8Array()) ?? '')
+  if (files.has('keys') && chain === undefined) note('keys', 'broken-chain')
+  if (files.has('checkpoint') && said === undefined) note('checkpoint', 'malformed')
+  const size = said?.size
+  const signer = chain && size !== undefined ? keyOfSize(chain, size) : undefined
+  const key = compareKeys(given, chain, signer)
+  if (key === 'other') note('keys', 'other-key')
+  const cosigners = (parsed?.signatures ?? []).map(({ name }) => name).filter(name => name !== chain?.first.name)
+  const found = { chain, size, signer, key, cosigners }
+  if (chain === undefined || signer === undefined || text === undefined)
+    return { ...found, checkpoint: undefined, cosignatures: [] }
+
+  const witnesses = given.filter(({ type }) => type !== SIGNATURE_TYPE.ed25519).map(createVerifier)
+  const origin = chain.first.name
+  const opened = openCheckpoint(text, { origin, log: [createVerifier(signer)], witnesses })
+  if (opened.isTrusted) return { ...found, checkpoint: opened.checkpoint, cosignatures: opened.cosignatures }
+  const allKeys = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
+  const isRevoked = openCheckpoint(text, { origin, log: allKeys }).isTrusted
+  note('checkpoint', isRevoked ? 'revoked-key' : 'wrong-signature')
+  return { ...found, checkpoint: undefined, cosignatures: [] }
+}
+
+/** Whoever knows the first key can follow the chain; whoever knows a later one knows that it is of this log. */
+function compareKeys(
+  given: readonly VerifierKey[],
+  chain: KeyChain | undefined,
+  signer: VerifierKey | undefined,
+): PackReport['key'] {
+  const ofLogs = given.filter(({ type }) => type === SIGNATURE_TYPE.ed25519).map(formatVerifierKey)
+  if (ofLogs.length === 0) return 'not-compared'
+  const own = chain && [chain.first, currentKey(chain), signer ?? chain.first].map(formatVerifierKey)
+  return own?.some(key => ofLogs.includes(key)) ? 'given' : 'other'
+}
+
+function linesOf(files: ReadonlyMap<string, Uint8Array>, part: PackPart): string[] {
+  // What is no UTF-8 is read as far as it goes, so that the line it is in can be named.
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(files.get(part) ?? new Uint8Array())
+  return text === '' ? [] : text.replace(/\n$/, '').split('\n')
+}
+
+function faultOf(row: EventRow, proof: PackProof, { size, root }: Checkpoint): PackFault | undefined {
+  if (proof.id !== row.id) return 'other-event'
+  const commitment = commitmentOf(row, proof)
+  if (commitment === undefined) return 'not-logged'
+  return verifyInclusion(hashLeaf(formatLeaf(row, commitment)), row.id - 1, size, proof.hashes, root)
+    ? undefined
+    : 'not-logged'
+}
+
+/** Undefined for an event that is said to be erased, and has private columns all the same. */
+function commitmentOf(row: EventRow, { opening }: PackProof): Hash | undefined {
+  if ('salt' in opening) return commit(opening.salt, row)
+  return formatPrivate(row) === formatPrivate(ERASED_COLUMNS) ? opening.commitment : undefined
+}
+
+function isAskedFor(row: EventRow, { start_time, end_time, cp_id }: PackManifest): boolean {
+  const isInTime = row.date_time >= start_time && row.date_time < end_time
+  return isInTime && (cp_id === null || row.who === cp_id)
+}

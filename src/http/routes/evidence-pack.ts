@@ -1,0 +1,104 @@
+/** Evidence packs: events, their proofs, and a page that checks them, as one zip. */
+import { Readable } from 'node:stream'
+import { Type } from 'typebox'
+import { Refusal } from '../../errors.ts'
+import { LIMITS } from '../../limits.ts'
+import { writePack } from '../../pack/write-pack.ts'
+import { createAccessRecorder } from '../access.ts'
+import { timeFields, timeFilter } from '../audit-filter.ts'
+import type { App, HttpDeps } from '../deps.ts'
+import { closed, SAFE_TEXT } from '../fields.ts'
+import type { Guards } from '../guards.ts'
+
+const PackQuery = Type.Object(
+  {
+    start_time: Type.String({ ...timeFields.start_time }),
+    end_time: Type.String({ ...timeFields.end_time }),
+    cp_id: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: LIMITS.cpIdCharactersMax,
+        pattern: SAFE_TEXT,
+        description: 'Only events of this charge point.',
+      }),
+    ),
+    incident: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: Number.MAX_SAFE_INTEGER,
+        description: 'Id of an INCIDENT event: only events of its address, or of its charge point if it is about that.',
+      }),
+    ),
+  },
+  closed,
+)
+
+const PackAnswer = {
+  description: 'A zip: `index.html`, `events.ndjson`, `proofs.ndjson`, `checkpoint`, `keys`, `manifest.json`.',
+  content: {
+    'application/zip': { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }), example: '' },
+  },
+}
+
+export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): void {
+  const { queries } = deps
+  const access = createAccessRecorder(deps.audit)
+  let building = 0
+
+  app.get(
+    '/audit/evidence',
+    {
+      onRequest: guards.operator('admin', 'operator', 'auditor'),
+      exposeHeadRoute: false,
+      config: {
+        errors: [
+          'EVIDENCE_TOO_LARGE',
+          'EVENT_NOT_FOUND',
+          'NOT_SIGNED_YET',
+          'STORE_UNAVAILABLE',
+          'QUERY_TIMEOUT',
+          'OVERLOADED',
+        ],
+      },
+      schema: {
+        operationId: 'evidencePack',
+        tags: ['Evidence'],
+        summary: 'An evidence pack',
+        description:
+          'The events of a time that the newest checkpoint covers, with what proves them and a page that checks them without a network. Answered when all of it is there.',
+        security: [{ adminKey: [] }],
+        querystring: PackQuery,
+        response: { 200: PackAnswer },
+      },
+    },
+    async (request, reply) => {
+      const { cp_id = null, incident = null } = request.query
+      const { start_time = '', end_time = '' } = timeFilter(request.query)
+      const selection = { start_time, end_time, cp_id, incident }
+      const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
+      const gone = new AbortController()
+      reply.raw.once('close', () => gone.abort())
+      const { zip } = await access.exported(request, 'evidence pack', asked, () => build(selection, gone.signal))
+      const name = `evidence-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}Z.zip`
+      return reply
+        .type('application/zip')
+        .header('cache-control', 'private, no-store')
+        .header('content-disposition', `attachment; filename="${name}"`)
+        .send(Readable.from(zip, { objectMode: false }) as never)
+    },
+  )
+
+  async function build(selection: Parameters<typeof writePack>[1], signal: AbortSignal) {
+    if (building >= LIMITS.evidencePacksMax) throw new Refusal('OVERLOADED', undefined, { retryAfterSeconds: 5 })
+    building++
+    try {
+      const checkpoint = deps.checkpoint()
+      const source = { queries, checkpoint, keys: deps.keyChain() }
+      return await writePack(source, selection, { isResting: true, signal })
+    } catch (error) {
+      throw signal.aborted ? new Refusal('REQUEST_TIMEOUT', 'The client went away.', { cause: error }) : error
+    } finally {
+      building--
+    }
+  }
+}

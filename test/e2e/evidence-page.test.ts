@@ -1,0 +1,200 @@
+/** The page of an evidence pack, opened as a file in a real browser without a network. */
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { pathToFileURL } from 'node:url'
+import { zipSync } from 'fflate'
+import type { Page } from 'playwright-core'
+import { formatVerifierKey } from '../../src/evidence/note.ts'
+import {
+  firstKey,
+  flipped,
+  HOSTILE,
+  inlineRange,
+  makePack,
+  type PackFiles,
+  pageOf,
+  pageWith,
+  signerKey,
+  withOwnManifest,
+} from '../harness/pack-under-test.ts'
+import { createKey } from '../unit/evidence/keys-under-test.ts'
+import { launchBrowser, noBrowserHere, type Seen, type TestBrowser } from './browser.ts'
+
+describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
+  let folder: string
+  let browser: TestBrowser
+  let files: PackFiles
+  let html: string
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'evidence-page-'))
+    files = await makePack()
+    html = pageOf(files)
+    browser = await launchBrowser()
+  })
+  after(async () => {
+    await browser?.close()
+    await rm(folder, { recursive: true, force: true })
+  })
+
+  async function open(content: string, options = {}): Promise<{ page: Page; seen: Seen }> {
+    const { page, seen } = await browser.newPage({ offline: true, ...options })
+    const file = join(folder, `${crypto.randomUUID()}.html`)
+    await writeFile(file, content)
+    await page.goto(pathToFileURL(file).href)
+    await page.locator('.verdict.green, .verdict.red').waitFor()
+    return { page, seen }
+  }
+
+  /** Red, and the texts of the problems. */
+  async function problemsOf(content: string): Promise<string[]> {
+    const { page, seen } = await open(content)
+    assert.equal(await page.locator('.verdict.red').count(), 1)
+    assertQuiet(seen)
+    const problems = await page.locator('#problems li').allInnerTexts()
+    await page.context().close()
+    return problems
+  }
+
+  function assertQuiet({ requests, ...rest }: Seen): void {
+    assert.equal(requests.length, 1) // the page itself
+    assert.deepEqual(rest, { complaints: [], exceptions: [], violations: [] })
+  }
+
+  test('evidence page: a pristine pack is green, and tells what happened and what was done', async () => {
+    const { page, seen } = await open(html)
+    assert.equal(await page.locator('.verdict.green').count(), 1)
+    assert.match(await page.locator('#verdict-text').innerText(), /^290 of 290 events .* not compared yet/)
+    assert.equal(await page.locator('#problems li').count(), 0)
+    assert.equal(await page.locator('#key').innerText(), signerKey)
+    assert.ok((await page.locator('#earlier').innerText()).endsWith(firstKey))
+    const answers = await page.locator('#questions').innerText()
+    for (const part of [
+      '2026-03-01 08:00:20 UTC: Incident: somebody seems to guess credentials (event 20)',
+      '24 hours after that: 2026-03-02 08:00:20 UTC',
+      '72 hours after that: 2026-03-04 08:00:20 UTC',
+      'CP-1 logged in from 203.0.113.9, where logins had been refused before (event 22)',
+      'Key of a charge point revoked, CP-1 (event 23)',
+    ]) {
+      assert.ok(answers.includes(part), `${part}\n${answers}`)
+    }
+    assert.match(await page.locator('#addresses').innerText(), /203\.0\.113\.9/)
+    assert.match(await page.locator('#checked').innerText(), /Events 1 to 290 without a gap/)
+    await page.locator('#least').selectOption('CRITICAL')
+    assert.equal(await page.locator('#timeline tbody tr').count(), 1)
+    assertQuiet(seen)
+  })
+
+  test('evidence page: hostile text is shown, and is only text', async () => {
+    const { page, seen } = await open(html)
+    const row = page.locator('#timeline tbody tr', { hasText: 'onerror' })
+    await row.locator('summary').click()
+    const text = await row.innerText()
+    assert.ok(text.includes(HOSTILE.replace('\u202e', '\\u202e')), text)
+    assert.equal(await page.locator('img, b').count(), 0)
+    assert.equal(await page.title(), 'Evidence pack')
+    assertQuiet(seen)
+  })
+
+  test('evidence page: the key that was given is recognized, another one is red, nonsense is refused', async () => {
+    const { page, seen } = await open(html)
+    const compare = async (key: string) => {
+      await page.locator('#given').fill(key)
+      await page.getByRole('button', { name: 'Compare' }).click()
+      await page.locator('#key-verdict span').waitFor()
+    }
+    await compare('nonsense')
+    await page.getByText('That is no verifier key').waitFor()
+    await compare(formatVerifierKey(createKey('log.example.com/packs').key))
+    await page.locator('.verdict.red').waitFor()
+    assert.match(await page.locator('#key-verdict').innerText(), /NOT the key/)
+    await compare(` ${firstKey}\n`)
+    await page.locator('.verdict.green').waitFor()
+    await compare(formatVerifierKey(createKey('log.example.com/packs').key))
+    await page.locator('.verdict.red').waitFor()
+    await compare(signerKey)
+    await page.locator('.verdict.green').waitFor()
+    assert.match(await page.locator('#verdict-text').innerText(), /the one you were given/)
+    assertQuiet(seen)
+  })
+
+  test('evidence page: one bit of any part changed is red, and the part is named', async () => {
+    for (const name of ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys', 'manifest.json']) {
+      const { length } = files.get(name) ?? assert.fail()
+      for (const share of [0, 0.37, 0.73, 1]) {
+        const at = Math.min(length - 1, Math.floor(length * share))
+        const content = pageWith(html, inner => inner.set(name, flipped(inner.get(name) ?? assert.fail(), at)))
+        const problems = await problemsOf(content)
+        assert.ok(
+          problems.some(problem => problem.includes(name)),
+          `${name} ${at}: ${problems.join(' ')}`,
+        )
+      }
+    }
+  })
+
+  test('evidence page: what was changed on purpose, manifest and all, is red, and the event is named', async () => {
+    const change = (from: string, to: string) => (inner: PackFiles) => {
+      const text = Buffer.from(inner.get('events.ndjson') ?? assert.fail()).toString()
+      assert.ok(text.includes(from))
+      return withOwnManifest(inner.set('events.ndjson', Buffer.from(text.replace(from, to))))
+    }
+    const [problem = '', ...others] = await problemsOf(
+      pageWith(html, change('"action":"INCIDENT"', '"action":"ACCESS"')),
+    )
+    assert.match(problem, /^Event 20 \(events\.ndjson\) is not the event that was logged/)
+    assert.deepEqual(others, [])
+  })
+
+  test('evidence page: a character changed in the page where the pack lies is red', async () => {
+    const { start, end } = inlineRange(html)
+    for (const at of [start, start + 5_000, Math.floor((start + end) / 2), end - 1]) {
+      const other = html[at] === 'A' ? 'B' : 'A'
+      const problems = await problemsOf(html.slice(0, at) + other + html.slice(at + 1))
+      assert.match(problems[0] ?? '', /^index\.html holds data that was changed/, `${at}`)
+    }
+    const digest = html.replace(/(id="pack-digest">)(.)/, (_all, tag, digit) => `${tag}${digit === '0' ? '1' : '0'}`)
+    assert.match((await problemsOf(digest))[0] ?? '', /^index\.html holds data that was changed/)
+  })
+
+  test('evidence page: a zip that is chosen is checked in place of its own', async () => {
+    const { page, seen } = await open(html)
+    const choose = async (buffer: Buffer) =>
+      page.locator('#copy').setInputFiles({ name: 'pack.zip', mimeType: 'application/zip', buffer })
+    const events = flipped(files.get('events.ndjson') ?? assert.fail(), 100)
+    await choose(Buffer.from(zipSync({ ...Object.fromEntries(files), 'events.ndjson': events })))
+    await page.locator('.verdict.red').waitFor()
+    await choose(Buffer.from(zipSync(Object.fromEntries(files))))
+    await page.locator('.verdict.green').waitFor()
+    await choose(Buffer.from('no zip'))
+    await page.locator('.verdict.red').waitFor()
+    assertQuiet(seen)
+  })
+
+  test('evidence page: text has the contrast of WCAG AA, light and dark', async () => {
+    for (const colorScheme of ['light', 'dark'] as const) {
+      const { page } = await open(html, { colorScheme })
+      const weakest = await page.evaluate(`(() => {
+        const numbers = colour => colour.match(/[\\d.]+/g).map(Number)
+        const light = colour => {
+          const [r, g, b] = numbers(colour).map(c => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4))
+          return 0.2126 * r + 0.7152 * g + 0.0722 * b
+        }
+        const ground = node => {
+          for (let at = node; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor
+            if (colour !== 'rgba(0, 0, 0, 0)') return colour
+          }
+          return 'rgb(255, 255, 255)'
+        }
+        return Math.min(...[...document.body.querySelectorAll('*')].filter(node => node.checkVisibility()).map(node => {
+          const [a, b] = [light(getComputedStyle(node).color), light(ground(node))]
+          return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)
+        }))
+      })()`)
+      assert.ok(Number(weakest) >= 4.5, `${colorScheme}: ${weakest}`)
+    }
+  })
+})
