@@ -10,7 +10,7 @@ import type { Finding } from './verdict.ts'
 
 export interface EvidenceSource extends AsyncDisposable {
   readonly overview: Overview
-  /** How many ranges it can check at once. */
+  /** How many ranges it checks at once in other threads; 0: none, it does so in the caller's. */
   readonly parallel: number
   checkRange(range: BundleRange): Promise<RangeReport>
   /** A tile of level 2 or above. */

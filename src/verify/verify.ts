@@ -56,6 +56,7 @@ export interface VerifyOptions {
 }
 
 const RANGE_BUNDLES = 64
+const RANGES_AHEAD = 16
 
 export async function verify(source: EvidenceSource, trust: Trust = {}, options: VerifyOptions = {}): Promise<Report> {
   const { overview } = source
@@ -258,14 +259,14 @@ function* rangesOf(size: number, sizes: readonly number[]): Generator<BundleRang
   }
 }
 
-/** Some ranges ahead, so that no worker waits for another. */
+/** Ranges ahead of the one that is waited for, so that no worker waits for another; none where there are no workers. */
 async function* reportsInOrder(source: EvidenceSource, ranges: Iterable<BundleRange>): AsyncGenerator<RangeReport> {
   const running: Promise<RangeReport>[] = []
   for (const range of ranges) {
     const report = source.checkRange(range)
     report.catch(() => {}) // it is awaited later
     running.push(report)
-    if (running.length >= 2 * source.parallel) yield await running.shift()!
+    if (running.length >= Math.max(1, RANGES_AHEAD * source.parallel)) yield await running.shift()!
   }
   for (const report of running) yield await report
 }

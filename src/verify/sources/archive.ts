@@ -31,7 +31,7 @@ export async function openArchive(path: string, log: EvidenceSource, logPath: st
   const owned = undo.move()
   return {
     overview: { ...log.overview, kind: 'archive', rows: rowsOf(log.overview, files.ranges) },
-    parallel: 1,
+    parallel: 0,
     checkRange: async range => checkBundles(reader, range),
     readTile: log.readTile,
     lookFurther: async () => [...files.checkFiles(), ...(await log.lookFurther())],

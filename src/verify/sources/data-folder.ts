@@ -103,7 +103,7 @@ function sourceOf(parts: {
   const { overview, reader, pool, size, database, dispose } = parts
   return {
     overview,
-    parallel: pool?.size ?? 1,
+    parallel: pool?.size ?? 0,
     // The end of the log is looked at here, as another reader may see it grown.
     async checkRange(range) {
       return pool === undefined || range.end * TILE_WIDTH > size ? checkBundles(reader, range) : pool.checkRange(range)

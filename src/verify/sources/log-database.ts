@@ -66,12 +66,12 @@ const PRIVATE_AS_TEXT = `
               'metadata_json', metadata_json, 'request_id', request_id, 'who', who)`
 
 /**
- * Bytes are greater than any text or number, so the greatest value is one exactly if any is. They must not be taken for text: where they
- * are JSONB, SQLite would spell what is in them.
+ * Bytes must not be taken for text: where they are JSONB, SQLite would spell what is in them. Every value of bytes, and no other, is
+ * at least as great as none.
  */
-const GREATEST = `
-  max(max(date_time, who, ip, action, description, severity, created_at, ifnull(reason_code, ''), ifnull(request_id, ''),
-          ifnull(endpoint, ''), ifnull(http_method, ''), ifnull(status_code, 0), ifnull(metadata_json, '')))`
+const HAS_BYTES = COLUMNS.split(', ')
+  .map(column => `${column} >= x''`)
+  .join(' OR ')
 
 const TABLE_NAME = /^audit_events(?:_[1-9][0-9]*)?$/
 /** The rows of a segment and one of its indexes. */
@@ -134,14 +134,15 @@ function readDatabase(db: DatabaseSync): LogDatabase {
   function statementsOf(table: string) {
     const known = statements.get(table)
     if (known !== undefined) return known
-    const rows = `FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`
+    const rows = `FROM ${table} WHERE id BETWEEN ? AND ?`
     const made = {
+      // In the order in which the table is walked, which is that of the ids. Were it another, these would not be the entries.
       text: db.prepare(
         `SELECT CAST(group_concat(${ENTRY_AS_TEXT}, '') AS BLOB) AS entries,
                 CAST(group_concat(${PRIVATE_AS_TEXT}, char(10)) AS BLOB) AS privates,
-                typeof(${GREATEST}) AS greatest FROM (SELECT ${COLUMNS} ${rows})`,
+                count(*) FILTER (WHERE ${HAS_BYTES}) AS bytes ${rows}`,
       ),
-      values: db.prepare(`SELECT ${COLUMNS} ${rows}`),
+      values: db.prepare(`SELECT ${COLUMNS} ${rows} ORDER BY id`),
     }
     statements.set(table, made)
     return made
@@ -232,8 +233,8 @@ function readArchives(db: DatabaseSync): ArchiveRow[] {
 /** Undefined when SQLite makes no JSON of a row, as when a column holds bytes. */
 function readText(statement: StatementSync, first: number, last: number): RowText | undefined {
   try {
-    const { entries, privates, greatest } = statement.get(first, last) ?? {}
-    const isText = entries instanceof Uint8Array && privates instanceof Uint8Array && greatest === 'text'
+    const { entries, privates, bytes } = statement.get(first, last) ?? {}
+    const isText = entries instanceof Uint8Array && privates instanceof Uint8Array && bytes === 0
     return isText ? { entries, privates } : undefined
   } catch {
     return undefined

@@ -20,7 +20,7 @@ export async function openMirror(path: string, { workers = 2 }: SourceOptions = 
   const owned = undo.move()
   return {
     overview: { kind: 'mirror', head: undefined, rows: undefined, ...signed },
-    parallel: pool?.size ?? 1,
+    parallel: pool?.size ?? 0,
     checkRange: async range => pool?.checkRange(range) ?? checkBundles(reader, range),
     readTile: reader.readTile,
     lookFurther: async () => [],

@@ -28,17 +28,36 @@ export interface WorkerPool extends AsyncDisposable {
 
 /** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
 const THREAD = new URL(`./verify-thread${extname(import.meta.url)}`, import.meta.url)
+/** One more than it works at, so that it does not wait for this thread. */
+const ASKED_AHEAD = 2
 const HEAP = { maxYoungGenerationSizeMb: 16 } as const
 
+/** Ranges take very different times, so each worker gets the next one when it is nearly done. */
 export function startWorkers(spec: ReaderSpec, count: number): WorkerPool {
   const workers = Array.from({ length: count }, () => startWorker(spec))
+  const queue: { readonly range: BundleRange; readonly done: PromiseWithResolvers<RangeReport> }[] = []
+
+  function handOut(): void {
+    for (const worker of workers) {
+      while (worker.waiting() < ASKED_AHEAD) {
+        const next = queue.shift()
+        if (next === undefined) return
+        worker
+          .ask(next.range)
+          .then(answer => next.done.resolve(reportOf(answer)))
+          .catch(next.done.reject)
+          .finally(handOut)
+      }
+    }
+  }
+
   return {
     size: count,
-    async checkRange(range) {
-      const idlest = workers.reduce((a, b) => (b.waiting() < a.waiting() ? b : a))
-      const answer = await idlest.ask(range)
-      if ('report' in answer) return answer.report
-      throw new UnreadableSource('a worker answered something else')
+    checkRange(range) {
+      const done = Promise.withResolvers<RangeReport>()
+      queue.push({ range, done })
+      handOut()
+      return done.promise
     },
     async fingerprints(how) {
       const answers = await Promise.all(workers.map(worker => worker.ask(how)))
@@ -48,6 +67,11 @@ export function startWorkers(spec: ReaderSpec, count: number): WorkerPool {
       await Promise.all(workers.map(({ worker }) => worker.terminate()))
     },
   }
+}
+
+function reportOf(answer: Answer): RangeReport {
+  if ('report' in answer) return answer.report
+  throw new UnreadableSource('a worker answered something else')
 }
 
 function startWorker(spec: ReaderSpec) {

@@ -34,7 +34,7 @@ export function memorySource(
   }
   return {
     overview: { kind: 'evidence pack', head: undefined, rows: undefined, ...signed },
-    parallel: 1,
+    parallel: 0,
     checkRange: async range => checkBundles(reader, range),
     readTile: () => undefined,
     lookFurther: async () => [],
