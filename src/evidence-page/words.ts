@@ -27,6 +27,7 @@ const REASON_WORDS: Readonly<Record<string, string>> = {
   BRUTE_FORCE_SUSPECTED: 'somebody seems to guess credentials',
   UNAUTHORIZED_ADMIN_ACCESS: 'access to administration without a valid key',
   TAMPERING_DETECTED: 'a message was tampered with',
+  LOG_TAMPERED: 'the trail itself was changed',
   READ: 'looked at events',
   EXPORT: 'exported events',
   VERIFY: 'verified the trail',
