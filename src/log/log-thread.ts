@@ -1,6 +1,7 @@
 /**
- * Entry of a log builder's thread: answers each `finish` with the growth of the rows since the one before (log-host.ts). Between
- * messages it makes its files survive a power loss, one after the other, so that no batch waits for a disk.
+ * Entry of a log builder's thread: answers each `finish` with the growth of the rows since the one before (log-host.ts). Every few
+ * seconds, between messages, it makes its files survive a power loss, so that no batch waits for a disk; what was not synced the next
+ * start looks at (store/log-repair.ts). More often would only make the journal's fsyncs wait.
  */
 import { open } from 'node:fs/promises'
 import { workerData } from 'node:worker_threads'
@@ -9,12 +10,17 @@ import { createLogBuilder } from './log-builder.ts'
 import { openLogFiles } from './log-files.ts'
 import type { LogAnswer, LogMessage, LogThreadData } from './log-protocol.ts'
 
+const SYNC_INTERVAL_MS = 5_000
+/** So many are not left to the next start to look at. */
+const SYNC_ENTRIES = 65_536
+
 const { root, answered, port } = workerData as LogThreadData
 const turns = new Int32Array(answered)
 const files = openLogFiles(root)
 let syncedSize = 0
 let syncing: Promise<void> | undefined
 let canSync = true
+let syncedAt = performance.now()
 /** Counts the times that a batch was given up, as what was written for it may be on disk and not be what is written anew. */
 let resumed = 0
 const builder = createLogBuilder(files, () => syncedSize)
@@ -56,11 +62,16 @@ function attempt(work: () => void): void {
 function finish(): void {
   attempt(() => {
     answer({ growth: builder.finish() })
-    if (canSync) syncing ??= sync().finally(() => (syncing = undefined))
+    if (isSyncDue()) syncing ??= sync().finally(() => (syncing = undefined))
   })
   if (failure === undefined) return
   const { message, code, syscall } = failure as NodeJS.ErrnoException
   answer({ failed: { message, code, syscall } })
+}
+
+function isSyncDue(): boolean {
+  const entries = (builder.size ?? 0) - syncedSize
+  return canSync && (entries >= SYNC_ENTRIES || performance.now() - syncedAt >= SYNC_INTERVAL_MS)
 }
 
 function answer(what: LogAnswer): void {
@@ -73,6 +84,7 @@ function answer(what: LogAnswer): void {
 async function sync(): Promise<void> {
   const size = builder.size ?? 0
   const turn = resumed
+  syncedAt = performance.now()
   try {
     for (const path of files.takeUnsynced()) {
       const file = await open(path)
