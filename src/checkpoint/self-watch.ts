@@ -10,8 +10,8 @@ import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
-import { type Hash, hashLeaf, hashNode } from '../evidence/merkle.ts'
-import { parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { type Hash, hashLeaf } from '../evidence/merkle.ts'
+import { parseBundle, parseHashTile, perfectRoot, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { LogSnapshot, LogView } from '../store/log-view.ts'
 import { listSegments } from '../store/segments.ts'
 
@@ -98,11 +98,6 @@ function isRowOf(row: StoredEvent, salt: Uint8Array | undefined, entry: Uint8Arr
 }
 
 function isBelow(hashes: readonly Hash[], above: Uint8Array | undefined, index: number): boolean {
-  let row = hashes
-  while (row.length > 1) {
-    const below = row
-    row = Array.from({ length: below.length / 2 }, (_, n) => hashNode(below[2 * n] as Hash, below[2 * n + 1] as Hash))
-  }
   const at = (index % TILE_WIDTH) * 32
-  return above !== undefined && areSameBytes(above.subarray(at, at + 32), row[0] as Hash)
+  return above !== undefined && areSameBytes(above.subarray(at, at + 32), perfectRoot(hashes))
 }

@@ -22,11 +22,19 @@ import { Refusal } from '../errors.ts'
 import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import type { KeyChain } from '../evidence/key-chain.ts'
-import { EMPTY_ROOT, type Hash, hashLeaf, hashNode } from '../evidence/merkle.ts'
+import { EMPTY_ROOT, type Hash, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { createSignature, createVerifier } from '../evidence/signature.ts'
-import { hashesFromTiles, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import {
+  hashesFromTiles,
+  parseBundle,
+  parseHashTile,
+  perfectRoot,
+  TILE_WIDTH,
+  type Tile,
+  tileAt,
+} from '../evidence/tile.ts'
 import { appendLine, writeWhole } from '../files/whole-file.ts'
 import { openLogFiles, syncPath } from '../log/log-files.ts'
 import { createConnection } from '../store/connection.ts'
@@ -194,9 +202,5 @@ function hasParent(
 ): boolean {
   const parent = tileAt(1, Math.floor(index / TILE_WIDTH), size) as Tile
   const row = parseHashTile(readTile(parent), parent.width)?.[index % TILE_WIDTH]
-  let level = hashes
-  while (level.length > 1) {
-    level = Array.from({ length: level.length / 2 }, (_, n) => hashNode(level[2 * n] as Hash, level[2 * n + 1] as Hash))
-  }
-  return row !== undefined && areSameBytes(level[0] as Hash, row)
+  return row !== undefined && areSameBytes(perfectRoot(hashes), row)
 }

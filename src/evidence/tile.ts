@@ -154,7 +154,7 @@ export function tilesFor(size: number, make: (readHash: ReadHash) => unknown): T
 }
 
 /** The root over a power of two of hashes. */
-function perfectRoot(hashes: readonly Hash[]): Hash {
+export function perfectRoot(hashes: readonly Hash[]): Hash {
   let row = hashes
   while (row.length > 1) row = Array.from({ length: row.length / 2 }, (_, i) => hashNode(row[2 * i]!, row[2 * i + 1]!))
   return row[0]!

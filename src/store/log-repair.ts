@@ -9,8 +9,8 @@ import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
-import { type Hash, hashLeaf, hashNode } from '../evidence/merkle.ts'
-import { formatBundle, parseBundle, parseHashTile, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { type Hash, hashLeaf } from '../evidence/merkle.ts'
+import { formatBundle, parseBundle, parseHashTile, perfectRoot, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import type { LogFiles } from '../log/log-files.ts'
 import { listSegments } from './segments.ts'
 
@@ -65,12 +65,8 @@ function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Arra
 function rootsBelow(files: LogFiles, level: number, index: number): Hash[] {
   return Array.from({ length: TILE_WIDTH }, (_, n) => {
     const tile = files.read(level - 1, index * TILE_WIDTH + n)
-    let row = tile === undefined ? undefined : parseHashTile(tile, TILE_WIDTH)
-    if (row === undefined) throw new RangeError(`tile ${index * TILE_WIDTH + n} of level ${level - 1} is not there`)
-    while (row.length > 1) {
-      const below: readonly Hash[] = row
-      row = Array.from({ length: below.length / 2 }, (_, i) => hashNode(below[2 * i] as Hash, below[2 * i + 1] as Hash))
-    }
-    return row[0] as Hash
+    const hashes = tile && parseHashTile(tile, TILE_WIDTH)
+    if (hashes === undefined) throw new RangeError(`tile ${index * TILE_WIDTH + n} of level ${level - 1} is not there`)
+    return perfectRoot(hashes)
   })
 }
