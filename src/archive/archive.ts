@@ -27,6 +27,7 @@ import { setImmediate } from 'node:timers/promises'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
+import { makePrivateFolder } from '../files/whole-file.ts'
 import { StoreError } from '../store/event-store.ts'
 import { readSalts } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
@@ -45,7 +46,6 @@ import {
 } from '../store/retention.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
-import { makeFolder } from './durable-file.ts'
 import { type FoundArchive, readManifest } from './folder.ts'
 import { archiveName, formatManifest, manifestName, saltsName, sha256Of } from './format.ts'
 import { checkArchive, invalid } from './read-archive.ts'
@@ -117,7 +117,7 @@ export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveR
   const db = undo.adopt(new DatabaseSync(auditDatabase, { readOnly: true, timeout: 5_000 }), opened => opened.close())
 
   const { leaving, held } = planFrom(db, beforeMs)
-  if (leaving.length > 0) makeFolder(directory)
+  if (leaving.length > 0) makePrivateFolder(directory)
   const archived: ArchiveRecord[] = []
   const afterBlock = progressOf(leaving, options)
   for (const segment of leaving) {

@@ -1,6 +1,7 @@
 /** A file that is there whole or not at all, also after a power loss, and private to its owner. Synchronous. */
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { syncFolder } from '../files/whole-file.ts'
 
 type Append = (bytes: Uint8Array) => void
 
@@ -31,20 +32,5 @@ async function writeSynced(path: string, write: (append: Append) => Promise<void
     fsyncSync(file)
   } finally {
     closeSync(file)
-  }
-}
-
-/** Mode 0700, with whatever is missing above it. */
-export function makeFolder(path: string): void {
-  const topmost = mkdirSync(path, { recursive: true, mode: 0o700 })
-  if (topmost !== undefined) syncFolder(dirname(topmost))
-}
-
-function syncFolder(path: string): void {
-  const folder = openSync(path, constants.O_RDONLY)
-  try {
-    fsyncSync(folder)
-  } finally {
-    closeSync(folder)
   }
 }

@@ -36,7 +36,7 @@ export function makePrivateFolder(path: string): void {
   if (topmost !== undefined) syncFolder(dirname(topmost))
 }
 
-function syncFolder(path: string): void {
+export function syncFolder(path: string): void {
   const folder = openSync(path, constants.O_RDONLY)
   try {
     fsyncSync(folder)
