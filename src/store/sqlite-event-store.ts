@@ -23,8 +23,8 @@ import { indexSegment, listSegments, SEGMENT_IDS, type Segment, startNextSegment
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
 const BUSY_TIMEOUT_MS = 1_000
 const CACHE_KIB = 16 * 1024
-/** SQLite checkpoints by itself only past this many pages (256 MiB); the indexer has it done earlier, by another thread. */
-const AUTOCHECKPOINT_PAGES = 64 * 1024
+/** SQLite checkpoints by itself only past this many pages (512 MiB), which takes a commit 200 ms; the indexer has it done every few seconds, by another thread. */
+const AUTOCHECKPOINT_PAGES = 128 * 1024
 const WAL_BYTES_KEPT = 64 * 1024 * 1024
 /** While somebody writes, a pass ends with what was written during it left over: the next pass finds little. */
 const CHECKPOINT_PASSES = 3
