@@ -27,7 +27,8 @@ interface Thread {
 
 /** @param root of the log's files */
 export function startLogBuilder(root: string): LogBuilder {
-  let thread: Thread | undefined
+  /** Begun before it is needed, else the first rows after a start would wait for it. */
+  let thread: Thread | undefined = start()
   let size: number | undefined
   let first: Pick<LogRow, 'id' | 'createdAt'> | undefined
   let records: string[] = []
