@@ -3,7 +3,9 @@
  *
  *   tiles-<level>-<pack>    the hashes of the tiles, 8,192 bytes a tile
  *   entries-<pack>          where each of the 256 bundles ends (32 bits, big-endian, from the beginning of the file), then
- *                           the bundles; so a pack is 65,536 entries with their lengths before them, one after the other
+ *                           the bundles, each compressed by itself (Zstandard, RFC 8878)
+ *
+ * Why compressed: leaves are alike but for their commitments; an entry takes 44 bytes instead of 240, for half a microsecond.
  *
  * Why packs: measured, making a file for each tile and each bundle cost as much time as hashing what is in it, and syncing
  * them ten times that. The layout of C2SP tlog-tiles is what the HTTP door and `ev-central mirror` show.
@@ -25,6 +27,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { constants as zlib, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { HASH_BYTES } from '../evidence/encoding.ts'
 import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 
@@ -38,11 +41,13 @@ export interface LogFiles {
   close(): void
 }
 
-const TILES_PER_PACK = 256
+export const TILES_PER_PACK = 256
 const TILE_BYTES = TILE_WIDTH * HASH_BYTES
 const END_BYTES = 4
 const HEADER_BYTES = TILES_PER_PACK * END_BYTES
-/** A bundle of the largest entries there can be. */
+/** Higher ones take longer and save a tenth of a byte an entry. */
+const COMPRESSION = { params: { [zlib.ZSTD_c_compressionLevel]: 1 } }
+/** A bundle of the largest entries there can be; compressed ones are shorter, or by a few bytes longer. */
 const BUNDLE_BYTES_MAX = TILE_WIDTH * (2 + 65_535)
 
 interface Pack {
@@ -95,9 +100,10 @@ export function openLogFiles(root: string): LogFiles {
         return
       }
       const start = startOf(file, place)
+      const compressed = zstdCompressSync(bytes, COMPRESSION)
       const end = new DataView(new ArrayBuffer(END_BYTES))
-      end.setUint32(0, start + bytes.length)
-      writeAll(file, bytes, start)
+      end.setUint32(0, start + compressed.length)
+      writeAll(file, compressed, start)
       writeAll(file, new Uint8Array(end.buffer), place * END_BYTES)
     },
     read(level, index) {
@@ -106,8 +112,9 @@ export function openLogFiles(root: string): LogFiles {
       if (pack === undefined) return undefined
       if (level !== 'entries') return readAt(pack.file, place * TILE_BYTES, TILE_BYTES)
       const start = startOf(pack.file, place)
-      const bytes = readEnd(pack.file, place) - start
-      return bytes > 0 && bytes <= BUNDLE_BYTES_MAX ? readAt(pack.file, start, bytes) : undefined
+      const length = readEnd(pack.file, place) - start
+      const bytes = length > 0 && length <= BUNDLE_BYTES_MAX ? readAt(pack.file, start, length) : undefined
+      return bytes === undefined ? undefined : decompress(bytes)
     },
     takeUnsynced() {
       const paths = [...unsynced, ...unsyncedFolders]
@@ -138,6 +145,15 @@ export function syncBundles(root: string, indexes: Iterable<number>): void {
   const there = [...paths].filter(path => existsSync(path))
   for (const path of there) syncPath(path)
   if (there.length > 0) for (const path of [root, dirname(root)]) syncPath(path)
+}
+
+function decompress(bytes: Uint8Array): Uint8Array | undefined {
+  try {
+    const { buffer, byteOffset, length } = zstdDecompressSync(bytes, { maxOutputLength: BUNDLE_BYTES_MAX })
+    return new Uint8Array(buffer, byteOffset, length)
+  } catch {
+    return undefined // torn, or changed
+  }
 }
 
 const startOf = (file: number, place: number) => (place === 0 ? HEADER_BYTES : readEnd(file, place - 1))

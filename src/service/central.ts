@@ -39,6 +39,9 @@ export interface Central {
   stop(): Promise<void>
 }
 
+/** How long a start waits for a slow disk to take its first events. */
+const STARTED_MS_MAX = 1_000
+
 /**
  * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
  * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE
@@ -102,7 +105,8 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     description: `EV Central ${VERSION} started`,
     metadata: { version: VERSION },
   })
-  await audit.settled(starting) // so that a kill right after the first answer cannot take it away
+  // So that a kill right after the first answer cannot take it away; a disk that takes nothing does not keep us from serving.
+  if ((await audit.settled(starting)) === 'late') await pipeline.caughtUp(STARTED_MS_MAX)
   undo.defer(() => audit.system('STOPPED', createContext(), { description: `EV Central ${VERSION} stopped` }))
 
   undo.defer(() => app.close())

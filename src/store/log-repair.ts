@@ -11,7 +11,7 @@ import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
 import { type Hash, hashLeaf } from '../evidence/merkle.ts'
 import { formatBundle, parseBundle, parseHashTile, perfectRoot, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
-import type { LogFiles } from '../log/log-files.ts'
+import { type LogFiles, TILES_PER_PACK } from '../log/log-files.ts'
 import { listSegments } from './segments.ts'
 
 /** @returns how many files' parts were made anew. */
@@ -24,11 +24,17 @@ export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize
     files.write(level, index, bytes)
     repaired++
   }
-  for (let index = Math.floor(syncedSize / TILE_WIDTH); (index + 1) * TILE_WIDTH <= size; index++) {
-    const entries = entriesOf(db, files, index)
-    if (entries === undefined) continue // its rows have left, and were synced before that
-    set('entries', index, formatBundle(entries))
-    set(0, index, joinBytes(...entries.map(hashLeaf)))
+  const bundles = Math.floor(size / TILE_WIDTH)
+  for (let from = Math.floor(syncedSize / TILE_WIDTH); from < bundles; ) {
+    const until = Math.min(bundles, (Math.floor(from / TILES_PER_PACK) + 1) * TILES_PER_PACK)
+    // All of a pack is read before any of it is written: a bundle that is written anew may take more room than it did.
+    const pack = Array.from({ length: until - from }, (_, n) => entriesOf(db, files, from + n))
+    for (const [n, entries] of pack.entries()) {
+      if (entries === undefined) continue // its rows have left, and were synced before that
+      set('entries', from + n, formatBundle(entries))
+      set(0, from + n, joinBytes(...entries.map(hashLeaf)))
+    }
+    from = until
   }
   for (let level = 1; TILE_WIDTH ** (level + 1) <= size; level++) {
     const width = TILE_WIDTH ** (level + 1)

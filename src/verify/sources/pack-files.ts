@@ -1,15 +1,17 @@
 /**
  * Reads the full tiles of a log out of its packs (docs/formats.md): `tiles-<level>-<pack>` holds 256 tiles of 8,192 bytes,
- * `entries-<pack>` the ends of 256 bundles in 32 bits each, then these. Whatever is missing or cut is undefined, or as short as it is.
+ * `entries-<pack>` the ends of 256 bundles in 32 bits each, then these, each compressed by itself (Zstandard). Whatever is missing or cut
+ * is undefined, or as short as it is.
  */
 import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { constants as zlib, zstdDecompressSync } from 'node:zlib'
 import { HASH_BYTES } from '../../evidence/encoding.ts'
 import { ENTRY_BYTES_MAX, TILE_WIDTH, type TileLevel } from '../../evidence/tile.ts'
 
 export interface PackFiles extends Disposable {
   readTile(level: number, index: number): Uint8Array | undefined
-  /** The entries of a bundle; `isCut` when the file ends before they do. */
+  /** The entries of a bundle; `isCut` when the file ends before they do, or they cannot be unpacked: then those that can. */
   readBundle(index: number): { readonly bytes: Uint8Array; readonly isCut: boolean } | undefined
 }
 
@@ -55,13 +57,25 @@ export function openPackFiles(root: string): PackFiles {
       const start = place === 0 ? HEADER_BYTES : endOf(file, place - 1)
       const length = endOf(file, place) - start
       if (length <= 0 || length > BUNDLE_BYTES_MAX) return undefined
-      const bytes = readAt(file, start, length)
-      return bytes.length === 0 ? undefined : { bytes, isCut: bytes.length < length }
+      const packed = readAt(file, start, length)
+      return packed.length === 0 ? undefined : unpack(packed, packed.length < length)
     },
     [Symbol.dispose]() {
       for (const { file } of open.values()) if (file !== undefined) closeSync(file)
       open.clear()
     },
+  }
+}
+
+function unpack(packed: Uint8Array, isCut: boolean): { bytes: Uint8Array; isCut: boolean } {
+  try {
+    const bytes = zstdDecompressSync(packed, {
+      maxOutputLength: BUNDLE_BYTES_MAX,
+      ...(isCut ? { finishFlush: zlib.ZSTD_e_flush } : {}),
+    })
+    return { bytes, isCut }
+  } catch {
+    return { bytes: new Uint8Array(), isCut: true }
   }
 }
 

@@ -1,6 +1,7 @@
 /** What the log keeps beside the rows: salts, commitments, entries, tiles, head, erasures. */
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { dataFolder } from '../../../src/service/data-folder.ts'
 import { logRoot } from '../../../src/store/log-store.ts'
 import type { Mutation, Place } from '../log-mutations.ts'
@@ -51,13 +52,47 @@ function flip(bytes: Uint8Array, at: number, { random }: Place): Uint8Array {
   return bytes
 }
 
-/** Where the entry of an id is in its pack, and its bytes with the length before them. */
-function entryAt(path: string, id: number) {
-  const bytes = readFileSync(join(rootOf(path), 'entries-000000'))
-  let at = HEADER_BYTES
-  for (let n = 1; n < id; n++) at += 2 + bytes.readUInt16BE(at)
-  return { at, length: bytes.readUInt16BE(at) }
+const packOf = (path: string) => join(rootOf(path), 'entries-000000')
+
+/** The bundles of the pack, unpacked. */
+function bundlesIn(path: string): Uint8Array[] {
+  const pack = readFileSync(packOf(path))
+  const bundles: Uint8Array[] = []
+  for (let start = HEADER_BYTES; bundles.length < 256; ) {
+    const end = pack.readUInt32BE(bundles.length * 4)
+    if (end === 0) break
+    bundles.push(zstdDecompressSync(pack.subarray(start, end)))
+    start = end
+  }
+  return bundles
 }
+
+/** Changes the bytes of an entry, or of the length before it, and packs its bundle again. */
+function changeEntry(path: string, id: number, change: (bundle: Buffer, at: number, length: number) => void): void {
+  const bundles = bundlesIn(path)
+  const bundle = Buffer.from(bundles[bundleOf(id)]!)
+  let at = 0
+  for (let n = 0; n < placeOf(id); n++) at += 2 + bundle.readUInt16BE(at)
+  change(bundle, at, bundle.readUInt16BE(at))
+  bundles[bundleOf(id)] = bundle
+  const packed = bundles.map(bytes => zstdCompressSync(bytes))
+  const header = Buffer.alloc(HEADER_BYTES)
+  let end = HEADER_BYTES
+  for (const [n, { length }] of packed.entries()) {
+    end += length
+    header.writeUInt32BE(end, n * 4)
+  }
+  writeFileSync(packOf(path), Buffer.concat([header, ...packed]))
+}
+
+/** Where the packed bytes of a bundle are. */
+function packedAt(path: string, bundle: number) {
+  const pack = readFileSync(packOf(path))
+  const start = bundle === 0 ? HEADER_BYTES : pack.readUInt32BE((bundle - 1) * 4)
+  return { start, end: pack.readUInt32BE(bundle * 4) }
+}
+
+const anyOf = (bundle: number): [number, number] => [bundle * 256 + 1, bundle * 256 + 256]
 
 export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
   'salt: edited'(place) {
@@ -116,34 +151,40 @@ export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
   'entry: edited'(place) {
     const id = idWithEntry(place)
     if (id === undefined) return undefined
-    const { at, length } = entryAt(place.path, id)
-    flipByte(join(rootOf(place.path), 'entries-000000'), at + 2 + place.random.between(0, length - 1), place.random)
+    changeEntry(place.path, id, (bundle, at, length) =>
+      flip(bundle, at + 2 + place.random.between(0, length - 1), place),
+    )
     return { verdicts: ['EDITED'], id }
   },
   'entry: another length'(place) {
     const id = idWithEntry(place)
     if (id === undefined) return undefined
-    flipByte(
-      join(rootOf(place.path), 'entries-000000'),
-      entryAt(place.path, id).at + place.random.between(0, 1),
-      place.random,
-    )
+    changeEntry(place.path, id, (bundle, at) => flip(bundle, at + place.random.between(0, 1), place))
     return { verdicts: ['EDITED', 'DELETED'], id }
+  },
+  'entries: packed bytes edited'(place) {
+    const id = idWithEntry(place)
+    if (id === undefined) return undefined
+    const { start, end } = packedAt(place.path, bundleOf(id))
+    const before = bundlesIn(place.path)[bundleOf(id)]!
+    flipByte(packOf(place.path), place.random.between(start, end - 1), place.random)
+    if (isStill(place.path, bundleOf(id), before)) return undefined // a bit that says nothing
+    return { verdicts: ['EDITED', 'DELETED'], id: anyOf(bundleOf(id)) }
   },
   'entries: another end in the header'(place) {
     const id = idWithEntry(place)
     if (id === undefined) return undefined
     const at = bundleOf(id) * 4 + place.random.between(0, 3)
-    flipByte(join(rootOf(place.path), 'entries-000000'), at, place.random)
+    flipByte(packOf(place.path), at, place.random)
     const first = bundleOf(id) * 256 + 1
     return { verdicts: ['EDITED', 'DELETED', 'MALFORMED'], id: [first, first + 256] }
   },
   'entries: file cut'(place) {
     const id = idWithEntry(place)
     if (id === undefined) return undefined
-    const { at, length } = entryAt(place.path, id)
-    cut(join(rootOf(place.path), 'entries-000000'), at + place.random.between(0, 1 + length))
-    return { verdicts: ['DELETED'], id }
+    const { start, end } = packedAt(place.path, bundleOf(id))
+    cut(packOf(place.path), place.random.between(start, end - 1))
+    return { verdicts: ['DELETED'], id: anyOf(bundleOf(id)) }
   },
   'entries: file gone': place => removeFile(place, 'entries-000000'),
   'tile: edited'(place) {
@@ -202,6 +243,14 @@ export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
     spoil(place.path, db => db.exec('DELETE FROM log_head'))
     return { verdicts: ['TRUNCATED', 'INSERTED'], id: [1, place.ground.firstId] }
   },
+}
+
+function isStill(path: string, bundle: number, bytes: Uint8Array): boolean {
+  try {
+    return Buffer.compare(bundlesIn(path)[bundle]!, bytes) === 0
+  } catch {
+    return false
+  }
 }
 
 function removeFile(place: Place, name: string) {
