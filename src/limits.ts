@@ -114,6 +114,8 @@ export const LIMITS = {
   witnessUrlCharactersMax: 1_024,
   /** One attempt with one witness, with whatever it has to be told first. */
   witnessAttemptMsMax: 5_000,
+  /** Beyond, what is signed is shown without the cosignatures that are wanted. */
+  witnessedWaitMsMax: 30_000,
   witnessRetryMsMin: 1_000,
   witnessRetryMsMax: 300_000,
   /** How far the clock of a witness may be ahead of ours. */

@@ -33,8 +33,8 @@ export interface Checkpoints {
   status(): CheckpointStatus
   /** There are rows up to this id. Costs nothing worth counting. */
   indexed(lastEventId: number): void
-  /** Takes the cosignatures of a note over, if it is still the newest. */
-  cosigned(note: string): void
+  /** Takes the cosignatures of a note over, if it is still the newest, and keeps it if it is witnessed. */
+  cosigned(note: string, isWitnessed: boolean): void
   /** Signs what there is, then ends the thread. */
   close(): Promise<void>
 }
@@ -196,10 +196,10 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
       lastEventId = id
       if (id > newest.size) waitingSince ??= performance.now()
     },
-    cosigned(note) {
-      if (newest.note === undefined || parseNote(note)?.text !== parseNote(newest.note)?.text) return
-      newest = { ...newest, note }
-      ask({ cosign: note })
+    cosigned(note, isWitnessed) {
+      const isNewest = newest.note !== undefined && parseNote(note)?.text === parseNote(newest.note)?.text
+      if (isNewest) newest = { ...newest, note }
+      if (isNewest || isWitnessed) ask({ cosign: note, isWitnessed })
     },
     async close() {
       clearTimeout(timer)

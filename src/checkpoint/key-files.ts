@@ -33,7 +33,7 @@ export interface KeyFolders {
 }
 
 /** What an older log of another origin leaves, in this order, so that a crash in between is seen and gone on with. */
-const FILES_OF_ORIGIN = ['checkpoint', 'checkpoints', 'keys'] as const
+const FILES_OF_ORIGIN = ['checkpoint', 'checkpoints', 'witnessed', 'keys'] as const
 
 const chainFile = ({ log }: Pick<KeyFolders, 'log'>) => join(log, 'keys')
 

@@ -29,6 +29,10 @@ export function mirrorLog(options: {
 }): { readonly size: number; readonly files: number } {
   const { storePath, log, to, onProgress = () => {} } = options
   const checkpoint = join(log, 'checkpoint')
+  // Before the checkpoint, as nothing of these may be ahead of it; the keys after it, as its own has to be among them.
+  const older = ['checkpoints', 'witnessed'].flatMap(name =>
+    existsSync(join(log, name)) ? [{ name, text: readFileSync(join(log, name), 'utf8') }] : [],
+  )
   const note = existsSync(checkpoint) ? readFileSync(checkpoint, 'utf8') : ''
   const signed = parseCheckpoint(parseNote(note)?.text ?? '')
   if (signed === undefined) throw new Refusal('NOT_SIGNED_YET')
@@ -50,9 +54,8 @@ export function mirrorLog(options: {
       onProgress(done + 1, tiles.length)
     }
     makePrivateFolder(to)
-    for (const name of ['keys', 'checkpoints']) {
-      if (existsSync(join(log, name))) copyFileSync(join(log, name), join(to, name))
-    }
+    if (existsSync(join(log, 'keys'))) copyFileSync(join(log, 'keys'), join(to, 'keys'))
+    for (const { name, text } of older) writeWhole(join(to, name), text)
     writeWhole(join(to, 'checkpoint'), note)
     return { size: signed.size, files: written }
   } finally {

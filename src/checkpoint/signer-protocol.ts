@@ -8,7 +8,11 @@ export interface SignerThreadData {
   readonly folders: KeyFolders
 }
 
-export type SignerMessage = 'sign' | { readonly watchMs: number } | { readonly cosign: string } | 'close'
+export type SignerMessage =
+  | 'sign'
+  | { readonly watchMs: number }
+  | { readonly cosign: string; readonly isWitnessed: boolean }
+  | 'close'
 
 /** Answers each `sign` and each watch, in order. */
 export type SignerAnswer = { readonly outcome: Outcome } | { readonly watched: Watched | undefined }

@@ -13,7 +13,7 @@ port.on('message', (message: SignerMessage) => {
     signer.close()
     port.close()
   } else if ('watchMs' in message) answer({ watched: signer.watch(message.watchMs) })
-  else signer.cosign(message.cosign)
+  else signer.cosign(message.cosign, message.isWitnessed)
 })
 
 function answer(what: SignerAnswer): void {

@@ -13,7 +13,8 @@
  *   5. shown                                        -
  *
  * Whatever does not fit is refused, and stays refused: an older database, another one, changed bytes, a clock that is behind the
- * last signature. Synchronous, for a thread of its own. Owns the files `checkpoint` and `checkpoints`; reads the rest.
+ * last signature. Synchronous, for a thread of its own. Owns the files `checkpoint`, `checkpoints` and
+ * `witnessed`; reads the rest.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -57,8 +58,11 @@ export interface Signer {
   sign(): Outcome
   /** Reads some of the trail again, for about so long; undefined when that cannot be done now. */
   watch(ms: number): Watched | undefined
-  /** Takes the cosignatures of a note over, if it is of the checkpoint that is shown. */
-  cosign(note: string): void
+  /**
+   * Takes the cosignatures of a note over, if it is of the newest checkpoint.
+   * @param isWitnessed enough have cosigned it: it is kept as such, whether it is the newest or not
+   */
+  cosign(note: string, isWitnessed: boolean): void
   close(): void
 }
 
@@ -122,7 +126,8 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
     if (isDue) appendLine(history, JSON.stringify(note))
   }
 
-  function cosign(cosigned: string): void {
+  function cosign(cosigned: string, isWitnessed: boolean): void {
+    if (isWitnessed) writeWhole(join(folders.log, 'witnessed'), cosigned)
     if (!existsSync(file)) return
     const [given, shown] = [parseNote(cosigned), parseNote(readFileSync(file, 'utf8'))]
     if (given === undefined || shown === undefined || given.text !== shown.text) return

@@ -1,9 +1,14 @@
 /** The twin of `crypto.ts` for browsers, synchronous where WebCrypto is not: the same exports, the same answers. */
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js'
+import { formatBase64 } from './encoding.ts'
 
 export function sha256(data: Uint8Array): Uint8Array {
   return nobleSha256(data)
+}
+
+export function sha256Base64(data: Uint8Array): string {
+  return formatBase64(nobleSha256(data))
 }
 
 /**

@@ -19,6 +19,11 @@ export function sha256(data: Uint8Array): Uint8Array {
   return digest
 }
 
+/** The digest as standard base64, with its padding. */
+export function sha256Base64(data: Uint8Array): string {
+  return hash('sha256', data, 'base64')
+}
+
 /** Ed25519 (RFC 8032, section 5.1.7). False for whatever is not a valid signature; keys have 32 bytes, signatures 64. */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   try {

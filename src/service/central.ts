@@ -90,7 +90,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     logger,
     health,
     streams: pipeline,
-    checkpoint: log.newest,
+    checkpoint: log.shown,
     erasures,
     keyChain: log.keyChain,
     settings,

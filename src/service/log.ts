@@ -2,22 +2,27 @@
  * The log of a data folder while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
  * here, as neither the signer nor the witnesses' client knows the trail.
  */
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
-import { readKeyChain } from '../checkpoint/key-files.ts'
+import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
+import { openCheckpoint } from '../evidence/checkpoint.ts'
 import { formatKeyChain } from '../evidence/key-chain.ts'
+import { createVerifier } from '../evidence/signature.ts'
 import type { Settings } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
+import { createShownCheckpoint } from './shown-checkpoint.ts'
 
 const LAST_ROWS_MS = 2_000
 
 export interface ServedLog {
-  /** The newest signed note, with the cosignatures there are; undefined before the first. */
-  newest(): string | undefined
+  /** The signed note to show (shown-checkpoint.ts), with the cosignatures there are; undefined before the first. */
+  shown(): string | undefined
   /** As it is stored, with the key of the newest note; undefined before there is one. */
   keyChain(): string | undefined
   status(): CheckpointStatus
@@ -64,11 +69,16 @@ export function startLog(deps: {
       await audit.settled(context)
     },
   })
-  witnesses.onCosigned(checkpoints.cosigned)
+  witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
+  const shown = createShownCheckpoint({
+    newest: checkpoints.newest,
+    witnesses,
+    readKept: () => readWitnessed(folders, settings),
+  })
   checkpoints.indexed(pipeline.lastEventId())
   pipeline.onIndexed(checkpoints.indexed)
   return {
-    newest: checkpoints.newest,
+    shown,
     keyChain() {
       const chain = readKeyChain(folders)
       return chain && formatKeyChain(chain)
@@ -81,4 +91,18 @@ export function startLog(deps: {
       await witnesses.close()
     },
   }
+}
+
+/** The file `witnessed`, if it is of this log and has as many cosignatures as are wanted now. */
+function readWitnessed(folders: KeyFolders, { witnesses, witnessQuorum }: Settings): string | undefined {
+  const file = join(folders.log, 'witnessed')
+  const chain = readKeyChain(folders)
+  if (chain === undefined || !existsSync(file)) return undefined
+  const note = readFileSync(file, 'utf8')
+  const opened = openCheckpoint(note, {
+    origin: chain.first.name,
+    log: [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier),
+    witnesses: witnesses.map(({ key }) => createVerifier(key)),
+  })
+  return opened.isTrusted && opened.cosignatures.length >= witnessQuorum ? note : undefined
 }

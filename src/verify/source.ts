@@ -25,6 +25,8 @@ export interface Overview {
   readonly head: Head | undefined
   /** The newest signed checkpoint. */
   readonly checkpoint: string | undefined
+  /** One that witnesses have cosigned; it need not be the newest. */
+  readonly witnessed?: string | undefined
   /** Lines of earlier ones, each a JSON string. */
   readonly history: string | undefined
   /** Lines of the key chain. */

@@ -88,7 +88,7 @@ export const VERDICTS = {
   NOT_WITNESSED: {
     exit: 23,
     sentence: where => `Not witnessed: ${where} has too few of the wanted cosignatures.`,
-    meaning: 'Fewer than `--quorum` of the given witnesses signed the newest checkpoint.',
+    meaning: 'Fewer than `--quorum` of the given witnesses signed the newest checkpoint, or the one in `witnessed`.',
   },
   UNVERIFIABLE: {
     exit: 24,

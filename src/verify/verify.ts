@@ -25,7 +25,7 @@ export interface Trust {
   readonly key?: string | undefined
   /** A signed checkpoint that is known from before. */
   readonly trusted?: string | undefined
-  /** Verifier keys of witnesses, and how many of them must have signed the newest checkpoint. */
+  /** Verifier keys of witnesses, and how many of them must have signed a checkpoint: the newest, or the one kept as witnessed. */
   readonly witnesses?: readonly string[] | undefined
   readonly quorum?: number | undefined
 }
@@ -162,10 +162,14 @@ function readSigned({ overview }: EvidenceSource, trust: Trust): Signed {
   if (current === undefined) findings.push(...withoutCheckpoint(older.length))
   findings.push(...orderOf(older, newest, overview.head))
 
-  const quorum = trust.quorum ?? witnesses.length
-  if (newest?.isSigned === true && newest.cosignatures < quorum) {
-    const detail = `${newest.cosignatures} of ${witnesses.length} witnesses have signed it, and ${quorum} are wanted`
-    findings.push({ verdict: 'NOT_WITNESSED', at: { size: newest.checkpoint!.size }, detail })
+  const kept =
+    overview.witnessed === undefined
+      ? undefined
+      : openSigned(overview.witnessed, 'the witnessed checkpoint', chain, witnesses)
+  if (newest?.isSigned === true) {
+    const witnessed = compareWitnessed(newest, kept, trust.quorum ?? witnesses.length, witnesses.length)
+    findings.push(...witnessed.findings)
+    notes.push(...witnessed.notes)
   }
   const trusted = trust.trusted === undefined ? undefined : openSigned(trust.trusted, 'the trusted checkpoint', chain)
   findings.push(...(trusted?.findings ?? []))
@@ -176,13 +180,33 @@ function readSigned({ overview }: EvidenceSource, trust: Trust): Signed {
   }
   const anchors = [
     ...(known === undefined ? [] : [{ size: known.size, root: known.root, kind: 'trusted' as const }]),
-    ...[...older, ...(current === undefined ? [] : [current])].flatMap(({ checkpoint, isSigned }) =>
-      isSigned && checkpoint !== undefined
-        ? [{ size: checkpoint.size, root: checkpoint.root, kind: 'signed' as const }]
-        : [],
-    ),
+    ...[...older, kept, current]
+      .filter(signed => signed !== undefined)
+      .flatMap(({ checkpoint, isSigned }) =>
+        isSigned && checkpoint !== undefined
+          ? [{ size: checkpoint.size, root: checkpoint.root, kind: 'signed' as const }]
+          : [],
+      ),
   ]
   return { chain, newest, anchors, findings, notes }
+}
+
+/** The newest one is mostly too young for its cosignatures; then the one counts that was kept with them. */
+function compareWitnessed(newest: SignedCheckpoint, kept: SignedCheckpoint | undefined, quorum: number, of: number) {
+  const findings: Finding[] = [...(kept?.findings ?? [])]
+  const { size } = newest.checkpoint!
+  const keptSize = kept?.isSigned === true ? kept.checkpoint!.size : 0
+  if (keptSize > size) {
+    const detail = `It is kept as witnessed, and the newest one is of size ${size}`
+    findings.push({ verdict: 'ROLLED_BACK', at: { size: keptSize }, detail })
+  }
+  if (newest.cosignatures >= quorum) return { findings, notes: [] }
+  if (keptSize > 0 && kept!.cosignatures >= quorum) {
+    return { findings, notes: [`events ${keptSize + 1} to ${size} are signed, and not witnessed yet`] }
+  }
+  const detail = `${newest.cosignatures} of ${of} witnesses have signed it, and ${quorum} are wanted`
+  findings.push({ verdict: 'NOT_WITNESSED', at: { size }, detail })
+  return { findings, notes: [] }
 }
 
 function withoutCheckpoint(older: number): Finding[] {

@@ -38,6 +38,8 @@ export interface WitnessClient {
    * any more. The listener must not throw.
    */
   onCosigned(listener: (note: string) => void): void
+  /** The newest checkpoint that the quorum cosigned, with all that it has by now; undefined before there is one. */
+  witnessed(): string | undefined
   /** Ends what is on its way. */
   close(): Promise<void>
 }
@@ -116,7 +118,7 @@ export function createWitnessClient(options: {
   const listeners: ((note: string) => void)[] = []
   const closing = new AbortController()
   let newest: Submitted | undefined
-  let cosignedSize = 0
+  let witnessed: Submitted | undefined
   let waitingSinceMs: number | undefined
   let round: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
@@ -173,24 +175,26 @@ export function createWitnessClient(options: {
     party.failures = 0
     checkpoint.signatures.push(result.signature)
     judge(checkpoint)
-    const note = formatNote({ text: checkpoint.text, signatures: checkpoint.signatures })
+    const note = formatNote(checkpoint)
     for (const listener of listeners) listener(note)
   }
 
   /** Whether enough witnesses cosigned it. */
-  function judge({ size }: Submitted): void {
+  function judge(checkpoint: Submitted): void {
+    const { size } = checkpoint
     const cosigned = parties.filter(party => party.cosignedSize === size).length
-    if (cosigned < quorum || size < cosignedSize || newest === undefined) return
-    cosignedSize = size
+    if (cosigned < quorum || size < (witnessed?.size ?? 0) || newest === undefined) return
+    witnessed = checkpoint
     waitingSinceMs = newest.size > size ? newest.atMs : undefined
   }
 
   return {
     submit,
     onCosigned: listener => void listeners.push(listener),
+    witnessed: () => witnessed && formatNote(witnessed),
     status: () => ({
       size: newest?.size ?? 0,
-      cosignedSize,
+      cosignedSize: witnessed?.size ?? 0,
       isSatisfied: waitingSinceMs === undefined,
       waitingMs: waitingSinceMs === undefined ? 0 : performance.now() - waitingSinceMs,
       witnesses: parties.map(toLag),

@@ -5,6 +5,7 @@ import test from 'node:test'
 
 interface EvidenceCrypto {
   sha256(data: Uint8Array): Uint8Array
+  sha256Base64(data: Uint8Array): string
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
 }
 
@@ -35,13 +36,14 @@ const SIGNATURES = [
 /** The order of the group, little-endian: a signature with it added to its second half is the same equation again. */
 const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n
 
-export function evidenceCryptoContract(name: string, { sha256, verifyEd25519 }: EvidenceCrypto): void {
+export function evidenceCryptoContract(name: string, { sha256, sha256Base64, verifyEd25519 }: EvidenceCrypto): void {
   test(`${name}: SHA-256 of any length is that of Node, in an array that is nobody else's`, () => {
     for (const length of [0, 1, 55, 56, 63, 64, 65, 1000, 65_536]) {
       const data = new Uint8Array(length).map((_, i) => i * 7)
       const digest = sha256(data)
       assert.deepEqual(digest, Uint8Array.from(createHash('sha256').update(data).digest()), `${length}`)
       assert.equal(digest.buffer.byteLength, 32)
+      assert.equal(sha256Base64(data), createHash('sha256').update(data).digest('base64'))
     }
     const view = new Uint8Array(100).fill(1).subarray(10, 20)
     assert.deepEqual(sha256(view), sha256(new Uint8Array(10).fill(1)))

@@ -17,6 +17,7 @@ import type { LogDatabase, Segment } from './log-database.ts'
 
 const CHUNK_IDS = 1_024
 const BITMAP_BYTES = CHUNK_IDS / 8
+const DATE_MS_MAX = 8.64e15
 
 /** Of these, groups of equal values are compared. */
 const GROUPED = ['who', 'ip', 'action', 'severity'] as const
@@ -34,10 +35,36 @@ type ChunkRow = readonly [
   reason: unknown,
 ]
 const CHUNK_COLUMNS = 'id, date_time, who, ip, action, severity, reason_code'
-const PLACE = { who: 2, ip: 3, action: 4, severity: 5, reason_code: 6 } as const
 
-/** By value: how many, and the sum over their ids. */
+/** What is summed up, the same in JavaScript and in SQL. */
+interface Weight {
+  of(id: number): number
+  /** @param id an expression */
+  sql(id: string): string
+}
+
+/**
+ * The rest of a division of a large number by the id and something. From one id to the next the quotient changes by a dozen or more,
+ * or rests would be linear: then entries of the ids 1 and 4 would add up to those of 2 and 3. Every sum is far below 2^53.
+ */
+function drawWeight(firstId: number): Weight {
+  const dividend = 2 ** 52 + randomInt(2 ** 47)
+  const plus = randomInt(2 ** 23, 2 ** 24) - firstId
+  return { of: id => dividend % (id + plus), sql: id => `${dividend} % (${id} + (${plus}))` }
+}
+
+/** Rows of one value. */
+interface Group {
+  count: number
+  sum: number
+}
 type Groups = Map<unknown, Group>
+
+/** Rows of the same action, severity and reason: there are few of these, and many rows are of the one that the row before is of. */
+interface Kind extends Group {
+  readonly values: readonly [action: unknown, severity: unknown, reason: unknown]
+}
+type Kinds = Map<string, Kind>
 
 /** Checks the segments that begin in a range of ids. */
 export function createIndexCheck({ db, segments }: LogDatabase): (firstId: number, lastId: number) => Finding[] {
@@ -55,60 +82,81 @@ interface Statements {
 }
 
 function* checkSegment(db: DatabaseSync, segment: Segment, statements: Statements): Generator<Finding> {
-  const weight = { of: randomInt(2 ** 46, 2 ** 47), plus: randomInt(2 ** 31, 2 ** 32) }
-  const groups: Groups[] = GROUPED.map(() => new Map())
-  const rows = db.prepare(`SELECT ${CHUNK_COLUMNS} FROM ${segment.table} WHERE id BETWEEN ? AND ? ORDER BY id`)
+  const { table } = segment
+  const weight = drawWeight(segment.first)
+  const total: Group = { count: 0, sum: 0 }
+  const kinds: Kinds = new Map()
+  const who: Groups = new Map()
+  const ip: Groups = new Map()
+  const rows = db.prepare(`SELECT ${CHUNK_COLUMNS} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
   rows.setReturnArrays(true)
-  const maxId = Number(db.prepare(`SELECT max(id) AS id FROM ${segment.table}`).get()?.id ?? 0)
-  const total = { count: 0, sum: 0 }
-  const last: (Group | undefined)[] = GROUPED.map(() => undefined)
+  const maxId = Number(db.prepare(`SELECT max(id) AS id FROM ${table}`).get()?.id ?? 0)
   for (let first = segment.first; first <= Math.min(segment.last, maxId); first += CHUNK_IDS) {
     const found = rows.all(first, first + CHUNK_IDS - 1) as unknown as ChunkRow[]
-    for (const row of found) {
-      const sum = weight.of % (row[0] + weight.plus)
-      total.count++
-      total.sum += sum
-      for (let n = 0; n < GROUPED.length; n++) last[n] = addTo(groups[n]!, last[n], row[PLACE[GROUPED[n]!]], sum)
-    }
-    if (found.length === CHUNK_IDS) yield* checkChunk(found, statements)
+    let kind: Kind | undefined
+    const kindOf = found.map(row => {
+      kind = kindIn(kinds, kind, row)
+      const sum = weight.of(row[0])
+      for (const group of [total, kind]) addTo(group, sum)
+      addTo(groupIn(who, row[2]), sum)
+      addTo(groupIn(ip, row[3]), sum)
+      return kind
+    })
+    if (found.length === CHUNK_IDS) yield* checkChunk(found, kindOf, statements)
   }
-  const sums = `count(*) AS count, total(${weight.of} % (b.id + ${weight.plus})) AS sum`
-  for (const [n, column] of GROUPED.entries()) {
-    yield* checkIndex(db, segment, column, index =>
-      isEachGroupIn(db, groups[n]!, `${sums} FROM ${segment.table} b`, index, column),
-    )
+  const groups = { who, ip, action: groupKinds(kinds, 0), severity: groupKinds(kinds, 1) }
+  const sums = `count(*) AS count, total(${weight.sql('b.id')}) AS sum`
+  for (const column of GROUPED) {
+    yield* checkIndex(db, segment, column, index => isEachGroupIn(db, groups[column], { table, sums, index, column }))
   }
   for (const column of WALKED) {
     yield* checkIndex(db, segment, column, index => {
       // The rows NOT INDEXED, or SQLite would compare the index with itself.
-      const fitting = `CROSS JOIN ${segment.table} a NOT INDEXED ON a.id = b.id WHERE a.${column} IS b.${column}`
-      const entries = db.prepare(`SELECT ${sums} FROM ${segment.table} b INDEXED BY ${index} ${fitting}`).get()
+      const fitting = `CROSS JOIN ${table} a NOT INDEXED ON a.id = b.id WHERE a.${column} IS b.${column}`
+      const entries = db.prepare(`SELECT ${sums} FROM ${table} b INDEXED BY ${index} ${fitting}`).get()
       return entries?.count === total.count && entries.sum === total.sum
     })
   }
 }
 
-/** Rows of one value often stand together, and comparing two texts is faster than looking one up. */
-interface Group {
-  readonly value: unknown
-  count: number
-  sum: number
+function addTo(group: Group, sum: number, count = 1): void {
+  group.count += count
+  group.sum += sum
 }
 
-function addTo(groups: Groups, last: Group | undefined, value: unknown, sum: number): Group | undefined {
-  if (typeof value !== 'string') return last // told as an edited row
-  let group = last?.value === value ? last : groups.get(value)
-  if (group === undefined) {
-    group = { value, count: 0, sum: 0 }
-    groups.set(value, group)
-  }
-  group.count++
-  group.sum += sum
+/** Values that are no text are told as edited rows. */
+function groupIn(groups: Groups, value: unknown): Group {
+  const known = groups.get(value)
+  if (known !== undefined) return known
+  const group = { count: 0, sum: 0 }
+  if (typeof value === 'string') groups.set(value, group)
   return group
 }
 
-function isEachGroupIn(db: DatabaseSync, groups: Groups, sums: string, index: string, column: string): boolean {
-  const entries = db.prepare(`SELECT b.${column}, ${sums} INDEXED BY ${index} GROUP BY b.${column}`)
+/** Comparing texts that are the same is faster than looking one up. */
+function kindIn(kinds: Kinds, last: Kind | undefined, [, , , , action, severity, reason]: ChunkRow): Kind {
+  const [a, b, c] = last?.values ?? []
+  if (last !== undefined && a === action && b === severity && c === reason) return last
+  const key = `${action}\n${severity}\n${reason === null ? '' : `=${reason}`}`
+  const known = kinds.get(key)
+  if (known !== undefined) return known
+  const kind: Kind = { values: [action, severity, reason], count: 0, sum: 0 }
+  kinds.set(key, kind)
+  return kind
+}
+
+function groupKinds(kinds: Kinds, place: 0 | 1): Groups {
+  const groups: Groups = new Map()
+  for (const { values, sum, count } of kinds.values()) addTo(groupIn(groups, values[place]), sum, count)
+  return groups
+}
+
+function isEachGroupIn(
+  db: DatabaseSync,
+  groups: Groups,
+  { table, sums, index, column }: { table: string; sums: string; index: string; column: string },
+): boolean {
+  const entries = db.prepare(`SELECT b.${column}, ${sums} FROM ${table} b INDEXED BY ${index} GROUP BY b.${column}`)
   entries.setReturnArrays(true)
   let fitting = 0
   for (const row of entries.iterate() as Iterable<unknown>) {
@@ -142,38 +190,61 @@ function* checkIndex(
 }
 
 /** A complete chunk: its rows are between its times, and each is in the set of each of its values. */
-function* checkChunk(rows: readonly ChunkRow[], { selectTimes, selectSet }: Statements): Generator<Finding> {
+function* checkChunk(
+  rows: readonly ChunkRow[],
+  kindOf: readonly Kind[],
+  { selectTimes, selectSet }: Statements,
+): Generator<Finding> {
   const chunk = Math.floor((rows[0]![0] - 1) / CHUNK_IDS)
-  const times = selectTimes.get(chunk)
-  const [min, max] = [Number(times?.min_ms), Number(times?.max_ms)]
-  for (const [id, dateTime] of rows) {
-    const ms = Date.parse(String(dateTime))
-    if ((ms >= min && ms <= max) || Number.isNaN(ms)) continue
-    yield { verdict: 'HIDDEN', at: { id }, detail: 'It is outside of the times that event_chunks says of its chunk' }
+  const isWithin = withinTimes(selectTimes.get(chunk))
+  const late = rows.find(row => !isWithin(row[1]))
+  if (late !== undefined) {
+    const detail = 'It is outside of the times that event_chunks says of its chunk'
+    yield { verdict: 'HIDDEN', at: { id: late[0] }, detail }
+  }
+  const sets = new Map<Kind, Uint8Array>()
+  const setsOf = ({ values }: Kind) =>
+    FACETS.map((_, facet) =>
+      typeof values[facet] === 'string' ? readSet(selectSet.get(facet, values[facet], chunk)?.ids) : EVERY,
+    )
+  let last: Kind | undefined
+  let set: Uint8Array = EVERY
+  for (let n = 0; n < rows.length; n++) {
+    const kind = kindOf[n]!
+    if (kind !== last) {
+      last = kind
+      set = sets.get(kind) ?? intersect(setsOf(kind))
+      sets.set(kind, set)
+    }
+    if (has(set, n)) continue
+    const column = FACETS[setsOf(kind).findIndex(facet => !has(facet, n))]
+    yield {
+      verdict: 'HIDDEN',
+      at: { id: rows[n]![0] },
+      detail: `It is not in the set of its ${column} in event_facets`,
+    }
     break
   }
-  for (const [facet, column] of FACETS.entries()) {
-    const sets = new Map<unknown, Uint8Array>()
-    let seen: unknown
-    let set: Uint8Array = new Uint8Array(BITMAP_BYTES)
-    for (let n = 0; n < rows.length; n++) {
-      const value = rows[n]![PLACE[column]]
-      if (typeof value !== 'string') continue
-      if (value !== seen) {
-        seen = value
-        set = sets.get(value) ?? readSet(selectSet.get(facet, value, chunk)?.ids)
-        sets.set(value, set)
-      }
-      if ((set[n >> 3]! & (1 << (n & 7))) !== 0) continue
-      yield {
-        verdict: 'HIDDEN',
-        at: { id: rows[n]![0] },
-        detail: `It is not in the set of its ${column} in event_facets`,
-      }
-      break
-    }
+}
+
+/** Texts of the usual form are in the order of their times; what is no time is told as an edited row. */
+function withinTimes(times: Record<string, unknown> | undefined): (dateTime: unknown) => boolean {
+  const [min, max] = [Number(times?.min_ms), Number(times?.max_ms)]
+  const [first, last] = [min, max].map(ms => (Math.abs(ms) <= DATE_MS_MAX ? new Date(ms).toISOString() : ''))
+  return dateTime => {
+    if (typeof dateTime !== 'string') return true
+    if (dateTime.length === first!.length && dateTime.endsWith('Z') && dateTime >= first! && dateTime <= last!)
+      return true
+    const ms = Date.parse(dateTime)
+    return (ms >= min && ms <= max) || Number.isNaN(ms)
   }
 }
+
+const EVERY = new Uint8Array(BITMAP_BYTES).fill(0xff)
+
+const has = (set: Uint8Array, n: number) => (set[n >> 3]! & (1 << (n & 7))) !== 0
+
+const intersect = (sets: readonly Uint8Array[]) => EVERY.map((_, n) => sets.reduce((bits, set) => bits & set[n]!, 0xff))
 
 /** As a bitmap. */
 function readSet(ids: unknown): Uint8Array {

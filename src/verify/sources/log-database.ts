@@ -56,14 +56,12 @@ const COLUMNS =
   'id, date_time, who, ip, action, description, severity, reason_code, request_id, endpoint, http_method, status_code, metadata_json, created_at'
 
 /** See row-text.ts. */
-const ENTRY_AS_TEXT = `
-  '??{"action":' || json_quote(action) || ',"commitment":"${'\u0001'.repeat(44)}",' ||
-  substr(json_object('created_at', created_at, 'date_time', date_time, 'id', id, 'reason_code', reason_code,
-                     'severity', severity, 'status_code', status_code, 'v', 1), 2)`
-const PRIVATE_AS_TEXT = `
-  '0123456789abcdef' ||
-  json_object('description', description, 'endpoint', endpoint, 'http_method', http_method, 'ip', ip,
-              'metadata_json', metadata_json, 'request_id', request_id, 'who', who)`
+const ENTRY_AS_TEXT = `json_object('action', action, 'commitment', '${'#'.repeat(44)}', 'created_at', created_at,
+  'date_time', date_time, 'id', id, 'reason_code', reason_code, 'severity', severity, 'status_code', status_code, 'v', 1)`
+const PRIVATE_AS_TEXT = `json_object('description', description, 'endpoint', endpoint, 'http_method', http_method, 'ip', ip,
+  'metadata_json', metadata_json, 'request_id', request_id, 'who', who)`
+const LENGTH_AS_TEXT = `'??'`
+const SALT_AS_TEXT = `(char(10) || '0123456789abcde')`
 
 /**
  * Bytes must not be taken for text: where they are JSONB, SQLite would spell what is in them. Every value of bytes, and no other, is
@@ -74,8 +72,8 @@ const HAS_BYTES = COLUMNS.split(', ')
   .join(' OR ')
 
 const TABLE_NAME = /^audit_events(?:_[1-9][0-9]*)?$/
-/** The rows of a segment and one of its indexes. */
-const CACHE_KIB = 64 * 1024
+/** Rows are read once, in their order, and neighbours in an index are near each other; other pages come from the system's cache. */
+const CACHE_KIB = 8 * 1024
 
 /** @throws {UnreadableSource} */
 export function openLogDatabase(path: string): LogDatabase {
@@ -138,8 +136,8 @@ function readDatabase(db: DatabaseSync): LogDatabase {
     const made = {
       // In the order in which the table is walked, which is that of the ids. Were it another, these would not be the entries.
       text: db.prepare(
-        `SELECT CAST(group_concat(${ENTRY_AS_TEXT}, '') AS BLOB) AS entries,
-                CAST(group_concat(${PRIVATE_AS_TEXT}, char(10)) AS BLOB) AS privates,
+        `SELECT CAST(${LENGTH_AS_TEXT} || group_concat(${ENTRY_AS_TEXT}, ${LENGTH_AS_TEXT}) AS BLOB) AS entries,
+                CAST(${SALT_AS_TEXT} || group_concat(${PRIVATE_AS_TEXT}, ${SALT_AS_TEXT}) AS BLOB) AS privates,
                 count(*) FILTER (WHERE ${HAS_BYTES}) AS bytes ${rows}`,
       ),
       values: db.prepare(`SELECT ${COLUMNS} ${rows} ORDER BY id`),
@@ -235,11 +233,14 @@ function readText(statement: StatementSync, first: number, last: number): RowTex
   try {
     const { entries, privates, bytes } = statement.get(first, last) ?? {}
     const isText = entries instanceof Uint8Array && privates instanceof Uint8Array && bytes === 0
-    return isText ? { entries, privates } : undefined
+    return isText ? { entries: bufferOf(entries), privates: bufferOf(privates) } : undefined
   } catch {
     return undefined
   }
 }
+
+/** Looks for bytes four times as fast. */
+const bufferOf = ({ buffer, byteOffset, length }: Uint8Array) => Buffer.from(buffer, byteOffset, length)
 
 function readValues(statement: StatementSync, first: number, last: number): FoundRow[] {
   try {

@@ -3,7 +3,7 @@
  * `entries-<pack>` the ends of 256 bundles in 32 bits each, then these, each compressed by itself (Zstandard). Whatever is missing or cut
  * is undefined, or as short as it is.
  */
-import { closeSync, fstatSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { constants as zlib, zstdDecompressSync } from 'node:zlib'
 import { HASH_BYTES } from '../../evidence/encoding.ts'
@@ -84,9 +84,9 @@ function endOf(file: number, place: number): number {
   return bytes.length < END_BYTES ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)
 }
 
-/** Fewer bytes where the file ends before. */
+/** Fewer bytes where the file ends before. @param length bounded, whatever a file says */
 function readAt(file: number, position: number, length: number): Uint8Array {
-  const bytes = new Uint8Array(Math.max(0, Math.min(length, fstatSync(file).size - position)))
+  const bytes = new Uint8Array(length)
   let at = 0
   while (at < bytes.length) {
     const read = readSync(file, bytes, at, bytes.length - at, position + at)

@@ -1,5 +1,5 @@
 /**
- * The signed files beside the tiles, the same in a data folder and in a mirror: `checkpoint`, `checkpoints`, `keys`. Somebody may be
+ * The signed files beside the tiles, the same in a data folder and in a mirror: `checkpoint`, `witnessed`, `checkpoints`, `keys`. Somebody may be
  * writing them, one after the other; what is read has to be of one moment.
  */
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import type { Overview } from '../source.ts'
 import { UnreadableSource } from './log-database.ts'
 import { readTextFile } from './pack-files.ts'
 
-export type SignedFiles = Pick<Overview, 'checkpoint' | 'history' | 'keys'>
+export type SignedFiles = Pick<Overview, 'checkpoint' | 'witnessed' | 'history' | 'keys'>
 
 const TRIES_MAX = 20
 const TRY_AGAIN_MS = 50
@@ -30,6 +30,7 @@ function readOnce(root: string): SignedFiles {
   try {
     return {
       checkpoint: readTextFile(join(root, 'checkpoint'), LIMITS.noteCharactersMax),
+      witnessed: readTextFile(join(root, 'witnessed'), LIMITS.noteCharactersMax),
       history: readTextFile(join(root, 'checkpoints'), LIMITS.checkpointHistoryBytesMax),
       keys: readTextFile(join(root, 'keys'), LIMITS.keyChainBytesMax),
     }
@@ -38,11 +39,11 @@ function readOnce(root: string): SignedFiles {
   }
 }
 
-/** Nothing was written between two looks, and the history is not ahead of the newest checkpoint. */
+/** Nothing was written between two looks, and neither the history nor what is witnessed is ahead of the newest checkpoint. */
 function isOfOneMoment(files: SignedFiles, again: SignedFiles): boolean {
-  const isSame = files.checkpoint === again.checkpoint && files.history === again.history && files.keys === again.keys
+  const isSame = (['checkpoint', 'witnessed', 'history', 'keys'] as const).every(name => files[name] === again[name])
   const last = readHistory((files.history ?? '').slice(-LIMITS.noteCharactersMax)).notes.at(-1)
-  return isSame && sizeOf(last) <= sizeOf(files.checkpoint)
+  return isSame && Math.max(sizeOf(last), sizeOf(files.witnessed)) <= sizeOf(files.checkpoint)
 }
 
 /** Leaves, as a note says; 0 when it says nothing. */

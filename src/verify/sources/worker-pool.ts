@@ -30,7 +30,7 @@ export interface WorkerPool extends AsyncDisposable {
 const THREAD = new URL(`./verify-thread${extname(import.meta.url)}`, import.meta.url)
 /** One more than it works at, so that it does not wait for this thread. */
 const ASKED_AHEAD = 2
-const HEAP = { maxYoungGenerationSizeMb: 16 } as const
+const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 
 /** Ranges take very different times, so each worker gets the next one when it is nearly done. */
 export function startWorkers(spec: ReaderSpec, count: number): WorkerPool {

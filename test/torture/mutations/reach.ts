@@ -1,4 +1,5 @@
 /** Rows that stay where they are, and that queries do not find any more. */
+import type { DatabaseSync } from 'node:sqlite'
 import { formatSet, parseSet } from '../../../src/store/chunk-sets.ts'
 import { listSegments } from '../../../src/store/segments.ts'
 import type { Mutation } from '../log-mutations.ts'
@@ -11,37 +12,37 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
   'index: without the entry of a row'({ path, ground, random }) {
     const id = random.between(ground.firstId, ground.size)
     const column = random.pick(INDEXED)
-    const { row, table, index } = spoil(path, db => {
-      const { table, number } = segmentOf(db, id)
+    const { row, table, number } = spoil(path, db => {
+      const segment = segmentOf(db, id)
       const row = rowOf(db, id)
-      db.exec(`DELETE FROM ${table} WHERE id = ${id}`)
-      return { row, table, index: number === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${number}` }
+      db.exec(`DELETE FROM ${segment.table} WHERE id = ${id}`)
+      return { row, ...segment }
     })
-    // The index is not in the schema while the row is put back.
-    const schema = spoil(path, db => {
-      const found = { ...db.prepare('SELECT * FROM sqlite_schema WHERE name = ?').get(index) }
-      db.exec(`PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '${index}'`)
-      return found
-    })
-    spoil(path, db => insert(db, table, row))
-    spoil(path, db => {
-      db.exec('PRAGMA writable_schema = ON')
-      const { type, name, tbl_name, rootpage, sql } = schema
-      db.prepare('INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)').run(
-        type as string,
-        name as string,
-        tbl_name as string,
-        rootpage as number,
-        sql as string,
-      )
-    })
+    withoutIndex(path, indexName(column, number), db => insert(db, table, row))
     return { verdicts: ['HIDDEN'], id }
+  },
+  'index: entries of two values in the place of each other, whose ids add up'({ path, ground, random }) {
+    const column = random.pick(['who', 'ip'] as const)
+    const { table, number } = spoil(path, db => segmentOf(db, random.between(ground.firstId, ground.size)))
+    const found = spoil(path, db => findSameSums(db, table, column))
+    if (found === undefined) return undefined
+    const [one, other] = found
+    const set = (db: DatabaseSync, ids: readonly number[], value: string) =>
+      db.prepare(`UPDATE ${table} SET ${column} = ? WHERE id IN (${ids.join(', ')})`).run(value)
+    spoil(path, db => {
+      set(db, one.ids, other.value)
+      set(db, other.ids, one.value)
+    })
+    withoutIndex(path, indexName(column, number), db => {
+      set(db, one.ids, one.value)
+      set(db, other.ids, other.value)
+    })
+    return { verdicts: ['HIDDEN'], id: Math.min(...one.ids, ...other.ids) }
   },
   'index: dropped'({ path, ground, random }) {
     const id = random.between(ground.firstId, ground.size)
     const { number, firstId } = spoil(path, db => segmentOf(db, id))
-    const column = random.pick(INDEXED)
-    spoil(path, db => db.exec(`DROP INDEX ${number === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${number}`}`))
+    spoil(path, db => db.exec(`DROP INDEX ${indexName(random.pick(INDEXED), number)}`))
     return { verdicts: ['HIDDEN'], id: firstId }
   },
   'segment: not listed'({ path, random }) {
@@ -123,6 +124,52 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     const { firstId, table } = segments[random.between(1, segments.length - 1)]!
     return redefine(path, sql => sql.replace(new RegExp(`UNION ALL\nSELECT [^\n]* FROM ${table}(?=\n|$)`), ''), firstId)
   },
+}
+
+const indexName = (column: string, segment: number) =>
+  segment === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${segment}`
+
+/** Writes rows while an index is not in the schema, so that its entries stay as they are. */
+function withoutIndex(path: string, index: string, write: (db: DatabaseSync) => void): void {
+  const schema = spoil(path, db => {
+    const found = { ...db.prepare('SELECT * FROM sqlite_schema WHERE name = ?').get(index) }
+    db.exec(`PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = '${index}'`)
+    return found
+  })
+  spoil(path, write)
+  spoil(path, db => {
+    db.exec('PRAGMA writable_schema = ON')
+    const { type, name, tbl_name, rootpage, sql } = schema
+    db.prepare('INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)').run(
+      type as string,
+      name as string,
+      tbl_name as string,
+      rootpage as number,
+      sql as string,
+    )
+  })
+}
+
+interface Pair {
+  readonly value: string
+  readonly ids: readonly [number, number]
+}
+
+/** Two rows of one value and two of another, with the same sum of their ids. */
+function findSameSums(db: DatabaseSync, table: string, column: string): readonly [Pair, Pair] | undefined {
+  const rows = db.prepare(`SELECT id, ${column} AS value FROM ${table} ORDER BY id LIMIT 100`).all()
+  const pairs = new Map<number, Pair>()
+  for (const a of rows) {
+    for (const b of rows) {
+      if (a.value !== b.value || Number(a.id) >= Number(b.id)) continue
+      const pair: Pair = { value: String(a.value), ids: [Number(a.id), Number(b.id)] }
+      const sum = pair.ids[0] + pair.ids[1]
+      const other = pairs.get(sum)
+      if (other !== undefined && other.value !== pair.value) return [other, pair]
+      pairs.set(sum, pair)
+    }
+  }
+  return undefined
 }
 
 /** One that is kept of 1,024 rows. */

@@ -164,17 +164,20 @@ test('signer: a damaged checkpoint or a missing private key stops it', () =>
     assert.equal(causeOf(signer.sign()), 'unavailable')
   }))
 
-test('signer: cosignatures are kept with the checkpoint they are of, and with no other', () =>
+test('signer: cosignatures are kept with the checkpoint they are of; of an older one only if it is witnessed, for itself', () =>
   inFolder(async ({ signer, append, folders }) => {
     await append(5)
     const { note } = signed(signer.sign())
     const line = note.split('\n').at(-2) as string
-    signer.cosign(`${note}${line}\n`)
+    const witnessed = join(folders.log, 'witnessed')
+    signer.cosign(`${note}${line}\n`, false)
     assert.equal(readFileSync(join(folders.log, 'checkpoint'), 'utf8'), `${note}${line}\n`)
+    assert.equal(existsSync(witnessed), false)
     await append(5)
     const next = signed(signer.sign())
-    signer.cosign(`${note}${line}\n`)
+    signer.cosign(`${note}${line}\n`, true)
     assert.equal(readFileSync(join(folders.log, 'checkpoint'), 'utf8'), next.note)
+    assert.equal(readFileSync(witnessed, 'utf8'), `${note}${line}\n`)
   }))
 
 test('keys: after a hand-over only the new key signs, at any crash in between the hand-over is the same', () =>

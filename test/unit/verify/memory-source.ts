@@ -7,7 +7,7 @@ import type { LogUnderTest } from '../evidence/log-under-test.ts'
 
 export function memorySource(
   log: LogUnderTest,
-  signed: Pick<Overview, 'checkpoint' | 'history' | 'keys'>,
+  signed: Pick<Overview, 'checkpoint' | 'witnessed' | 'history' | 'keys'>,
 ): EvidenceSource {
   const size = log.tree.size
   const read = (level: number | 'entries', index: number) => {

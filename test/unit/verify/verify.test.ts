@@ -47,13 +47,14 @@ interface Parts {
   readonly log: LogUnderTest
   readonly signers?: readonly KeyUnderTest[]
   readonly history?: string
+  readonly witnessed?: string
   readonly keys?: string
   readonly checkpoint?: string | undefined
 }
 
-function judge({ log, signers = [], history, keys, checkpoint }: Parts, trust: Trust) {
+function judge({ log, signers = [], history, witnessed, keys, checkpoint }: Parts, trust: Trust) {
   const signed = checkpoint ?? signCheckpoint(log.tree.size, log.tree.root(), signers)
-  return verify(memorySource(log, { checkpoint: signed, history, keys }), trust)
+  return verify(memorySource(log, { checkpoint: signed, witnessed, history, keys }), trust)
 }
 
 const keyOf = ({ key }: KeyUnderTest) => formatVerifierKey(key)
@@ -164,6 +165,26 @@ test('verify: so many of the witnesses must have signed as are wanted', async ()
   assert.equal(await verdict(2), 'PRISTINE')
   assert.equal(await verdict(3), 'NOT_WITNESSED')
   assert.equal(await verdict(), 'NOT_WITNESSED')
+})
+
+test('verify: one that is kept with its cosignatures counts as witnessed, if it is of this log', async () => {
+  const key = createKey(ORIGIN)
+  const one = createKey('one', SIGNATURE_TYPE.ed25519Cosignature)
+  const [log, older, other] = [leaves(10), leaves(6), leaves(6, 2)].map(createLog) as [
+    LogUnderTest,
+    LogUnderTest,
+    LogUnderTest,
+  ]
+  const trust = { key: keyOf(key), witnesses: [keyOf(one)] }
+  const report = (root: Hash, signers = [key, one], size = 6) =>
+    judge({ log, signers: [key], witnessed: signCheckpoint(size, root, signers) }, trust)
+  const right = await report(older.tree.root())
+  assert.equal(right.verdict, 'PRISTINE')
+  assert.deepEqual(right.notes, ['events 7 to 10 are signed, and not witnessed yet'])
+  assert.equal((await report(older.tree.root(), [key])).verdict, 'NOT_WITNESSED')
+  assert.equal((await report(other.tree.root())).verdict, 'FORKED')
+  assert.equal((await report(older.tree.root(), [one])).verdict, 'WRONG_KEY')
+  assert.equal((await report(older.tree.root(), [key, one], 11)).verdict, 'ROLLED_BACK')
 })
 
 test('verify: a leaf of a later version is in the log, and what it says is left open', async () => {
