@@ -52,6 +52,16 @@ export function* rowsHolding(db: DatabaseSync, subject: Subject, after = 0): Gen
   }
 }
 
+/** Which of these ids were erased, and by which events; ascending. */
+export function erasuresIn(
+  db: DatabaseSync,
+  firstId: number,
+  lastId: number,
+): { readonly id: number; readonly tombstone: number }[] {
+  const rows = db.prepare('SELECT id, tombstone FROM log_erasures WHERE id BETWEEN ? AND ? ORDER BY id')
+  return rows.all(firstId, lastId).map(({ id, tombstone }) => ({ id: Number(id), tombstone: Number(tombstone) }))
+}
+
 /** A hold whose time range has one of the rows, or that names the subject itself. */
 export function holdOn(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject): LegalHold | undefined {
   const times = rows.map(({ date_time }) => Date.parse(date_time))
