@@ -15,7 +15,8 @@ export interface Salts {
 }
 
 export function formatSalts({ salts, commitments }: Salts): Uint8Array {
-  return joinBytes(salts, ...erasedPlaces(salts).map(place => commitments.get(place) as Hash))
+  const behind = erasedPlaces(salts).map(place => commitments.get(place))
+  return behind.every(commitment => commitment !== undefined) ? joinBytes(salts, ...behind) : salts
 }
 
 /** Undefined when the file is not that of so many events. Archives of earlier versions have no commitments. */

@@ -1,6 +1,6 @@
 /**
- * Signed logs of several shapes that mutations are applied to, each made once: with erasures, a key that was handed over, a segment
- * that left as an archive with its salts, and a mirror of the tiles.
+ * Signed logs of several shapes that mutations are applied to, each made once, by the parts of the service: with erasures, a key that
+ * was handed over, a segment that left as an archive and from which something was erased before and afterwards, and a mirror.
  */
 import assert from 'node:assert/strict'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { archiveSegments } from '../../src/archive/archive.ts'
 import { archivePaths, dataFolder } from '../../src/service/data-folder.ts'
+import { sampleEvent } from '../contract/event-store.ts'
 import { createSignedLog, type SignedLog, writeMirror } from '../harness/signed-log.ts'
 import type { Random } from './random.ts'
 
@@ -51,19 +52,30 @@ export function drawShape(random: Random): Shape {
   }
 }
 
+/** Whose events are erased before a segment leaves, and afterwards. */
+const SUBJECTS = ['CP-gone', 'CP-forgotten'] as const
+
+const subjectOf = ({ erased }: Shape, id: number) => SUBJECTS[erased.indexOf(id) % SUBJECTS.length]
+
 export async function makeGround(shape: Shape): Promise<Ground> {
   const log = createSignedLog(mkdtempSync(join(tmpdir(), 'evc-ground-')))
+  const event = (n: number) => sampleEvent(n, shape.erased.includes(n) ? { who: subjectOf(shape, n)! } : {})
   const half = Math.ceil(shape.events / 2)
-  await log.append(half)
+  await log.append(half, event)
   const firstSigned = log.sign()
-  if (shape.events > half) await log.append(shape.events - half)
+  if (shape.events > half) await log.append(shape.events - half, event)
   log.sign()
   if (shape.rotates) {
     await log.rotate()
     log.sign()
   }
-  const tombstone = shape.erased.length > 0 ? await log.erase(shape.erased) : undefined
-  if (shape.archives) await archiveFirstSegment(log)
+  const [before, after] = SUBJECTS
+  const tombstone = shape.erased.length > 0 ? await log.erase(before) : undefined
+  if (shape.archives) {
+    log.sign()
+    await archiveFirstSegment(log)
+  }
+  if (shape.erased.length > 1) await log.erase(after)
   log.sign()
   const signedSize = log.size()
   if (shape.unsigned > 0) await log.append(shape.unsigned)

@@ -7,7 +7,7 @@ import { verifyConsistency } from '../../../src/evidence/merkle-proof.ts'
 import { growFrom, rangeProof } from '../../../src/evidence/range-proof.ts'
 import { naiveRoot } from './naive-tree.ts'
 
-const SIZE_MAX = 40
+const SIZE_MAX = 24
 const leaves = Array.from({ length: SIZE_MAX }, (_, n) => hashLeaf(encodeText(`leaf ${n}`)))
 const readHash = (height: number, index: number) =>
   naiveRoot(leaves.slice(index * 2 ** height, (index + 1) * 2 ** height))
