@@ -7,9 +7,9 @@
  * service and with none; one at a time, and never while somebody archives. Must not run on the request path: it reads every row.
  *
  *   step                                             a crash after it leaves
- *   1. finish what an earlier one left in archives;   nothing
- *      find the rows, here, in archives, and copies
- *      of damage that show the subject
+ *   1. finish what an earlier one left of archives    nothing
+ *      and copies of damage; find the rows, here and
+ *      in archives, and copies that show the subject
  *   2. put the bundles of these rows on disk, as       nothing but staged files of archives, which nobody reads
  *      their salts are what they could be made of;
  *      write the archives anew, beside themselves
@@ -117,8 +117,8 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
   const store = createSqliteEventStore({ path: auditDatabase })
   undo.defer(() => store.close())
   const lastId = await patiently(() => store.lastId()) // brings an older database to this version
+  finishOtherFiles(paths)
   const db = undo.use(openRows(auditDatabase))
-  finishErasures(db, paths.archives)
   const found = [...rowsHolding(db, subject)].filter(({ id }) => id <= lastId)
   const elsewhere = await findElsewhere(paths, db, subject)
   const { copies, unfinished } = elsewhere
@@ -175,6 +175,7 @@ export async function cleanFiles(
   if (!isStateClean || !areRowsClean) throw new Refusal('ERASURE_UNFINISHED', undefined, { retryAfterSeconds: 60 })
 }
 
+/** What is on record as erased, in archives and copies. */
 function finishOtherFiles({ auditDatabase, archives, journalDirectory }: ErasurePaths): void {
   using db = openRows(auditDatabase)
   finishErasures(db, archives)
