@@ -21,7 +21,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   store: ['event', 'evidence', 'log'],
   indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'evidence', 'log', 'store'],
-  archive: ['event', 'context', 'files', 'audit', 'store', 'query'],
+  archive: ['event', 'context', 'evidence', 'files', 'audit', 'log', 'store', 'query'],
   erasure: ['event', 'context', 'evidence', 'audit', 'security', 'log', 'store', 'archive'],
   pack: ['event', 'evidence', 'query'],
   'evidence-page': ['evidence'],

@@ -326,10 +326,10 @@ export const ERRORS = {
   },
   ERASURE_BLOCKED: {
     status: 409,
-    title: 'Files that erasure does not change hold the subject',
+    title: 'An archive that did not leave this database holds the subject',
     retry: 'no',
     exit: 2,
-    help: 'Nothing was erased. Delete the files that are named, or move them out of reach, first.',
+    help: 'Nothing was erased. Delete the archive that is named, or move it out of reach, first.',
   },
   ERASURE_UNFINISHED: {
     status: 503,

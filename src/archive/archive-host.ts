@@ -48,4 +48,6 @@ export function startRetention({ days, logger, ...paths }: RetentionOptions): As
 function report(message: ArchiveMessage, logger: RetentionOptions['logger']): void {
   if ('detail' in message) logger.warn(message, 'archiving failed; tried again in a day')
   else if (message.archived > 0) logger.info(message, 'segments were archived')
+  else if (message.unsigned > 0)
+    logger.warn(message, 'nothing was archived, as no checkpoint covers it; tried again in a day')
 }

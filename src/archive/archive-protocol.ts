@@ -9,5 +9,12 @@ export interface ArchiveThreadData {
 }
 
 export type ArchiveMessage =
-  | { readonly archived: number; readonly held: number; readonly bytesBefore: number; readonly bytesAfter: number }
+  | {
+      readonly archived: number
+      readonly held: number
+      /** How many wait for a checkpoint. */
+      readonly unsigned: number
+      readonly bytesBefore: number
+      readonly bytesAfter: number
+    }
   | { readonly code: ErrorCode | undefined; readonly detail: string }

@@ -20,9 +20,10 @@ async function run(data: ArchiveThreadData): Promise<ArchiveMessage> {
     rested = performance.now()
   }
   try {
-    const { archived, held, space } = await archiveSegments({ ...data, actor: 'system', rest })
+    const { archived, held, unsigned, space } = await archiveSegments({ ...data, actor: 'system', rest })
     const { bytesBefore, bytesAfter } = space
-    return { archived: archived.length, held: held.length, bytesBefore, bytesAfter }
+    const counts = { archived: archived.length, held: held.length, unsigned: unsigned.length }
+    return { ...counts, bytesBefore, bytesAfter }
   } catch (error) {
     return { code: error instanceof Refusal ? error.code : undefined, detail: safeError(error).message }
   }

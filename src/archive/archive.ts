@@ -1,15 +1,17 @@
 /**
  * The archive stage: sealed segments of the event database leave as files, once they are old enough and nothing holds them.
  *
- * Promise: a segment is dropped only when its archive is on disk, whole, and was read back; that it left is an event of
- * the trail, and neither is without the other. Works beside a running service, from this or another process, and with
+ * Promise: a segment is dropped only when its archive is on disk, whole, was read back and can be verified without this database,
+ * by a checkpoint that covers it; that it left is an event of the trail, and neither is without the other. Works beside a running service, from this or another process, and with
  * none. Owns the folder of archives while it runs (one archiver at a time for a data folder) and the tables of store/retention.ts.
  *
  *   step, for each segment                                    a crash after it leaves
+ *   0. wait for a checkpoint of it, for some seconds          nothing: without one it stays, until a later run
  *   1. write the events into a draft, sync, rename            an archive without manifest: written again
  *   2. write the manifest, likewise                           a finished archive whose segment is still there:
- *   3. read the archive back: digest, every event, and         the next run goes on at 3, and compares it with the rows
- *      the rows of the segment give the same digest
+ *   3. read the archive back: digest, every event, its leaf    the next run goes on at 3, and compares it with the rows
+ *      against the checkpoint, and the rows of the segment
+ *      give the same digest
  *   4. one transaction in audit.db, fsynced: drop the         the segment is gone, and the trail says so
  *      segment, note the archive, SYSTEM / ARCHIVED as the
  *      next row
@@ -23,13 +25,13 @@
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { makePrivateFolder } from '../files/whole-file.ts'
 import { StoreError } from '../store/event-store.ts'
-import { readSalts } from '../store/log-store.ts'
+import { logRoot } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
 import { type Reclaimed, reclaimSpace } from '../store/reclaim.ts'
 import {
@@ -48,7 +50,9 @@ import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { type FoundArchive, readManifest } from './folder.ts'
 import { archiveName, formatManifest, manifestName, saltsName, sha256Of } from './format.ts'
+import { readLogPart, readSignedLog, type SignedLog } from './log-proof.ts'
 import { checkArchive, invalid } from './read-archive.ts'
+import { formatSalts } from './salts.ts'
 import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-archive.ts'
 
 export interface ArchivePlan {
@@ -67,6 +71,8 @@ export interface ArchiveProgress {
 export interface ArchiveRun {
   readonly archived: readonly ArchiveRecord[]
   readonly held: ArchivePlan['held']
+  /** Old enough, but not under a signed checkpoint yet: they leave in a later run. */
+  readonly unsigned: readonly SealedSegment[]
   readonly space: Reclaimed
 }
 
@@ -83,7 +89,13 @@ export interface ArchiveOptions {
   readonly onProgress?: (progress: ArchiveProgress) => void
   /** Waited for after each block; lets others have the processor. */
   readonly rest?: () => Promise<void>
+  /** How long to wait for a checkpoint, if none covers what is to leave. */
+  readonly signatureMs?: number
 }
+
+/** A service that runs signs every second while there is news. */
+const SIGNATURE_MS = 5_000
+const SIGNATURE_POLL_MS = 200
 
 /** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN */
 export function planArchive(auditDatabase: string, beforeMs: number): ArchivePlan {
@@ -120,16 +132,23 @@ export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveR
   if (leaving.length > 0) makePrivateFolder(directory)
   const archived: ArchiveRecord[] = []
   const afterBlock = progressOf(leaving, options)
+  const signedLogs = waitForSignatures(logRoot(auditDatabase), options.signatureMs ?? SIGNATURE_MS)
+  const unsigned: SealedSegment[] = []
   for (const segment of leaving) {
+    const signed = await signedLogs(segment)
+    if (signed === 'unsigned') {
+      unsigned.push(segment)
+      continue
+    }
     const last = listArchives(db).at(-1)
-    const found = await finishedArchive(db, segment, directory, last, afterBlock)
+    const found = await finishedArchive({ db, segment, signed, directory, last, afterBlock, auditDatabase })
     const record = recordOf(found, directory)
     const outcome = await leave(store, segment, record, options.actor)
     if (outcome === 'held') takeBack(record)
     else archived.push(record)
   }
   const space = await reclaimSpace(auditDatabase)
-  return { archived, held, space }
+  return { archived, held, unsigned, space }
 }
 
 function planFrom(db: DatabaseSync, beforeMs: number): ArchivePlan {
@@ -142,18 +161,35 @@ function planFrom(db: DatabaseSync, beforeMs: number): ArchivePlan {
   }
 }
 
+/** Step 0. One patience for a whole run. Undefined: nobody signs this log. */
+function waitForSignatures(root: string, patienceMs: number) {
+  const until = performance.now() + patienceMs
+  return async ({ lastId }: SealedSegment): Promise<SignedLog | 'unsigned' | undefined> => {
+    for (;;) {
+      const signed = readSignedLog(root)
+      if (signed === undefined || (signed !== 'unsigned' && signed.size >= lastId)) return signed
+      if (performance.now() >= until) return 'unsigned'
+      await sleep(SIGNATURE_POLL_MS)
+    }
+  }
+}
+
 /** Steps 1 to 3; the first two only if an earlier run has not done them. */
-async function finishedArchive(
-  db: DatabaseSync,
-  segment: SealedSegment,
-  directory: string,
-  last: ArchiveRecord | undefined,
-  afterBlock: (phase: ArchiveProgress['phase']) => AfterBlock,
-): Promise<FoundArchive> {
+async function finishedArchive(work: {
+  readonly db: DatabaseSync
+  readonly segment: SealedSegment
+  readonly signed: SignedLog | undefined
+  readonly directory: string
+  readonly last: ArchiveRecord | undefined
+  readonly afterBlock: (phase: ArchiveProgress['phase']) => AfterBlock
+  readonly auditDatabase: string
+}): Promise<FoundArchive> {
+  const { db, segment, signed, directory, last, afterBlock, auditDatabase } = work
   const number = (last?.number ?? 0) + 1
   const previous = last?.manifest_sha256 ?? null
   const path = join(directory, archiveName(rangeOf(segment)))
   const finished = readManifest(manifestName(path))
+  const logPart = readLogPart(db, segment, { root: logRoot(auditDatabase), signed })
   if (finished === undefined) {
     if (existsSync(manifestName(path))) throw invalid(manifestName(path), 'it is not a manifest of this version')
     const manifest = await writeArchive({
@@ -162,6 +198,7 @@ async function finishedArchive(
       directory,
       number,
       previous,
+      logPart,
       afterBlock: afterBlock('writing'),
     })
     await checkArchive(directory, manifest, afterBlock('checking'))
@@ -175,7 +212,7 @@ async function finishedArchive(
     )
   }
   const digest = await digestOfRows(db, segment, afterBlock('writing'))
-  const isSameLog = manifest.log?.salts_sha256 === sha256Of(readSalts(db, segment.firstId, segment.lastId))
+  const isSameLog = manifest.log?.salts_sha256 === sha256Of(formatSalts(logPart))
   if (digest !== manifest.ndjson_sha256 || !isSameLog) {
     throw invalid(path, 'it is there already, but holds other events than this database; move it away')
   }

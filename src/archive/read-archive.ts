@@ -12,6 +12,8 @@ import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
 import { type ArchiveManifest, formatHeader, sha256Of } from './format.ts'
+import { startLeafCheck } from './leaf-check.ts'
+import { erasedPlaces, parseSalts, type Salts } from './salts.ts'
 
 export interface OpenArchive extends Disposable {
   readonly manifest: ArchiveManifest
@@ -65,12 +67,30 @@ export function openArchive(directory: string, manifest: ArchiveManifest): OpenA
   }
 }
 
-function checkSalts(directory: string, { log }: ArchiveManifest): void {
-  if (log === undefined) return
+/** Undefined when the archive has none, as it is older than the log. @throws {Refusal} ARCHIVE_INVALID */
+export function readSaltsFile(directory: string, { log, count }: ArchiveManifest): Salts | undefined {
+  if (log === undefined) return undefined
   const path = join(directory, log.salts_file)
   closeSync(openOrRefuse(path))
-  if (sha256Of(readFileSync(path)) !== log.salts_sha256)
-    throw invalid(path, 'its digest is not the one of its manifest')
+  const bytes = readFileSync(path)
+  if (sha256Of(bytes) !== log.salts_sha256) throw invalid(path, 'its digest is not the one of its manifest')
+  const salts = parseSalts(bytes, count)
+  if (salts === undefined) throw invalid(path, `it does not hold what opens ${count} events`)
+  return salts
+}
+
+/** Which events are erased is in the manifest and in the salts, and has to be the same; earlier versions did not say. */
+function checkErased(path: string, { log, erased, first_id }: ArchiveManifest, salts: Salts): void {
+  if (log?.proof === undefined) return
+  const said = (erased ?? []).flatMap(({ ids }) => ids).sort((a, b) => a - b)
+  if (
+    said.join() !==
+    erasedPlaces(salts.salts)
+      .map(place => first_id + place)
+      .join()
+  ) {
+    throw invalid(path, 'its manifest does not tell of the events that were erased')
+  }
 }
 
 /**
@@ -82,9 +102,11 @@ export async function checkArchive(
   manifest: ArchiveManifest,
   afterBlock: (events: number) => Promise<void>,
 ): Promise<void> {
-  checkSalts(directory, manifest)
-  using archive = openArchive(directory, manifest)
   const path = join(directory, manifest.file)
+  const salts = readSaltsFile(directory, manifest)
+  if (salts !== undefined) checkErased(path, manifest, salts)
+  const leaves = salts && startLeafCheck(manifest, salts)
+  using archive = openArchive(directory, manifest)
   const header = formatHeader(manifest)
   const plain = createHash('sha256').update(header)
   let bytes = Buffer.byteLength(header)
@@ -94,10 +116,11 @@ export async function checkArchive(
     plain.update(text)
     bytes += text.length
     const events = archive.events(block, text)
-    for (const { date_time } of events) {
-      const at = Date.parse(date_time)
+    for (const event of events) {
+      const at = Date.parse(event.date_time)
       first = Math.min(first, at)
       last = Math.max(last, at)
+      leaves?.add(event)
     }
     await afterBlock(events.length)
   }
@@ -107,6 +130,7 @@ export async function checkArchive(
   if (first !== Date.parse(manifest.first_time) || last !== Date.parse(manifest.last_time)) {
     throw invalid(path, 'its events are of other times than its manifest says')
   }
+  if (leaves?.isProven() === false) throw invalid(path, 'its events are not under the checkpoint of its manifest')
 }
 
 export function invalid(path: string, why: string): Refusal {

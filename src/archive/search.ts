@@ -100,7 +100,10 @@ function* inOrder<T>(items: readonly T[], order: Order): Generator<T> {
   for (let n = 0; n < items.length; n++) yield items[order === 'asc' ? n : items.length - 1 - n] as T
 }
 
-function overlaps({ first_time, last_time }: ArchiveManifest, { start_time, end_time }: EventFilter): boolean {
+export function overlaps(
+  { first_time, last_time }: Pick<ArchiveManifest, 'first_time' | 'last_time'>,
+  { start_time, end_time }: EventFilter,
+): boolean {
   const { startMs, endMs } = rangeOf({ start_time, end_time })
   return Date.parse(last_time) >= startMs && Date.parse(first_time) < endMs
 }
@@ -113,7 +116,7 @@ function rangeOf({ start_time, end_time }: { start_time: string | undefined; end
 }
 
 /** As the database answers it: texts are equal to the letter, times are compared as moments. */
-function condition({ who, ip, request_id, action, severity, reason_code, start_time, end_time }: EventFilter) {
+export function condition({ who, ip, request_id, action, severity, reason_code, start_time, end_time }: EventFilter) {
   const { startMs, endMs } = rangeOf({ start_time, end_time })
   const isTimed = start_time !== undefined || end_time !== undefined
   const isOneOf = (values: readonly string[] | undefined, value: string | null) =>

@@ -2,6 +2,7 @@
  * Looks into archives for whatever a caller recognises, in every event and without believing manifests: also in an archive that
  * has not left yet, and in one whose manifest is missing.
  */
+import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, readdirSync, rmSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -13,9 +14,17 @@ import { invalid } from './read-archive.ts'
 const ARCHIVE = /\.ndjson\.gz$/
 const DRAFT = /\.draft$/
 
+export interface HoldingArchive {
+  readonly path: string
+  /** Those that are recognised, ascending by id. */
+  readonly events: readonly StoredEvent[]
+  /** SHA-256 of what it unpacks to. */
+  readonly ndjsonSha256: string
+}
+
 export interface SearchedArchives {
-  /** Paths of archives that hold an event that is recognised. */
-  readonly found: readonly string[]
+  /** Archives that hold an event that is recognised. */
+  readonly found: readonly HoldingArchive[]
   /** Numbers of archives that left the database and are not where they were written to. */
   readonly missing: readonly number[]
 }
@@ -40,22 +49,29 @@ export async function searchArchiveTexts(
     if (!existsSync(folder)) continue
     for (const name of readdirSync(folder)) if (ARCHIVE.test(name)) paths.add(join(folder, name))
   }
-  const found: string[] = []
+  const found: HoldingArchive[] = []
   const there = [...paths].filter(path => existsSync(path))
-  for (const path of there) if (await holdsOne(path, recognise)) found.push(path)
+  for (const path of there) {
+    const holding = await readThrough(path, recognise)
+    if (holding.events.length > 0) found.push(holding)
+  }
   const missing = known.filter(({ file }) => !there.includes(resolve(file))).map(({ number }) => number)
   return { found, missing }
 }
 
-async function holdsOne(path: string, recognise: (event: StoredEvent) => boolean): Promise<boolean> {
+async function readThrough(path: string, recognise: (event: StoredEvent) => boolean): Promise<HoldingArchive> {
   const unpacked = createReadStream(path).pipe(createGunzip())
+  const digest = createHash('sha256')
+  unpacked.on('data', piece => digest.update(piece))
+  const events: StoredEvent[] = []
   try {
     let isHeader = true
     for await (const line of createInterface({ input: unpacked })) {
-      if (!isHeader && recognise(JSON.parse(line))) return true
+      const event: StoredEvent | undefined = isHeader ? undefined : JSON.parse(line)
       isHeader = false
+      if (event !== undefined && recognise(event)) events.push(event)
     }
-    return false
+    return { path, events, ndjsonSha256: digest.digest('hex') }
   } catch (error) {
     throw invalid(basename(path), `it cannot be searched (${(error as Error).name})`)
   } finally {

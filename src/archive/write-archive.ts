@@ -13,7 +13,6 @@ import { gzipSync } from 'node:zlib'
 import { Refusal } from '../errors.ts'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
-import { readSalts } from '../store/log-store.ts'
 import type { SealedSegment } from '../store/retention.ts'
 import { writeDurably } from './durable-file.ts'
 import {
@@ -27,6 +26,8 @@ import {
   saltsName,
   sha256Of,
 } from './format.ts'
+import type { LogPart } from './log-proof.ts'
+import { formatSalts } from './salts.ts'
 
 /** Called between blocks: to show how far it is, and to let others have the processor. */
 export type AfterBlock = (events: number) => Promise<void>
@@ -48,9 +49,10 @@ export async function writeArchive(options: {
   readonly directory: string
   readonly number: number
   readonly previous: string | null
+  readonly logPart: LogPart
   readonly afterBlock: AfterBlock
 }): Promise<ArchiveManifest> {
-  const { db, segment, directory, number, previous, afterBlock } = options
+  const { db, segment, directory, number, previous, logPart, afterBlock } = options
   const range = rangeOf(segment)
   const file = archiveName(range)
   const packed = createHash('sha256')
@@ -74,7 +76,8 @@ export async function writeArchive(options: {
       await afterBlock(count)
     }
   })
-  const salts = readSalts(db, segment.firstId, segment.lastId)
+  const salts = formatSalts(logPart)
+  const { erased, proof } = logPart
   await writeDurably(join(directory, saltsName(file)), append => append(salts))
   const manifest: ArchiveManifest = {
     ...range,
@@ -92,7 +95,9 @@ export async function writeArchive(options: {
       salts_sha256: sha256Of(salts),
       first_index: segment.firstId - 1,
       count: range.count,
+      ...(proof === undefined ? {} : { proof }),
     },
+    ...(erased.length === 0 ? {} : { erased }),
     blocks,
   }
   await writeDurably(join(directory, manifestName(file)), append => append(Buffer.from(formatManifest(manifest))))

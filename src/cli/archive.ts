@@ -58,7 +58,8 @@ function runCommand(shell: Shell): Command {
       'after',
       `
 Whole segments of 131,072 events leave, each once its newest event is old enough; the segment that still grows stays.
-A segment is dropped only after its archive was read back from the disk. The trail gets a SYSTEM event, ARCHIVED.
+A segment is dropped only after its archive was read back from the disk, with the proof that its events are under a signed
+checkpoint. The trail gets a SYSTEM event, ARCHIVED.
 
 Example:
   ev-central archive --keep-days 365 --to /mnt/archive`,
@@ -72,7 +73,7 @@ async function archive(options: Options, command: Command, shell: Shell): Promis
   refuseEmpty(folder)
   const beforeMs = limitOf(options, shell.settings(command).retentionDays)
   if (options.dryRun === true) return printPlan(planArchive(folder.auditDatabase, beforeMs), options, shell)
-  const { archived, held, space } = await archiveSegments({
+  const { archived, held, unsigned, space } = await archiveSegments({
     ...archivePaths(folder),
     ...(options.to === undefined ? {} : { directory: resolve(options.to) }),
     beforeMs,
@@ -82,10 +83,17 @@ async function archive(options: Options, command: Command, shell: Shell): Promis
   if (options.json === true) {
     const { bytesBefore, bytesAfter } = space
     const bytes = { database_bytes_before: bytesBefore, database_bytes_after: bytesAfter }
-    return terminal.print(JSON.stringify({ archived, held: held.map(heldAsData), ...bytes }))
+    const stayed = { held: held.map(heldAsData), unsigned: unsigned.map(asData) }
+    return terminal.print(JSON.stringify({ archived, ...stayed, ...bytes }))
   }
   for (const record of archived) terminal.print(describe(record))
   printHeld(held, shell)
+  for (const segment of unsigned) terminal.print(`not signed yet: ${eventsOf(asData(segment))}`)
+  if (unsigned.length > 0) {
+    terminal.note(
+      'no checkpoint covers these events, so their archive would prove nothing: start the service, which signs one',
+    )
+  }
   if (archived.length === 0) return terminal.print('nothing left the database')
   terminal.print(`audit.db: ${mebibytes(space.bytesBefore)} before, ${mebibytes(space.bytesAfter)} now`)
   if (!space.canShrink) {

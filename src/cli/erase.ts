@@ -35,9 +35,9 @@ export function eraseCommand(shell: Shell): Command {
     .addHelpText(
       'after',
       `
-Blanks every event that holds the subject as a word, destroys its salt, and overwrites what is left in files. The trail gets
-a SYSTEM event, ERASED. Proofs given before stay valid. For a stopped service; a running one is asked to do it by
-POST /audit/erasures. Not reached: backups, copies of exports, archives (docs/erasure.md).
+Blanks every event that holds the subject as a word, also in archives, destroys its salt, and overwrites what is left in files.
+The trail gets a SYSTEM event, ERASED. Proofs given before stay valid. For a stopped service; a running one is asked to do it by
+POST /audit/erasures. Not reached: backups, copies of exports, archives that were moved away (docs/erasure.md).
 
 Examples:
   ev-central erase --who CP-001 --dry-run
@@ -82,7 +82,9 @@ async function runErase(options: Options, command: Command, shell: Shell): Promi
   if (eventId === null) shell.terminal.print('no event holds the subject')
   else shell.terminal.print(`${erased} events were erased; event ${eventId} says so`)
   if (archivesMissing.length > 0) {
-    shell.terminal.note(`archives that are not at hand were not looked into: ${archivesMissing.join(', ')}`)
+    shell.terminal.note(
+      `archives that are not where they were written to were not looked into: ${archivesMissing.join(', ')}`,
+    )
   }
 }
 

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Command } from 'commander'
+import { withArchives } from '../archive/proven-archives.ts'
 import { readKeyChain } from '../checkpoint/key-files.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { currentKey, formatKeyChain } from '../evidence/key-chain.ts'
@@ -10,6 +11,7 @@ import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
 import { writePack } from '../pack/write-pack.ts'
 import type { DataFolder } from '../service/data-folder.ts'
+import { knownArchives } from './archive.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
@@ -42,7 +44,7 @@ export function evidenceCommand(shell: Shell): Command {
     .addHelpText(
       'after',
       `
-Works with the service running or stopped. Whoever gets the zip opens its index.html in any browser: it needs no network,
+Works with the service running or stopped, and takes events that have left from their archives. Whoever gets the zip opens its index.html in any browser: it needs no network,
 says whether anything was changed, and shows what happened. Give them the key of the log by another way: ev-central key show.
 The pack holds personal data. The trail gets an ACCESS event, EXPORT.
 
@@ -71,13 +73,20 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   const { checkpoint, chain } = readSigned(folder)
   const keys = chain && formatKeyChain(chain)
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  const { manifest, zip } = await writePack({ queries: trail, checkpoint, keys }, selection, { onProgress }).finally(
-    () => terminal.progressDone(),
+  using queries = withArchives(trail, knownArchives(folder))
+  const { manifest, zip } = await writePack({ queries, checkpoint, keys }, selection, { onProgress }).finally(() =>
+    terminal.progressDone(),
   )
   writeNew(output, zip)
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
   terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
   if (chain !== undefined) terminal.print(`key to give along by another way: ${formatVerifierKey(currentKey(chain))}`)
+  const missing = queries.missing({ start_time: manifest.start_time, end_time: manifest.end_time })
+  if (missing.length > 0) {
+    terminal.note(
+      `events of this time are in archives that are not where they were written to: ${missing.join(', ')}; they are not in the pack`,
+    )
+  }
   const lastId = await trail.lastId()
   if (lastId > manifest.tree_size) {
     terminal.note(`the newest checkpoint ends at event ${manifest.tree_size}; events behind it are not in the pack`)

@@ -42,7 +42,10 @@ export function verifyCommand(shell: Shell): Command {
       'how many of the witnesses must have signed (otherwise all)',
       wholeNumber(1, LIMITS.noteSignaturesMax),
     )
-    .option('--tiles <path>', 'for archives: the mirror or data folder of the log that they left')
+    .option(
+      '--tiles <path>',
+      'for archives: the mirror or data folder of the log that they left; without it, they are verified by their own proofs',
+    )
     .option('--workers <n>', 'threads that hash', wholeNumber(1, LIMITS.verifyWorkersMax), WORKERS_DEFAULT)
     .option('--json', 'as one JSON object')
     .addHelpText('after', HELP)

@@ -1,43 +1,57 @@
 /**
  * The erasure stage: whatever the trail holds of a charge point, an admin or an address is overwritten, and the trail says so.
  *
- * Promise: rows are blanked in one transaction with the tombstone that says so, SYSTEM / ERASED as the next row; never one
- * without the other. Afterwards nothing in the files of the two databases shows the subject; the journal is its owner's to
- * clean (service/erasure.ts). A legal hold wins: nothing is changed then. Works beside a running service and with none; one at a time,
- * and never while somebody archives. Must not run on the request path: it reads every row.
+ * Promise: rows, also those in archives, are blanked with the tombstone that says so, SYSTEM / ERASED as the next row; never one
+ * without the other. Afterwards nothing in the files of the two databases, in archives and in copies of damage shows the subject;
+ * the journal is its owner's to clean (service/erasure.ts). A legal hold wins: nothing is changed then. Works beside a running
+ * service and with none; one at a time, and never while somebody archives. Must not run on the request path: it reads every row.
  *
  *   step                                             a crash after it leaves
- *   1. find the rows; archives and copies of damage   nothing
- *      must not hold the subject
- *   2. put the bundles of these rows on disk, as       nothing
- *      their salts are what they could be made of
- *   3. one transaction, fsynced: rows, salts, chunks,  rows erased, on record; remains in pages, write-ahead log and journal:
- *      dictionary, tombstone                           ask again, or the next start, which goes on at 4
- *   4. rewrite the tables, reclaim the free pages,     fewer remains
+ *   1. finish what an earlier one left of archives    nothing
+ *      and copies of damage; find the rows, here and
+ *      in archives, and copies that show the subject
+ *   2. put the bundles of these rows on disk, as       nothing but staged files of archives, which nobody reads
+ *      their salts are what they could be made of;
+ *      write the archives anew, beside themselves
+ *   3. one transaction, fsynced: rows, salts, chunks,  rows erased, on record; remains in archives, copies, pages, write-ahead log
+ *      dictionary, archives on record, tombstone       and journal: ask again, or the next start, which goes on at 4
+ *   4. replace the archives, destroy the copies,       fewer remains
+ *      rewrite the tables, reclaim the free pages,
  *      empty the write-ahead logs
  *
  * Asked again when all is erased it changes no row and makes no tombstone, but does step 4.
  */
-import { existsSync, globSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { lockArchiving } from '../archive/archive.ts'
-import { removeDrafts, searchArchiveTexts } from '../archive/text-search.ts'
+import {
+  finishErasures,
+  recordErasure,
+  removeStaged,
+  removeUnfinished,
+  type StagedArchive,
+  stageErasure,
+} from '../archive/erase-archives.ts'
+import { readManifest } from '../archive/folder.ts'
+import { manifestName } from '../archive/format.ts'
+import { type HoldingArchive, removeDrafts, searchArchiveTexts } from '../archive/text-search.ts'
 import { system } from '../audit/events.ts'
 import { networkOf } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
-import type { AuditEvent } from '../event/event.ts'
+import type { AuditEvent, StoredEvent } from '../event/event.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
 import { syncBundles } from '../log/log-files.ts'
 import { readNamesInUse, scrubState } from '../security/sqlite-remains.ts'
-import { digestOfIds, eraseRows, type HeldRow, holdOn, rowsHolding } from '../store/erasures.ts'
+import { digestOfIds, eraseRows, type HeldRow, holdOn, noteFilesDue, rowsHolding } from '../store/erasures.ts'
 import { logRoot, readLogHead } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
-import { listArchives } from '../store/retention.ts'
+import { type ArchiveRecord, type LegalHold, listArchives } from '../store/retention.ts'
 import { emptyWriteAheadLog, finishRewrites } from '../store/rewrite.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { rowHolds, type Subject, textHolds } from '../store/subject.ts'
+import { copiesHolding, destroyCopiesDue, holdOnCopies } from './damage-copies.ts'
 
 export interface ErasurePaths {
   readonly auditDatabase: string
@@ -64,21 +78,22 @@ export interface Erased {
 
 /** Names that stand for nobody. */
 const NOBODY: ReadonlySet<string> = new Set(['system', 'unknown', '-'])
-const FILES_NAMED_MAX = 5
 /** How long to wait for readers of a write-ahead log. */
 const READERS_MS_MAX = 30_000
 
-/** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE */
+/** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE, ARCHIVE_INVALID */
 export async function planErasure(
   paths: ErasurePaths,
   subject: Subject,
 ): Promise<{ readonly rows: number; readonly refusal: Refusal | undefined }> {
   using db = openRows(paths.auditDatabase)
-  const rows = [...rowsHolding(db, subject)]
+  const found = [...rowsHolding(db, subject)]
+  const elsewhere = await findElsewhere(paths, db, subject)
+  const rows = inOrder([...found, ...eventsIn(elsewhere.archives)])
   try {
     refuseInUse(paths.securityDatabase, subject)
     refuseHeld(db, rows, subject)
-    await refuseElsewhere(paths, db, subject)
+    refuseHeldCopies(db, paths, elsewhere.copies)
     return { rows: rows.length, refusal: undefined }
   } catch (error) {
     if (error instanceof Refusal) return { rows: rows.length, refusal: error }
@@ -102,26 +117,42 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
   const store = createSqliteEventStore({ path: auditDatabase })
   undo.defer(() => store.close())
   const lastId = await patiently(() => store.lastId()) // brings an older database to this version
+  finishOtherFiles(paths)
   const db = undo.use(openRows(auditDatabase))
   const found = [...rowsHolding(db, subject)].filter(({ id }) => id <= lastId)
-  const archivesMissing = await refuseElsewhere(paths, db, subject)
+  const elsewhere = await findElsewhere(paths, db, subject)
+  const { copies, unfinished } = elsewhere
+  const archived = eventsIn(elsewhere.archives)
+  refuseHeld(db, [...found, ...archived], subject)
+  refuseHeldCopies(db, paths, copies)
+  for (const archive of unfinished) await removeOrRefuse(db, archive)
   syncBundles(logRoot(auditDatabase), bundlesOf(found))
-
+  const staged: StagedArchive[] = []
   let eventId: number | null = null
+  undo.defer(() => {
+    if (eventId === null) removeStaged(staged)
+  })
+  for (const { archive, record } of elsewhere.archives) staged.push(await stageErasure(archive, record))
+
+  const names = [...new Set(archived.flatMap(({ who, ip }) => [who, ip]))]
   let erased = 0
   await patiently(() =>
     store.record(writer => {
       const rows = [...found, ...rowsHolding(writer, subject, lastId)]
-      if (rows.length === 0) return undefined
-      refuseHeld(writer, rows, subject)
+      const all = inOrder([...rows, ...archived])
+      if (all.length + copies.length === 0) return undefined
+      refuseHeld(writer, all, subject)
       syncBundles(logRoot(auditDatabase), bundlesOf(rows.slice(found.length)))
-      erased = rows.length
-      eventId = readLogHead(writer).size + 1
-      eraseRows(writer, rows, subject, eventId)
-      return tombstone(rows, request)
+      erased = all.length
+      const tombstone = readLogHead(writer).size + 1
+      eraseRows(writer, rows, { ids: archived.map(({ id }) => id), names }, { subject, tombstone })
+      recordErasure(writer, staged, tombstone)
+      noteFilesDue(writer, copies)
+      eventId = tombstone
+      return tombstoneOf(all, { archives: staged.length, copies: copies.length }, request)
     }),
   )
-  return { erased, eventId, archivesMissing }
+  return { erased, eventId, archivesMissing: elsewhere.missing }
 }
 
 /**
@@ -134,6 +165,7 @@ export async function cleanFiles(
   patienceMs = READERS_MS_MAX,
 ): Promise<void> {
   using _lock = lockArchiving(paths.lockFile)
+  finishOtherFiles(paths)
   const ofState = {
     who: subject?.kind === 'who' ? subject.name : undefined,
     network: subject?.kind === 'ip' ? networkOf(subject.name) : undefined,
@@ -143,11 +175,26 @@ export async function cleanFiles(
   if (!isStateClean || !areRowsClean) throw new Refusal('ERASURE_UNFINISHED', undefined, { retryAfterSeconds: 60 })
 }
 
+/** What is on record as erased, in archives and copies. */
+function finishOtherFiles({ auditDatabase, archives, journalDirectory }: ErasurePaths): void {
+  using db = openRows(auditDatabase)
+  finishErasures(db, archives)
+  destroyCopiesDue(db, journalDirectory)
+}
+
 /** Says how many and why; never whom. */
-function tombstone(rows: readonly HeldRow[], { reason, actor }: ErasureRequest): AuditEvent {
+function tombstoneOf(
+  rows: readonly HeldRow[],
+  { archives, copies }: { readonly archives: number; readonly copies: number },
+  { reason, actor }: ErasureRequest,
+): AuditEvent {
+  const files = {
+    ...(archives === 0 ? {} : { archives }),
+    ...(copies === 0 ? {} : { damaged_copies: copies }),
+  }
   return system('ERASED', createContext(), {
     description: `${rows.length} events were erased: ${reason}`,
-    metadata: { count: rows.length, ids_sha256: digestOfIds(rows), reason, actor },
+    metadata: { count: rows.length, ids_sha256: digestOfIds(rows), ...files, reason, actor },
   })
 }
 
@@ -173,26 +220,69 @@ function refuseInUse(securityDatabase: string, subject: Subject): void {
 }
 
 function refuseHeld(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject): void {
-  const hold = holdOn(db, rows, subject)
+  refuseBy(holdOn(db, rows, subject))
+}
+
+function refuseHeldCopies(db: DatabaseSync, { journalDirectory }: ErasurePaths, copies: readonly string[]): void {
+  refuseBy(holdOnCopies(db, journalDirectory, copies))
+}
+
+function refuseBy(hold: LegalHold | undefined): void {
   if (hold === undefined) return
   const { id, start_time, end_time } = hold
   const detail = `Nothing was erased. Legal hold ${id} keeps the events of ${start_time} to ${end_time}.`
   throw new Refusal('LEGAL_HOLD', detail)
 }
 
-/** Files that hold events and do not change. @returns numbers of the archives that are not at hand */
-async function refuseElsewhere(paths: ErasurePaths, db: DatabaseSync, subject: Subject): Promise<readonly number[]> {
-  const { archives, journalDirectory } = paths
-  const { found, missing } = await searchArchiveTexts(archives, listArchives(db), event => rowHolds(event, subject))
-  const copies = globSync('*.damaged*', { cwd: journalDirectory })
-    .map(name => `${journalDirectory}/${name}`)
-    .filter(path => readFileSync(path).includes(subject.name))
-  const files = [...found, ...copies]
-  if (files.length === 0) return missing
-  const more = files.length > FILES_NAMED_MAX ? ` and ${files.length - FILES_NAMED_MAX} more` : ''
-  const named = files.slice(0, FILES_NAMED_MAX).join(', ')
-  throw new Refusal('ERASURE_BLOCKED', `Nothing was erased. These files hold the subject: ${named}${more}.`)
+interface Elsewhere {
+  /** On record as having left. */
+  readonly archives: readonly { readonly archive: HoldingArchive; readonly record: ArchiveRecord }[]
+  /** Archives that are not on record. */
+  readonly unfinished: readonly HoldingArchive[]
+  /** Numbers of the archives that are not at hand. */
+  readonly missing: readonly number[]
+  /** Names of copies of damaged journal segments. */
+  readonly copies: readonly string[]
 }
+
+/** Files that hold the subject and are not of the databases. */
+async function findElsewhere(paths: ErasurePaths, db: DatabaseSync, subject: Subject): Promise<Elsewhere> {
+  const known = listArchives(db)
+  const { found, missing } = await searchArchiveTexts(
+    paths.archives,
+    known,
+    event => !isTombstone(event) && rowHolds(event, subject),
+  )
+  const looked = found.map(archive => ({ archive, record: recordOf(archive, known) }))
+  return {
+    archives: looked.flatMap(({ archive, record }) => (record === undefined ? [] : [{ archive, record }])),
+    unfinished: looked.filter(({ record }) => record === undefined).map(({ archive }) => archive),
+    missing,
+    copies: copiesHolding(paths.journalDirectory, subject),
+  }
+}
+
+/** By its manifest: it may have been moved. */
+function recordOf({ path }: HoldingArchive, known: readonly ArchiveRecord[]): ArchiveRecord | undefined {
+  const digest = readManifest(manifestName(path))?.digest
+  return known.find(({ manifest_sha256, file }) => manifest_sha256 === digest || file === path)
+}
+
+async function removeOrRefuse(db: DatabaseSync, { path, ndjsonSha256 }: HoldingArchive): Promise<void> {
+  if (await removeUnfinished(db, path, ndjsonSha256)) return
+  const why = 'it is not on record as having left this database, and holds other events than that has'
+  throw new Refusal('ERASURE_BLOCKED', `Nothing was erased. ${path} holds the subject, and ${why}.`)
+}
+
+/** A tombstone holds nobody. */
+const isTombstone = ({ action, reason_code }: StoredEvent) => action === 'SYSTEM' && reason_code === 'ERASED'
+
+/** One archive may lie in two places. */
+function eventsIn(archives: Elsewhere['archives']): StoredEvent[] {
+  return [...new Map(archives.flatMap(({ archive }) => archive.events).map(event => [event.id, event])).values()]
+}
+
+const inOrder = (rows: readonly HeldRow[]) => rows.toSorted((a, b) => a.id - b.id)
 
 const bundlesOf = (rows: readonly HeldRow[]) => new Set(rows.map(({ id }) => Math.floor((id - 1) / TILE_WIDTH)))
 

@@ -4,6 +4,7 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fasti
 import type { Registry } from 'prom-client'
 import type { Audit } from '../audit/audit.ts'
 import type { AddressResolver } from '../context/client-address.ts'
+import type { PackSource } from '../pack/write-pack.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import type { Security } from '../security/security.ts'
 
@@ -22,6 +23,8 @@ export interface HttpDeps {
   readonly streams: EventSignal
   /** The newest signed checkpoint, undefined before the first. */
   readonly checkpoint: () => string | undefined
+  /** For evidence packs: also of events that have left as archives. */
+  readonly evidence: () => PackSource['queries'] & Disposable
   readonly erasures: ErasureDoor
   /** The key chain of the log as it is stored, undefined before there is one. */
   readonly keyChain: () => string | undefined

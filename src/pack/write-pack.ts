@@ -78,7 +78,7 @@ export async function writePack(
     bytes += rows.length + openings.length
     if (done > max || bytes > LIMITS.evidencePackBytesMax) throw new Refusal('EVIDENCE_TOO_LARGE')
     await Promise.all([events.push(rows), proofs.push(openings)])
-    onProgress?.(done, total)
+    onProgress?.(done, Math.max(done, total)) // archived events are not counted before
   }
   const parts: PackedFile[] = [
     await events.end(),

@@ -55,6 +55,8 @@ export interface ProvenRequest {
   /** Only ids above this one, and up to `size`: the tree that the proofs are for. */
   readonly after: number
   readonly size: number
+  /** Only ids up to this one, if it is less. */
+  readonly through?: number
   readonly limit: number
 }
 
@@ -72,7 +74,8 @@ export interface ProvenPage {
 
 /** Events with their proofs, oldest first. */
 export function proveEvents(database: EventDatabase, request: ProvenRequest, deadline: Deadline): ProvenPage {
-  const { filter, after, size, limit } = request
+  const { filter, after, size, through = size, limit } = request
+  const last = Math.min(size, through)
   const page = walkEvents(database, { filter, after, limit, order: 'asc' }, deadline)
   const log = database.log()
   // Neighbours have most tiles and hashes in common.
@@ -85,13 +88,13 @@ export function proveEvents(database: EventDatabase, request: ProvenRequest, dea
   const readHash: ReadHash = (height, index) => readOnce({ height, index })
   const events: ProvenEvent[] = []
   for (const event of page.events) {
-    if (event.id > size) return { events, next: null }
+    if (event.id > last) return { events, next: null }
     const salt = log.salt(event.id)
     if (salt === undefined) throw new RangeError(`event ${event.id} has no leaf`)
     const opening = isErasedSalt(salt) ? { commitment: commitmentOf(event.id, size, readTile) } : { salt }
     events.push({ event, opening, hashes: inclusionProof(event.id - 1, size, readHash) })
   }
-  return { events, next: page.next !== null && page.next < size ? page.next : null }
+  return { events, next: page.next !== null && page.next < last ? page.next : null }
 }
 
 /** The same answers, each worked out once. */

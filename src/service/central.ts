@@ -7,13 +7,16 @@
  */
 import { readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
+import { readRetention } from '../archive/archive.ts'
 import { startRetention } from '../archive/archive-host.ts'
+import { withArchives } from '../archive/proven-archives.ts'
 import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
 import { createHttpServer } from '../http/server.ts'
 import { createSecurity } from '../security/create-security.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
+import { listArchives } from '../store/retention.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createErasures } from './erasure.ts'
 import { createHealth } from './health.ts'
@@ -91,6 +94,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
+    evidence: () => withArchives(queries, readRetention(folder.auditDatabase, listArchives)),
     erasures,
     keyChain: log.keyChain,
     settings,

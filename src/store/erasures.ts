@@ -52,6 +52,16 @@ export function* rowsHolding(db: DatabaseSync, subject: Subject, after = 0): Gen
   }
 }
 
+/** Which of these ids were erased, and by which events; ascending. */
+export function erasuresIn(
+  db: DatabaseSync,
+  firstId: number,
+  lastId: number,
+): { readonly id: number; readonly tombstone: number }[] {
+  const rows = db.prepare('SELECT id, tombstone FROM log_erasures WHERE id BETWEEN ? AND ? ORDER BY id')
+  return rows.all(firstId, lastId).map(({ id, tombstone }) => ({ id: Number(id), tombstone: Number(tombstone) }))
+}
+
 /** A hold whose time range has one of the rows, or that names the subject itself. */
 export function holdOn(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject): LegalHold | undefined {
   const times = rows.map(({ date_time }) => Date.parse(date_time))
@@ -69,24 +79,50 @@ export function digestOfIds(rows: readonly HeldRow[]): string {
     .digest('hex')
 }
 
+/** What an erasure reaches that is no row here: events that left as archives. */
+export interface ErasedElsewhere {
+  readonly ids: readonly number[]
+  /** Who and ip of these. */
+  readonly names: readonly string[]
+}
+
 /**
  * Blanks the rows. To be called within the transaction whose row `tombstone` says so, on a connection that deletes securely.
  * The dictionary is rewritten at once, which changes the schema's version: by that, readers know to forget the rows they have
  * in memory.
  */
-export function eraseRows(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject, tombstone: number): void {
+export function eraseRows(
+  db: DatabaseSync,
+  rows: readonly HeldRow[],
+  elsewhere: ErasedElsewhere,
+  { subject, tombstone }: { readonly subject: Subject; readonly tombstone: number },
+): void {
   const segments = listSegments(db)
   const touched = new Set(rows.map(({ id }) => segmentOf(segments, id)))
   const names = blankRows(db, rows, segments)
+  for (const name of elsewhere.names) names.add(name)
   zeroSalts(db, rows)
   const insertErasure = db.prepare('INSERT OR IGNORE INTO log_erasures VALUES (?, ?)')
-  for (const { id } of rows) insertErasure.run(id, tombstone)
+  for (const id of [...rows.map(({ id }) => id), ...elsewhere.ids]) insertErasure.run(id, tombstone)
   renewChunks(db, rows, segments)
   for (const segment of touched) if (segment.lastId !== undefined) writeCounts(db, segment, segment.lastId)
   forgetNames(db, names, segments, subject)
   const note = db.prepare('INSERT OR IGNORE INTO rewrites_due VALUES (?)')
   for (const table of [...[...touched].map(segment => segment.table), 'log_bundles', 'legal_holds']) note.run(table)
   rewriteTable(db, 'event_names')
+}
+
+/** Files that show the subject and are to be destroyed, on record in the transaction that erases it, as tables are. */
+const FILE_DUE = 'file:'
+
+export function noteFilesDue(db: DatabaseSync, names: readonly string[]): void {
+  const note = db.prepare('INSERT OR IGNORE INTO rewrites_due VALUES (?)')
+  for (const name of names) note.run(FILE_DUE + name)
+}
+
+export function listFilesDue(db: DatabaseSync): string[] {
+  const rows = db.prepare("SELECT table_name FROM rewrites_due WHERE table_name LIKE 'file:%'").all()
+  return rows.map(({ table_name }) => String(table_name).slice(FILE_DUE.length))
 }
 
 function segmentOf(segments: readonly Segment[], id: number): Segment {

@@ -121,6 +121,15 @@ export function takeOut(db: DatabaseSync, { number, firstId }: SealedSegment, ar
   return 'left'
 }
 
+/** It was written anew. To be called within the transaction that puts it on record. */
+export function replaceArchive(db: DatabaseSync, { number, sha256, manifest_sha256 }: ArchiveRecord): void {
+  db.prepare('UPDATE event_archives SET sha256 = ?, manifest_sha256 = ? WHERE number = ?').run(
+    sha256,
+    manifest_sha256,
+    number,
+  )
+}
+
 /** To be called within the transaction that puts it on record. */
 export function addHold(db: DatabaseSync, hold: Omit<LegalHold, 'id'>): LegalHold {
   const { lastInsertRowid } = db

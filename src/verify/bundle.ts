@@ -203,7 +203,8 @@ export function hashOfRow(row: FoundRow, salt: Uint8Array | undefined): Hash | u
 
 const ERASED_PRIVATE = formatPrivate(ERASED_COLUMNS)
 
-function hashOfErased(row: FoundRow, commitment: Hash): Hash | undefined {
+/** The leaf of a row that was erased, which must be blank. */
+export function hashOfErased(row: FoundRow, commitment: Hash): Hash | undefined {
   if (!isEventRow(row) || formatPrivate(row) !== ERASED_PRIVATE) return undefined
   return hashLeaf(formatLeaf(row, commitment))
 }

@@ -94,7 +94,7 @@ export const VERDICTS = {
     exit: 24,
     sentence: where => `Not decided: ${where} cannot be verified.`,
     meaning:
-      'Nothing wrong was found, but nothing is proven either: no checkpoint was signed yet, no key is known, a leaf is of a later version, or an archive stands alone.',
+      'Nothing wrong was found, but nothing is proven either: no checkpoint was signed yet, no key is known, a leaf is of a later version, or an archive has no proof and stands alone.',
   },
 } as const satisfies Record<string, VerdictEntry>
 

@@ -16,7 +16,7 @@ import { type KeyChain, openChain, openSigned, readHistory, readVerifier, type S
 import { type BadRow, classifyRows } from './classify.ts'
 import { compareBundle } from './compare.ts'
 import { checkArchives, checkErasures, checkHandOvers } from './records.ts'
-import type { BundleRange, EvidenceSource, Head, OddBundle, RangeReport } from './source.ts'
+import type { BundleRange, ErasureClaim, EvidenceSource, Head, OddBundle, RangeReport } from './source.ts'
 import { compareFindings, type Finding, sentenceOf, VERDICTS, type VerdictCode, type VerdictExit } from './verdict.ts'
 
 /** What the auditor brings along. Texts as they are in files. */
@@ -84,7 +84,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
     findings.push(...checkErasures(seen.erased, overview.rows, records), ...checkArchives(overview.rows, records))
     if (signed.chain !== undefined && overview.keys !== undefined)
       findings.push(...checkHandOvers(signed.chain, records))
-    notes.push(...archiveNotes(source))
+    notes.push(...archiveNotes(source), ...erasureNotes(overview.rows.erasures ?? []))
   }
   for (const id of seen.unknown) {
     findings.push({
@@ -360,6 +360,12 @@ function compareOdd({ overview }: EvidenceSource, { odd }: Leaves, right: Candid
 /** A row that was changed is also not where queries look for what it says now. */
 function isOfBadRow({ verdict, at }: Finding, bad: ReadonlySet<number>): boolean {
   return verdict === 'HIDDEN' && 'id' in at && bad.has(at.id)
+}
+
+function* erasureNotes(erasures: readonly ErasureClaim[]): Generator<string> {
+  for (const [tombstone, of] of Map.groupBy(erasures, claim => claim.tombstone)) {
+    yield `${of.length} events were erased by event ${tombstone}`
+  }
 }
 
 function archiveNotes({ overview }: EvidenceSource): string[] {

@@ -1,24 +1,38 @@
 /**
- * A data folder with a signed log, as a service leaves it: rows by the event store, checkpoints by a signer made of src/evidence. What
- * it signs is the head that the store keeps.
+ * A data folder with a signed log, as a service leaves it, made by its own parts: rows by the event store, checkpoints by the signer,
+ * hand-overs, erasures. Only the clock is moved on, so that each checkpoint is kept in the history.
  */
-import { createHash } from 'node:crypto'
-import { appendFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { system } from '../../src/audit/events.ts'
+import {
+  askForRotation,
+  beginKeyChain,
+  completeHandOver,
+  readKeyChain,
+  readSigningKey,
+  takeHandOver,
+} from '../../src/checkpoint/key-files.ts'
+import { createSigner } from '../../src/checkpoint/signer.ts'
+import { createContext } from '../../src/context/context.ts'
+import { cleanFiles, erase } from '../../src/erasure/erase.ts'
 import type { AuditEvent } from '../../src/event/event.ts'
-import { formatCheckpoint } from '../../src/evidence/checkpoint.ts'
-import { formatNote, formatVerifierKey } from '../../src/evidence/note.ts'
-import { createSignature } from '../../src/evidence/signature.ts'
+import { parseCheckpoint } from '../../src/evidence/checkpoint.ts'
+import { formatNote, formatVerifierKey, parseNote } from '../../src/evidence/note.ts'
+import { createSignature, createVerifier } from '../../src/evidence/signature.ts'
 import { formatTilePath, TILE_WIDTH, type Tile, tilesOf } from '../../src/evidence/tile.ts'
 import { openLogFiles } from '../../src/log/log-files.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
+import { erasurePaths } from '../../src/service/erasure.ts'
+import { keyFolders } from '../../src/service/rotate-key.ts'
 import { logRoot, readLogHead, readPartialBundle, readPartialTiles } from '../../src/store/log-store.ts'
 import { listSegments } from '../../src/store/segments.ts'
 import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
 import { sampleEvent } from '../contract/event-store.ts'
-import { createKey, type KeyUnderTest } from '../unit/evidence/keys-under-test.ts'
+import type { KeyUnderTest } from '../unit/evidence/keys-under-test.ts'
 
 export const ORIGIN = 'log.example/ev-central'
 
@@ -35,10 +49,10 @@ export interface SignedLog {
   append(count: number, event?: (n: number) => AuditEvent): Promise<void>
   /** Signs what there is, as the newest checkpoint; `isKept`: in the history too. */
   sign(isKept?: boolean): string
-  /** Hands over to a new key at the present size, with its event. */
+  /** Hands over to a new key at the size signed last, with its event. */
   rotate(): Promise<void>
-  /** Erases events, with their tombstone. @returns its id */
-  erase(ids: readonly number[]): Promise<number>
+  /** Erases whatever holds a name. @returns id of the tombstone */
+  erase(name: string): Promise<number>
   /** Signs anything with the present key. */
   note(text: string): string
   remove(): void
@@ -46,20 +60,18 @@ export interface SignedLog {
 
 const CREATED = Date.UTC(2026, 5, 1)
 const BATCH = 10_000
+/** More than between two checkpoints of the history. */
+const KEPT_MS = 700_000
 
 /** @param segmentIds rows of a segment; the usual ones are too many for most tests */
 export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')), segmentIds = 1_024): SignedLog {
-  const { auditDatabase: database } = dataFolder(path)
+  const folder = dataFolder(path)
+  const { auditDatabase: database } = folder
   const root = logRoot(database)
-  const keys: KeyUnderTest[] = [createKey(ORIGIN)]
+  const folders = keyFolders(folder)
   let now = CREATED
-  const current = () => keys.at(-1)!
-  mkdirSync(root, { recursive: true })
-  writeFileSync(join(root, 'keys'), `${JSON.stringify({ verifier: formatVerifierKey(current().key) })}\n`)
-
-  function signText(text: string, signers: readonly KeyUnderTest[]): string {
-    return formatNote({ text, signatures: signers.map(({ key, sign }) => createSignature(key, text, sign)) })
-  }
+  const first = readSigningKey(folders, beginKeyChain(folders, ORIGIN))
+  const chain = () => readKeyChain(folders)!
 
   async function append(count: number, event = sampleEvent): Promise<void> {
     now += 100
@@ -83,68 +95,38 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
     path,
     root,
     database,
-    key: formatVerifierKey(current().key),
-    firstKey: current(),
+    key: formatVerifierKey(first.key),
+    firstKey: { ...first, verifier: createVerifier(first.key) },
     size: () => head().size,
     append,
     sign(isKept = true) {
-      const { size, root: hash } = head()
-      const signed = signText(formatCheckpoint({ origin: ORIGIN, size, root: hash, extensions: [] }), [current()])
-      writeFileSync(join(root, 'checkpoint'), signed)
-      if (isKept) appendFileSync(join(root, 'checkpoints'), `${JSON.stringify(signed)}\n`)
-      return signed
+      const clock = () => Date.now() + (isKept ? KEPT_MS : 0)
+      const signer = createSigner({ storePath: database, folders, clock })
+      const outcome = signer.sign()
+      signer.close()
+      assert.ok(outcome.kind === 'signed' || outcome.kind === 'nothing-new', JSON.stringify(outcome))
+      return outcome.note
     },
     async rotate() {
-      const [old, next] = [current(), createKey(ORIGIN)]
-      const names = [old, next].map(({ key }) => formatVerifierKey(key)).join('\n')
-      const text = `ev-central key hand-over v1\n${ORIGIN}\n${head().size}\n${names}\n`
-      const note = signText(text, [old, next])
-      appendFileSync(join(root, 'keys'), `${JSON.stringify({ hand_over: note })}\n`)
-      keys.push(next)
-      await append(1, n => systemEvent(n, 'LOG_KEY_ROTATED', { note }))
+      const signed = parseCheckpoint(parseNote(readFileSync(join(root, 'checkpoint'), 'utf8'))!.text)!
+      askForRotation(folders, chain())
+      const note = takeHandOver(folders, chain(), signed.size)!
+      await append(1, () => system('LOG_KEY_ROTATED', createContext(), { metadata: { note: note.split('\n') } }))
+      completeHandOver(folders, chain(), note)
     },
-    async erase(ids) {
-      const tombstone = head().size + 1
-      const ids_sha256 = createHash('sha256').update(ids.join('\n')).digest('hex')
-      await append(1, n =>
-        systemEvent(n, 'ERASED', { count: ids.length, ids_sha256, reason: 'asked', actor: 'cli:test' }),
-      )
-      withDatabase(database, db => eraseRows(db, ids, tombstone))
-      return tombstone
+    async erase(name) {
+      const paths = erasurePaths(folder)
+      const subject = { kind: 'who', name } as const
+      const { eventId } = await erase(paths, { subject, reason: 'asked', actor: 'cli:test' })
+      await cleanFiles(paths, subject)
+      return eventId!
     },
-    note: text => signText(text, [current()]),
+    note(text) {
+      const { key, sign } = readSigningKey(folders, chain())
+      return formatNote({ text, signatures: [createSignature(key, text, sign)] })
+    },
     remove: () => rmSync(path, { recursive: true, force: true }),
   }
-}
-
-export function systemEvent(n: number, reason_code: string, metadata: object): AuditEvent {
-  return sampleEvent(n, {
-    action: 'SYSTEM',
-    who: 'system',
-    ip: '-',
-    severity: 'WARN',
-    reason_code,
-    status_code: null,
-    endpoint: null,
-    http_method: null,
-    metadata_json: JSON.stringify(metadata),
-  })
-}
-
-function eraseRows(db: DatabaseSync, ids: readonly number[], tombstone: number): void {
-  db.exec('BEGIN; CREATE TABLE IF NOT EXISTS log_erasures (id INTEGER PRIMARY KEY, tombstone INTEGER NOT NULL)')
-  for (const id of ids) {
-    const segment = listSegments(db).find(({ firstId, lastId = id }) => id >= firstId && id <= lastId)!
-    db.exec(`UPDATE ${segment.table} SET who = '', ip = '', description = '', request_id = NULL, endpoint = NULL,
-      http_method = NULL, metadata_json = NULL WHERE id = ${id}`)
-    const bundle = Math.floor((id - 1) / TILE_WIDTH)
-    const salts = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?').get(bundle)?.salts as Uint8Array
-    const place = ((id - 1) % TILE_WIDTH) * 16
-    salts.fill(0, place, place + 16)
-    db.prepare('UPDATE log_bundles SET salts = ? WHERE bundle = ?').run(salts, bundle)
-    db.prepare('INSERT INTO log_erasures VALUES (?, ?)').run(id, tombstone)
-  }
-  db.exec('COMMIT')
 }
 
 export function withDatabase<T>(path: string, work: (db: DatabaseSync) => T): T {

@@ -1,17 +1,15 @@
 /**
- * Signed logs of several shapes that mutations are applied to, each made once: with erasures, a key that was handed over, a segment
- * that left as an archive with its salts, and a mirror of the tiles.
+ * Signed logs of several shapes that mutations are applied to, each made once, by the parts of the service: with erasures, a key that
+ * was handed over, a segment that left as an archive and from which something was erased before and afterwards, and a mirror.
  */
-import { createHash } from 'node:crypto'
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import assert from 'node:assert/strict'
+import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
-import { archiveName, manifestName, sha256Of } from '../../src/archive/format.ts'
-import { writeArchive } from '../../src/archive/write-archive.ts'
-import { listSealed, takeOut } from '../../src/store/retention.ts'
-import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
-import { createSignedLog, type SignedLog, systemEvent, withDatabase, writeMirror } from '../harness/signed-log.ts'
+import { archiveSegments } from '../../src/archive/archive.ts'
+import { archivePaths, dataFolder } from '../../src/service/data-folder.ts'
+import { sampleEvent } from '../contract/event-store.ts'
+import { createSignedLog, type SignedLog, writeMirror } from '../harness/signed-log.ts'
 import type { Random } from './random.ts'
 
 export interface Shape {
@@ -54,19 +52,30 @@ export function drawShape(random: Random): Shape {
   }
 }
 
+/** Whose events are erased before a segment leaves, and afterwards. */
+const SUBJECTS = ['CP-gone', 'CP-forgotten'] as const
+
+const subjectOf = ({ erased }: Shape, id: number) => SUBJECTS[erased.indexOf(id) % SUBJECTS.length]
+
 export async function makeGround(shape: Shape): Promise<Ground> {
   const log = createSignedLog(mkdtempSync(join(tmpdir(), 'evc-ground-')))
+  const event = (n: number) => sampleEvent(n, shape.erased.includes(n) ? { who: subjectOf(shape, n)! } : {})
   const half = Math.ceil(shape.events / 2)
-  await log.append(half)
+  await log.append(half, event)
   const firstSigned = log.sign()
-  if (shape.events > half) await log.append(shape.events - half)
+  if (shape.events > half) await log.append(shape.events - half, event)
   log.sign()
   if (shape.rotates) {
     await log.rotate()
     log.sign()
   }
-  const tombstone = shape.erased.length > 0 ? await log.erase(shape.erased) : undefined
-  if (shape.archives) await archiveFirstSegment(log)
+  const [before, after] = SUBJECTS
+  const tombstone = shape.erased.length > 0 ? await log.erase(before) : undefined
+  if (shape.archives) {
+    log.sign()
+    await archiveFirstSegment(log)
+  }
+  if (shape.erased.length > 1) await log.erase(after)
   log.sign()
   const signedSize = log.size()
   if (shape.unsigned > 0) await log.append(shape.unsigned)
@@ -81,47 +90,13 @@ export function removeGround({ log, mirror }: Ground): void {
   rmSync(mirror, { recursive: true, force: true })
 }
 
-/** The first segment leaves, with its salts in a file beside it. */
-async function archiveFirstSegment(log: SignedLog): Promise<void> {
-  const directory = join(log.path, 'archive')
-  mkdirSync(directory)
-  const db = new DatabaseSync(log.database, { readOnly: true })
-  const [segment] = listSealed(db)
-  const manifest = await writeArchive({
-    db,
-    segment: segment!,
-    directory,
-    number: 1,
-    previous: null,
-    afterBlock: async () => {},
-  })
-  db.close()
-  const path = join(directory, manifestName(archiveName(manifest)))
-  const salts = withDatabase(log.database, saltsOf(1_024))
-  const salts_file = manifest.file.replace('.ndjson.gz', '.salts')
-  writeFileSync(join(directory, salts_file), salts)
-  const logMember = {
-    salts_file,
-    salts_sha256: createHash('sha256').update(salts).digest('hex'),
-    first_index: 0,
-    count: 1_024,
-  }
-  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), log: logMember }))
-  const { first_id, last_id, first_time, last_time, sha256, archived_at, number } = manifest
-  const file = join(directory, manifest.file)
-  const manifest_sha256 = sha256Of(readFileSync(path))
-  const record = { number, first_id, last_id, first_time, last_time, file, sha256, manifest_sha256, archived_at }
-  const store = createSqliteEventStore({ path: log.database, segmentIds: 1_024 })
-  await store.record(work => {
-    takeOut(work, segment!, record)
-    return systemEvent(0, 'ARCHIVED', { archive: 1, first_id, last_id, count: 1_024, manifest_sha256 })
-  })
-  await store.close()
-}
+/** Of the sample events the one with number n is n seconds old, from here on. */
+const FIRST_EVENT = Date.UTC(2026, 0, 1)
 
-const saltsOf = (events: number) => (db: DatabaseSync) => {
-  const rows = db.prepare('SELECT salts FROM log_bundles WHERE bundle < ? ORDER BY bundle').all(events / 256)
-  return Buffer.concat(rows.map(({ salts }) => salts as Uint8Array))
+async function archiveFirstSegment(log: SignedLog): Promise<void> {
+  const beforeMs = FIRST_EVENT + 1_025_000
+  const { archived } = await archiveSegments({ ...archivePaths(dataFolder(log.path)), beforeMs, actor: 'cli:test' })
+  assert.equal(archived.length, 1)
 }
 
 /** A copy to be spoilt. */

@@ -7,16 +7,19 @@
  *   log         salts, commitments, entries, tiles, the head and its edge, erasures
  *   signed      checkpoints, their history, keys
  *   mirror      entries, tiles, files that are gone or cut
- *   archive     rows, salts, bytes, the record of what left
+ *   archive     rows, salts, bytes, the record of what left; and, where no log is at hand, each part of the proof
  *
  * What is found must be of the mutation's verdicts, and at its place. Seeded: a failure prints how to replay it.
  */
 import assert from 'node:assert/strict'
+import { cpSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { verifyPath } from '../../src/verify/sources/verify-path.ts'
 import type { VerdictCode } from '../../src/verify/verdict.ts'
 import type { Report } from '../../src/verify/verify.ts'
 import { copyGround, drawShape, type Ground, makeGround, removeGround } from './log-grounds.ts'
 import { ARCHIVE_MUTATIONS } from './mutations/archive.ts'
+import { ALONE_MUTATIONS } from './mutations/archive-alone.ts'
 import { LOG_MUTATIONS } from './mutations/log.ts'
 import { MIRROR_MUTATIONS } from './mutations/mirror.ts'
 import { REACH_MUTATIONS } from './mutations/reach.ts'
@@ -32,7 +35,7 @@ export interface Expected {
   /** Or the size of the checkpoint. */
   readonly size?: number
   /** What is looked at; otherwise the data folder. */
-  readonly look?: 'mirror' | 'archive'
+  readonly look?: 'mirror' | 'archive' | 'archive alone'
   /** A checkpoint from before, for `--trusted`. */
   readonly trusted?: string
 }
@@ -54,6 +57,7 @@ export const MUTATIONS: Readonly<Record<string, Mutation>> = {
   ...SIGNED_MUTATIONS,
   ...MIRROR_MUTATIONS,
   ...ARCHIVE_MUTATIONS,
+  ...ALONE_MUTATIONS,
 }
 
 const GROUNDS = 12
@@ -94,8 +98,7 @@ async function mutate(run: { name: string; seed: number; ground: Ground; random:
   try {
     const expected = await MUTATIONS[name]!({ ...copy, ground, random })
     if (expected === undefined) return false
-    const path =
-      expected.look === undefined ? copy.path : expected.look === 'mirror' ? copy.mirror : `${copy.path}/archive`
+    const path = lookedAt(copy, expected)
     const report = await verifyPath(path, { key: ground.log.key, trusted: expected.trusted }, { workers: 0 })
     assertFound(report, expected)
     return true
@@ -105,6 +108,15 @@ async function mutate(run: { name: string; seed: number; ground: Ground; random:
   } finally {
     copy.remove()
   }
+}
+
+function lookedAt({ path, mirror }: { path: string; mirror: string }, { look }: Expected): string {
+  if (look === undefined) return path
+  if (look === 'mirror') return mirror
+  if (look === 'archive') return join(path, 'archive')
+  const apart = `${path}-apart`
+  cpSync(join(path, 'archive'), apart, { recursive: true })
+  return apart
 }
 
 function assertFound({ verdict, findings, sentence }: Report, { verdicts, id, size }: Expected): void {
@@ -121,7 +133,10 @@ export async function runPristineLog(seed: number): Promise<void> {
   const ground = await makeGround(drawShape(createRandom(seed)))
   try {
     const paths = ground.shape.unsigned === 0 ? [ground.log.path, ground.mirror] : [ground.log.path]
-    if (ground.shape.archives) paths.push(`${ground.log.path}/archive`)
+    if (ground.shape.archives) {
+      paths.push(join(ground.log.path, 'archive'), `${ground.mirror}-apart`)
+      cpSync(join(ground.log.path, 'archive'), `${ground.mirror}-apart`, { recursive: true })
+    }
     for (const path of paths) {
       const report = await verifyPath(path, { key: ground.log.key }, { workers: 0 })
       assert.equal(report.verdict, 'PRISTINE', `${path}: ${report.sentence}`)
@@ -130,6 +145,7 @@ export async function runPristineLog(seed: number): Promise<void> {
     const replay = `npm run torture -- log --pristine --seed ${seed}`
     throw new Error(`pristine, seed ${seed}: ${(cause as Error).message}\nreplay: ${replay}`, { cause })
   } finally {
+    rmSync(`${ground.mirror}-apart`, { recursive: true, force: true })
     removeGround(ground)
   }
 }

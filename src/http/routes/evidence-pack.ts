@@ -41,7 +41,6 @@ const PackAnswer = {
 }
 
 export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): void {
-  const { queries } = deps
   const access = createAccessRecorder(deps.audit)
   let building = 0
 
@@ -54,6 +53,7 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
         errors: [
           'EVIDENCE_TOO_LARGE',
           'EVENT_NOT_FOUND',
+          'ARCHIVE_INVALID',
           'NOT_SIGNED_YET',
           'STORE_UNAVAILABLE',
           'QUERY_TIMEOUT',
@@ -65,7 +65,7 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
         tags: ['Evidence'],
         summary: 'An evidence pack',
         description:
-          'The events of a time that the newest checkpoint covers, with what proves them and a page that checks them without a network. Answered when all of it is there.',
+          'The events of a time that the newest checkpoint covers, also from archives that are where they were written to, with what proves them and a page that checks them without a network. Answered when all of it is there.',
         security: [{ adminKey: [] }],
         querystring: PackQuery,
         response: { 200: PackAnswer },
@@ -93,6 +93,7 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
     building++
     try {
       const checkpoint = deps.checkpoint()
+      using queries = deps.evidence()
       const source = { queries, checkpoint, keys: deps.keyChain() }
       return await writePack(source, selection, { isResting: true, signal })
     } catch (error) {

@@ -3,7 +3,8 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { EvidenceSource } from '../source.ts'
 import { type Report, type Trust, type VerifyOptions, verdictOf, verify } from '../verify.ts'
-import { openArchive, verifyAlone } from './archive.ts'
+import { openArchive } from './archive.ts'
+import { verifyAlone } from './archive-alone.ts'
 import { openDataFolder, type SourceOptions } from './data-folder.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
@@ -37,7 +38,7 @@ export async function verifyPath(path: string, trust: Trust = {}, options: Verif
       return await verify(source, trust, options)
     }
     const tiles = options.tiles ?? tilesBeside(path)
-    if (tiles === undefined) return verifyAlone(path, options.onProgress)
+    if (tiles === undefined) return verifyAlone(path, trust, options.onProgress)
     const log = await openLog(tiles, tiles === path ? 'mirror' : kindOf(tiles), { ...options, workers: 0 })
     await using source = await openArchive(path, log, tiles)
     return await verify(source, trust, options)

@@ -7,19 +7,19 @@ import type { Mutation, Place } from '../log-mutations.ts'
 import { spoil } from './database.ts'
 import { changeCharacter, flipByte } from './files.ts'
 
-const ARCHIVED = 1_024
+export const ARCHIVED = 1_024
 
-function fileOf({ path }: Place, suffix: string): string {
+export function fileOf({ path }: Place, suffix: string): string {
   const directory = join(path, 'archive')
   return join(directory, readdirSync(directory).find(name => name.endsWith(suffix))!)
 }
 
-function forArchives(mutation: Mutation): Mutation {
+export function forArchives(mutation: Mutation): Mutation {
   return place => (place.ground.shape.archives ? mutation(place) : undefined)
 }
 
 /** Rewrites the events, and the manifest so that it fits. */
-function rewrite(place: Place, change: (lines: string[]) => string[]): void {
+export function rewrite(place: Place, change: (lines: string[]) => string[]): void {
   const [eventsPath, manifestPath] = [fileOf(place, '.ndjson.gz'), fileOf(place, '.manifest.json')]
   const manifest = JSON.parse(readFileSync(manifestPath, 'utf8'))
   const packed = readFileSync(eventsPath)
@@ -38,7 +38,7 @@ function rewrite(place: Place, change: (lines: string[]) => string[]): void {
 
 const isErased = ({ ground }: Place, id: number) => ground.shape.erased.includes(id)
 
-function anyId(place: Place): number {
+export function anyId(place: Place): number {
   for (;;) {
     const id = place.random.between(1, ARCHIVED)
     if (!isErased(place, id)) return id
@@ -77,6 +77,12 @@ export const ARCHIVE_MUTATIONS: Readonly<Record<string, Mutation>> = {
     writeFileSync(path, changeCharacter(readFileSync(path, 'utf8'), place.random))
     return { verdicts: ['EDITED'] }
   }),
+  'archive: a salt destroyed': forArchives(place => {
+    const id = anyId(place)
+    const path = fileOf(place, '.salts')
+    writeFileSync(path, readFileSync(path).fill(0, (id - 1) * 16, id * 16))
+    return { verdicts: ['ERASED_WITHOUT_RECORD'], id, look: 'archive' }
+  }),
   'archive: not on record in the database': forArchives(place => {
     spoil(place.path, db => db.exec('DELETE FROM event_archives'))
     return { verdicts: ['DELETED'], id: 1 }
@@ -87,6 +93,6 @@ export const ARCHIVE_MUTATIONS: Readonly<Record<string, Mutation>> = {
         "UPDATE event_archives SET manifest_sha256 = replace(manifest_sha256, substr(manifest_sha256, 1, 1), 'x')",
       ),
     )
-    return { verdicts: ['DELETED'], id: 1 }
+    return { verdicts: ['DELETED', 'EDITED'] }
   }),
 }

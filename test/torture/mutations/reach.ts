@@ -67,18 +67,24 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     spoil(path, db => db.exec(`UPDATE event_segments SET first_id = ${first} WHERE segment = ${number}`))
     return { verdicts: ['HIDDEN'], id: firstId }
   },
-  'chunk: of other times'({ path, ground, random }) {
+  'chunk: of other times'({ path, random }) {
     const chunk = anyChunk(path, random)
     if (chunk === undefined) return undefined
-    const column = random.pick(['min_ms', 'max_ms'])
+    const [column, beyond] = random.pick([
+      ['min_ms', '<'],
+      ['max_ms', '>'],
+    ] as const)
+    const [first, last] = [chunk * 1_024 + 1, chunk * 1_024 + 1_024]
     const id = spoil(path, db => {
-      const middle = random.between(chunk * 1_024 + 2, chunk * 1_024 + 1_023)
-      const ms = Date.parse(rowOf(db, middle).date_time)
-      db.exec(`UPDATE event_chunks SET ${column} = ${ms} WHERE chunk = ${chunk}`)
-      return column === 'max_ms' ? middle + 1 : chunk * 1_024 + 1
+      const { table } = segmentOf(db, first)
+      const { date_time } = rowOf(db, random.between(first + 1, last - 1))
+      db.exec(`UPDATE event_chunks SET ${column} = ${Date.parse(date_time)} WHERE chunk = ${chunk}`)
+      const outside = db.prepare(
+        `SELECT min(id) AS id FROM ${table} WHERE id BETWEEN ? AND ? AND date_time ${beyond} ?`,
+      )
+      return outside.get(first, last, date_time)?.id
     })
-    // The times of tombstones and the like are those of their numbers too, so they ascend.
-    return ground.shape.archives ? { verdicts: ['HIDDEN'] } : { verdicts: ['HIDDEN'], id }
+    return typeof id === 'number' ? { verdicts: ['HIDDEN'], id } : undefined
   },
   'chunk: gone'({ path, random }) {
     const chunk = anyChunk(path, random)

@@ -1,0 +1,156 @@
+/** Archives without the log that they left. One thing changed in one of them: test/torture/mutations/archive.ts. */
+import assert from 'node:assert/strict'
+import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type TestContext } from 'node:test'
+import { archiveSegments } from '../../../src/archive/archive.ts'
+import { verifyArchives } from '../../../src/archive/verify.ts'
+import { formatVerifierKey } from '../../../src/evidence/note.ts'
+import { archivePaths, dataFolder } from '../../../src/service/data-folder.ts'
+import { verifyPath } from '../../../src/verify/sources/verify-path.ts'
+import type { Trust } from '../../../src/verify/verify.ts'
+import { createSignedLog, type SignedLog, withDatabase } from '../../harness/signed-log.ts'
+import { createKey } from '../evidence/keys-under-test.ts'
+
+const FUTURE = Date.UTC(2036, 0, 1)
+
+const archive = (log: SignedLog, beforeMs = FUTURE) =>
+  archiveSegments({ ...archivePaths(dataFolder(log.path)), beforeMs, actor: 'test', signatureMs: 0 })
+
+function signedLog(t: TestContext): SignedLog {
+  const log = createSignedLog()
+  t.after(() => {
+    log.remove()
+    rmSync(apartOf(log), { recursive: true, force: true })
+  })
+  return log
+}
+
+const apartOf = ({ path }: SignedLog) => `${path}-apart`
+
+/** The archives, where no log is. */
+function moveApart(log: SignedLog): string {
+  cpSync(join(log.path, 'archive'), apartOf(log), { recursive: true })
+  return apartOf(log)
+}
+
+function editManifest(directory: string, n: number, edit: (manifest: Manifest) => void): void {
+  const name =
+    readdirSync(directory)
+      .filter(name => name.endsWith('.manifest.json'))
+      .sort()[n] ?? assert.fail()
+  const manifest = JSON.parse(readFileSync(join(directory, name), 'utf8'))
+  edit(manifest)
+  writeFileSync(join(directory, name), JSON.stringify(manifest))
+}
+
+interface Manifest {
+  log: { proof?: Record<'edge' | 'consistency' | 'bundles', string[]> & { checkpoint: string; keys: string } }
+}
+
+test('archives alone: several that left at different times, each under its own checkpoint, by the key that rotated since', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  const first = log.sign()
+  assert.equal((await archive(log, Date.UTC(2026, 0, 1) + 1_025_000)).archived.length, 1)
+  await log.rotate()
+  await log.append(3_000)
+  const newest = log.sign()
+  assert.equal((await archive(log)).archived.length, 4)
+  const apart = moveApart(log)
+  const report = await verifyPath(apart, { key: log.key })
+  assert.deepEqual(
+    [report.verdict, report.size, report.signed_size, report.checkpoints, report.archived],
+    ['PRISTINE', 5_120, 5_120, 2, 5_120],
+    report.sentence,
+  )
+  assert.deepEqual(report.notes, [])
+  const { sound, problems } = await verifyArchives(apart, [])
+  assert.deepEqual([sound.length, problems], [5, []])
+  for (const trusted of [first, newest]) assert.equal((await verifyPath(apart, { key: log.key, trusted })).exit, 0)
+})
+
+test('archives alone: a stranger, another history, a checkpoint that no archive has, and witnesses that did not sign', async t => {
+  const [log, other] = [signedLog(t), signedLog(t)]
+  const signed: string[] = []
+  for (const one of [log, other]) {
+    await one.append(2_500)
+    signed.push(one.sign())
+    await archive(one)
+  }
+  const apart = moveApart(log)
+  const verdict = async (trust: Trust) => (await verifyPath(apart, trust)).verdict
+  assert.equal(await verdict({ key: log.key }), 'PRISTINE')
+  assert.equal(await verdict({ key: other.key }), 'WRONG_KEY')
+  assert.equal(await verdict({ key: log.key, trusted: signed[1] }), 'FORKED')
+  const witness = formatVerifierKey(createKey('witness.example', 4).key)
+  assert.equal(await verdict({ key: log.key, witnesses: [witness] }), 'NOT_WITNESSED')
+  await log.append(10)
+  assert.equal(await verdict({ key: log.key, trusted: log.sign() }), 'UNVERIFIABLE')
+})
+
+test('archives alone: what leads to the log is looked at in each of them', async t => {
+  const log = signedLog(t)
+  await log.append(3_500)
+  log.sign()
+  await archive(log)
+  const cases: [part: string, edit: (proof: NonNullable<Manifest['log']['proof']>) => unknown, verdict: string][] = [
+    ['edge', proof => proof.edge.splice(0, 1, proof.bundles[0]!), 'EDITED'],
+    ['edge', proof => proof.edge.push(proof.edge[0]!), 'EDITED'],
+    ['edge', proof => proof.edge.splice(0, 1, 'not base64'), 'EDITED'],
+    ['consistency', proof => proof.consistency.pop(), 'EDITED'],
+    ['bundles', proof => proof.bundles.reverse(), 'EDITED'],
+    [
+      'checkpoint',
+      proof => Object.assign(proof, { checkpoint: proof.checkpoint.replace('log.example', 'log.sample') }),
+      'WRONG_KEY',
+    ],
+    ['keys', proof => Object.assign(proof, { keys: '' }), 'MALFORMED'],
+  ]
+  for (const [part, edit, verdict] of cases) {
+    const apart = moveApart(log)
+    editManifest(apart, 1, ({ log: { proof } }) => edit(proof!))
+    const report = await verifyPath(apart, { key: log.key })
+    assert.equal(report.verdict, verdict, `${part}: ${report.sentence}`)
+  }
+})
+
+test('archives alone: without a proof nothing is decided, and it is said why', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  log.sign()
+  await archive(log)
+  const apart = moveApart(log)
+  editManifest(apart, 1, manifest => delete manifest.log.proof)
+  const report = await verifyPath(apart, { key: log.key })
+  assert.equal(report.verdict, 'UNVERIFIABLE')
+  assert.match(report.sentence, /Its manifest has no proof.*--tiles names the log that its events left/)
+  assert.deepEqual([report.signed_size, report.size], [1_024, 2_048])
+})
+
+test('archive: what no checkpoint covers yet stays, and leaves once one does', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  const { archived, unsigned } = await archive(log)
+  assert.deepEqual([archived.length, unsigned.map(({ firstId }) => firstId)], [0, [1, 1_025]])
+  log.sign()
+  await log.append(1_000)
+  const half = await archive(log)
+  assert.deepEqual([half.archived.length, half.unsigned.map(({ firstId }) => firstId)], [2, [2_049]])
+  const waiting = archiveSegments({
+    ...archivePaths(dataFolder(log.path)),
+    beforeMs: FUTURE,
+    actor: 'test',
+    signatureMs: 60_000,
+  })
+  log.sign()
+  assert.equal((await waiting).archived.length, 1)
+})
+
+test('archive: events that are not under the checkpoint do not leave', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  log.sign()
+  withDatabase(log.database, db => db.exec("UPDATE audit_events_1 SET who = 'nobody' WHERE id = 700"))
+  await assert.rejects(archive(log), { name: 'Refusal', code: 'ARCHIVE_INVALID', message: /not under the checkpoint/ })
+})
