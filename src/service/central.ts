@@ -25,6 +25,7 @@ import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { readSecrets } from './secrets.ts'
 import { releaseStartReserve } from './start-reserve.ts'
+import { createVerification } from './verification.ts'
 import { VERSION } from './version.ts'
 
 export interface Central {
@@ -79,6 +80,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const log = startLog({ pipeline, folder, settings, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })
+  const verification = undo.use(createVerification({ dataFolder: folder.path, audit }))
   const app = await createHttpServer({
     security,
     audit,
@@ -89,6 +91,8 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     streams: pipeline,
     checkpoint: log.newest,
     erasures,
+    evidence: log.evidence,
+    verification,
     keyChain: log.keyChain,
     settings,
     version: VERSION,

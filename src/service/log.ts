@@ -7,6 +7,7 @@ import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoin
 import { readKeyChain } from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
 import { formatKeyChain } from '../evidence/key-chain.ts'
+import type { EvidenceStatus } from '../http/deps.ts'
 import type { Settings } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -22,6 +23,8 @@ export interface ServedLog {
   keyChain(): string | undefined
   status(): CheckpointStatus
   witnesses(): WitnessClientStatus
+  /** Both, as the HTTP door shows them. */
+  evidence(): EvidenceStatus
   /** Signs what was recorded. */
   close(): Promise<void>
 }
@@ -75,10 +78,31 @@ export function startLog(deps: {
     },
     status: checkpoints.status,
     witnesses: witnesses.status,
+    evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
       await checkpoints.close()
       await witnesses.close()
     },
+  }
+}
+
+function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus): EvidenceStatus {
+  return {
+    phase: signed.phase,
+    size: signed.size,
+    signed_at: signed.signedAt === undefined ? null : new Date(signed.signedAt).toISOString(),
+    unsigned_seconds: Math.round(signed.unsignedMs / 100) / 10,
+    last_error: signed.lastError,
+    cosigned_size: witnessed.cosignedSize,
+    witnesses: witnessed.witnesses.map(witness => ({
+      name: witness.name,
+      url: witness.url,
+      cosigned_size: witness.cosignedSize,
+      cosigned_at: witness.cosignedAt === undefined ? null : new Date(witness.cosignedAt * 1000).toISOString(),
+      failures: witness.failures,
+      last_fault: witness.lastFault ?? null,
+    })),
+    self_check: signed.watched,
   }
 }
