@@ -54,7 +54,9 @@ function Checkpoint({ evidence }: { evidence: Evidence }) {
         </div>
       </div>
       <p>
-        <Status status={isWell ? 'signing' : evidence.phase} kind={isWell ? 'good' : 'bad'} />{' '}
+        <Status status={isWell ? 'signing' : evidence.phase} kind={isWell ? 'good' : 'bad'} />
+      </p>
+      <p className="hint">
         {evidence.unsigned_seconds > 2
           ? `Events wait for a checkpoint since ${duration(evidence.unsigned_seconds)}.`
           : 'A new one follows within a second of news.'}

@@ -1,6 +1,6 @@
 /** Who is signed in: asked once when the page opens, renewed while it is looked at, gone when the service says so. */
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query'
-import { createContext, type ReactNode, useContext, useEffect, useState } from 'react'
+import { createContext, type ReactNode, useCallback, useContext, useEffect, useState } from 'react'
 import { api, onSignedOut, Problem } from './api.ts'
 import type { Session } from './model.ts'
 import { Button, Failure, Mark } from './ui/parts.tsx'
@@ -33,15 +33,19 @@ export function SessionGate({ children }: { children: ReactNode }) {
     retryDelay: 1_000,
   })
   const [hasEnded, setHasEnded] = useState(false)
+  /** Nothing of what the one saw is there for the next. */
+  const forget = useCallback(() => {
+    queries.setQueryData(KEY, null)
+    queries.removeQueries({ predicate: query => query.queryKey[0] !== KEY[0] })
+  }, [queries])
 
   useEffect(
     () =>
       onSignedOut(() => {
-        setHasEnded(queries.getQueryData(KEY) !== null)
-        queries.setQueryData(KEY, null)
-        queries.removeQueries({ predicate: query => query.queryKey[0] !== 'session' })
+        setHasEnded(true)
+        forget()
       }),
-    [queries],
+    [forget],
   )
   useEffect(() => {
     if (!data) return
@@ -75,9 +79,8 @@ export function SessionGate({ children }: { children: ReactNode }) {
     mayAct: data.role !== 'auditor',
     async signOut(which) {
       await api('DELETE', which === 'all' ? '/sessions' : '/session')
+      forget()
       setHasEnded(false)
-      queries.clear()
-      queries.setQueryData(KEY, null)
     },
   }
   return <Context value={signed}>{children}</Context>

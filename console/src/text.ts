@@ -24,7 +24,10 @@ export function number(value: number): string {
 
 /** `AUTH_FAIL` as a person would say it. */
 export function words(code: string): string {
-  const text = code.replaceAll('_', ' ').toLowerCase()
+  const text = code
+    .replaceAll('_', ' ')
+    .toLowerCase()
+    .replace(/\bcp\b/g, 'CP')
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 

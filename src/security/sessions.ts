@@ -60,7 +60,7 @@ export function createSessions(deps: {
       }
       await change('admin', async transaction => {
         const others = await transaction.sessionsOf(name)
-        await endThose(transaction, others.slice(0, others.length - LIMITS.sessionsPerAdminMax + 1))
+        await endThose(transaction, others.slice(0, Math.max(0, others.length - LIMITS.sessionsPerAdminMax + 1)))
         await transaction.forgetSessions(now(-REMEMBERED_SECONDS))
         await transaction.putSession(record)
         const metadata = { session: shown(record), role }

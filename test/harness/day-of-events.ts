@@ -33,7 +33,7 @@ export function cpIdOf(n: number): string {
 }
 
 /** Into the data folder of a service that is not running, or has not begun. */
-export async function importDay(dataDir: string, endMs: number, events = 14_000): Promise<void> {
+export async function importDay(dataDir: string, endMs: number, events = 45_000): Promise<void> {
   const file = join(dataDir, 'reference.db')
   const rows = dayOfEvents(endMs, events)
   const database = new DatabaseSync(file)

@@ -54,6 +54,7 @@ function Columns({ event }: { event: StoredEvent }) {
         )}
         {event.action === 'INCIDENT' && <Link href={`/incidents?incident=${event.id}`}>Open the incident</Link>}
       </nav>
+      <Proof event={event} />
       <dl className="columns-of-event">
         <Column name="id">{event.id}</Column>
         <Column name="date_time">
@@ -83,7 +84,6 @@ function Columns({ event }: { event: StoredEvent }) {
         // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard
         <pre tabIndex={0}>{printableLines(indented(event.metadata_json))}</pre>
       )}
-      <Proof event={event} />
       <footer>
         <CopyButton text={JSON.stringify(event, null, 2)} label="Copy as JSON" />
       </footer>

@@ -134,7 +134,7 @@ function options(box: HTMLElement, onClick: (second: number) => void): uPlot.Opt
         fill: colour(`chart-${severity.toLowerCase()}`),
         width: 0,
         points: { show: false },
-        paths: uPlot.paths.bars?.({ size: [1, 100], gap: 0 }) as uPlot.Series.PathBuilder,
+        paths: uPlot.paths.stepped?.({ align: 1 }) as uPlot.Series.PathBuilder,
       })),
     ],
     hooks: {

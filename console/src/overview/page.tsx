@@ -115,16 +115,14 @@ function OpenIncidents({ overview }: { overview: Overview }) {
         <ul className="lines">
           {newest.map(({ episode_id, reason_code, who, ip, scope, last_seen, state, failure_count }) => (
             <li key={episode_id}>
-              <Link href={`/incidents?incident=${episode_id}`}>
-                <span className="grow">
-                  <b>{words(reason_code)}</b>{' '}
-                  <span className="subject">
-                    <Foreign text={scope === 'cp_id' ? who : ip} />
-                  </span>
+              <Link href={`/incidents?incident=${episode_id}`} className="incident">
+                <span className="what">
+                  <b>{words(reason_code)}</b>
+                  {state === 'acknowledged' && <Status status="acknowledged" kind="idle" />}
                 </span>
-                {failure_count !== null && <span className="muted">{count(failure_count, 'failure')}</span>}
-                {state === 'acknowledged' && <Status status="acknowledged" kind="idle" />}
-                <span className="muted">
+                <span className="where">
+                  <Foreign text={scope === 'cp_id' ? who : ip} />
+                  {failure_count !== null && <span>{count(failure_count, 'failure')}</span>}
                   <Ago at={last_seen} />
                 </span>
               </Link>

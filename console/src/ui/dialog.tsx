@@ -1,18 +1,25 @@
 /** Dialogs: one look for all, and the one form that actions have. */
 import { Dialog as Base } from '@base-ui/react/dialog'
 import { useMutation } from '@tanstack/react-query'
-import type { ReactNode } from 'react'
-import { Button, Failure, IconButton } from './parts.tsx'
+import { type ReactNode, useRef } from 'react'
+import { Button, Failure } from './parts.tsx'
 
 export function Dialog(props: { title: string; onClose: () => void; children: ReactNode; isWide?: boolean }) {
+  const popup = useRef<HTMLDivElement>(null)
   return (
     <Base.Root open onOpenChange={isOpen => !isOpen && props.onClose()}>
       <Base.Portal>
         <Base.Backdrop className="backdrop" />
-        <Base.Popup className={`dialog ${props.isWide ? 'wide' : ''}`}>
+        <Base.Popup
+          ref={popup}
+          className={`dialog ${props.isWide ? 'wide' : ''}`}
+          // Where one begins to fill in, if there is something to.
+          initialFocus={() => popup.current?.querySelector<HTMLElement>('form input, form textarea') ?? true}
+        >
           <header>
             <Base.Title>{props.title}</Base.Title>
-            <Base.Close render={<IconButton label="Close" icon="close" />} />
+            {/* Without a hint: Escape would close that first. */}
+            <Base.Close render={<Button kind="quiet" icon="close" className="icon-only" aria-label="Close" />} />
           </header>
           {props.children}
         </Base.Popup>
