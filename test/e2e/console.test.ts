@@ -142,9 +142,7 @@ describe('the console', { skip: noBrowserHere }, () => {
     const grid = page.locator('.grid')
     await grid.locator('.row').first().waitFor()
     await scrollTo(page, 3000)
-    await page.locator('.grid .row:not(.waiting)').first().waitFor()
-    const middle = page.locator('.grid .row').nth(20)
-    const id = await middle.getAttribute('id')
+    const id = await page.locator('.grid .row[id][aria-rowindex="112"]').getAttribute('id')
     const before = (await page.locator(`#${id}`).boundingBox())?.y
     for (let n = 0; n < 50; n++) await central.send('GET', '/audit/events/1', { as: 'auditor' })
     const news = page.getByRole('button', { name: /\d+ new events/ })

@@ -49,6 +49,8 @@ export class Feed {
   private waiting: Block[] = []
   private waitingCount = 0
   private cursor: string | null | undefined
+  /** In place of a cursor, once the end of the list was let go. */
+  private resumeBefore: number | undefined
   private isLoadingOlder = false
   private isHeld = false
   private topId = 0
@@ -179,13 +181,14 @@ export class Feed {
   }
 
   private ask(cursor: string | undefined): Promise<Page> {
-    const before_id = cursor === undefined ? this.startBefore : undefined
+    const before_id = cursor === undefined ? (this.resumeBefore ?? this.startBefore) : undefined
     return api('GET', `/audit/events${query({ ...this.filter, cursor, before_id, limit: BLOCK_ROWS })}`)
   }
 
   private append({ events, next_cursor }: Page): void {
-    const isFirst = this.cursor === undefined
+    const isFirst = this.cursor === undefined && this.resumeBefore === undefined
     this.cursor = next_cursor
+    this.resumeBefore = undefined
     const top = events[0]
     if (top === undefined) return
     this.blocks.push({ before: top.id + 1, count: events.length, rows: events, isLoading: false })
@@ -246,7 +249,9 @@ export class Feed {
   /** A tail that goes on for hours loses its end, which the trail still has: the list is then as after a jump. */
   private shorten(): void {
     while (this.count > LISTED_MAX && this.blocks.length > 2) {
-      this.blocks.pop()
+      // What comes below from now on begins where this one did.
+      this.resumeBefore = this.blocks.pop()?.before
+      this.cursor = undefined
       this.index()
     }
   }
