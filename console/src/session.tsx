@@ -27,7 +27,7 @@ export function SessionGate({ children }: { children: ReactNode }) {
   const queries = useQueryClient()
   const { data, error, isPending, refetch } = useQuery({
     queryKey: KEY,
-    queryFn: async () => (await api<Session | undefined>('GET', '/session')) ?? null,
+    queryFn: async () => (await api<Session | undefined>('GET', '/session').catch(nobody)) ?? null,
     staleTime: Number.POSITIVE_INFINITY,
     retry: (failures, problem) => problem instanceof Problem && problem.status === 0 && failures < 30,
     retryDelay: 1_000,
@@ -84,6 +84,12 @@ export function SessionGate({ children }: { children: ReactNode }) {
     },
   }
   return <Context value={signed}>{children}</Context>
+}
+
+/** A cookie of a session that never was here, as after a restore: signing in replaces it. */
+function nobody(problem: unknown): undefined {
+  if (problem instanceof Problem && problem.status === 401) return undefined
+  throw problem
 }
 
 function SignIn({ hasEnded, onSignedIn }: { hasEnded: boolean; onSignedIn: (session: Session) => void }) {

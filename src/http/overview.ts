@@ -20,6 +20,7 @@ const INCIDENTS_SHOWN = 6
 const REST_FACTOR = 10
 
 export interface Overview {
+  /** Of the figures. How the service is is as of now. */
   readonly at: string
   readonly version: string
   readonly last_event_id: number
@@ -61,41 +62,46 @@ export function createOverview(deps: HttpDeps, book: IncidentBook): OverviewSour
   let last: { readonly overview: Overview; readonly freshUntil: number } | undefined
   let making: Promise<Overview> | undefined
 
-  async function make(): Promise<Overview> {
-    const startedAt = performance.now()
+  /** How the service is, which is worth knowing most when the trail cannot be asked. */
+  async function state() {
+    const { ready, checks } = await health.ready()
+    return { version: deps.version, last_event_id: streams.lastEventId(), ready, checks, evidence: deps.evidence() }
+  }
+
+  async function figures() {
     const end = Math.ceil(Date.now() / MINUTE_MS) * MINUTE_MS
     const range = { start_time: iso(end - BUCKETS * MINUTE_MS), end_time: iso(end) }
-    const [readiness, summary, episodes, counts] = await Promise.all([
-      health.ready(),
+    const [summary, episodes, charge_points] = await Promise.all([
       queries.summary({ ...range, bucketSeconds: 60 }),
       queries.episodes({ limit: EPISODES, quietSeconds: settings.bruteForceWindowSeconds }),
       security.chargePoints.counts(),
     ])
     const states = await book.states(episodes)
-    const overview: Overview = {
+    const reasons = Object.keys(REASON).filter(reason => (summary.by_reason[reason] ?? 0) > 0)
+    return {
       at: iso(Date.now()),
-      version: deps.version,
-      last_event_id: streams.lastEventId(),
-      ready: readiness.ready,
-      checks: readiness.checks,
-      evidence: deps.evidence(),
       events: {
         ...range,
         total: summary.total,
         by_severity: summary.by_severity,
         per_minute: perMinute(summary, end - BUCKETS * MINUTE_MS),
       },
-      failed_logins: Object.fromEntries(
-        Object.keys(REASON).flatMap(reason => {
-          const count = summary.by_reason[reason] ?? 0
-          return count === 0 ? [] : [[reason, count]]
-        }),
-      ),
+      failed_logins: Object.fromEntries(reasons.map(reason => [reason, summary.by_reason[reason] ?? 0])),
       attacked_charge_points: summary.top_failing_charge_points,
       attacking_addresses: summary.top_failing_addresses,
       incidents: incidentsOf(episodes, states),
-      charge_points: counts,
+      charge_points,
     }
+  }
+
+  async function make(): Promise<Overview> {
+    const startedAt = performance.now()
+    // Figures that cannot be had now are those of before, with their age.
+    const counted = await figures().catch(error => {
+      if (last === undefined) throw error
+      return last.overview
+    })
+    const overview: Overview = { ...counted, ...(await state()) }
     const took = performance.now() - startedAt
     last = { overview, freshUntil: performance.now() + Math.max(LIMITS.overviewStreamMsMin, REST_FACTOR * took) }
     return overview
@@ -115,7 +121,7 @@ export function createOverview(deps: HttpDeps, book: IncidentBook): OverviewSour
       yield 'retry: 2000\n\n'
       let said: Overview | undefined
       while (!follower.isClosed) {
-        // What cannot be read now is left out: the page says how old its figures are.
+        // Only before the first figures; then there are always some.
         const overview = await read().catch(() => undefined)
         if (overview !== undefined && overview !== said) yield `data: ${JSON.stringify(overview)}\n\n`
         said = overview ?? said
