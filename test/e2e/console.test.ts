@@ -177,6 +177,11 @@ describe('the console', { skip: noBrowserHere }, () => {
 
   test('console: an event is shown whole, with what belongs to it, and proven in the browser', async () => {
     const { ip, cpId } = await attack()
+    const { id } = await newest(`action=INCIDENT&ip=${ip}`)
+    // The page waits for the checkpoint itself, but a browser complains of each answer that there is none yet.
+    await eventually(
+      async () => (await central.send('GET', `/audit/events/${id}/proof`, { as: 'auditor' })).status === 200,
+    )
     const { page, seen } = await open(`/events?action=INCIDENT&ip=${ip}`)
     await page.locator('.grid .row').first().click()
     const detail = page.getByRole('complementary')

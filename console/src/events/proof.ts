@@ -5,7 +5,7 @@ import { keyOfSize, parseKeyChain } from '../../../src/evidence/key-chain.ts'
 import { formatVerifierKey, parseNote } from '../../../src/evidence/note.ts'
 import { compareRows, type ProofFault, parseProof, verifyProof } from '../../../src/evidence/proof.ts'
 import { createVerifier } from '../../../src/evidence/signature.ts'
-import { apiText } from '../api.ts'
+import { apiText, Problem } from '../api.ts'
 import type { StoredEvent } from '../model.ts'
 import { number } from '../text.ts'
 
@@ -26,11 +26,12 @@ const FAULTS: Readonly<Record<ProofFault, string>> = {
   'not-included': 'The proof does not lead to the signed checkpoint: the event or the proof was changed.',
 }
 
+const SIGNED_TRIES = 6
 const PINNED = 'evc-first-log-key'
 
 /** @throws {Problem} when proof or keys cannot be had */
 export async function checkProof(event: StoredEvent): Promise<ProofOutcome> {
-  const [proof, keys] = await Promise.all([apiText(`/audit/events/${event.id}/proof`), apiText('/evidence/keys')])
+  const [proof, keys] = await Promise.all([proofText(event.id), apiText('/evidence/keys')])
   const chain = parseKeyChain(keys)
   if (chain === undefined) return refused('The keys of the log do not form a chain.')
   const size = sizeOf(parseProof(proof)?.checkpoint ?? '')
@@ -50,6 +51,18 @@ export async function checkProof(event: StoredEvent): Promise<ProofOutcome> {
       `Signed by ${formatVerifierKey(key)}`,
       pinned(formatVerifierKey(chain.first)),
     ],
+  }
+}
+
+/** A new event is signed within a second or so: that is waited for. */
+async function proofText(id: number): Promise<string> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await apiText(`/audit/events/${id}/proof`)
+    } catch (error) {
+      if (!(error instanceof Problem) || error.code !== 'NOT_SIGNED_YET' || tries === SIGNED_TRIES) throw error
+      await new Promise(resolve => setTimeout(resolve, (error.retryAfterSeconds ?? 1) * 1_000))
+    }
   }
 }
 
