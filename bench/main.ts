@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
+import { benchConsole } from './console.ts'
 import { benchDurable } from './durable.ts'
 import { benchEvidence } from './evidence.ts'
 import { benchExport } from './export.ts'
@@ -21,6 +22,7 @@ const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   evidence: benchEvidence,
   trail: benchTrail,
   verify: benchVerify,
+  console: benchConsole,
 }
 
 const options = process.argv.slice(2)

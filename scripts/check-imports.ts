@@ -42,6 +42,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'archive',
     'erasure',
     'settings',
+    'verify',
     'http',
   ],
   embed: ['event', 'context', 'audit', 'query', 'http', 'service'],
@@ -76,6 +77,7 @@ const ENTRY_POINTS = new Set([
   'query/reader-thread.ts',
   'archive/archive-thread.ts',
   'erasure/erasure-thread.ts',
+  'service/verification-thread.ts',
   'evidence/index.ts',
   'evidence/crypto-browser.ts',
   'evidence-page/main.ts',
@@ -117,6 +119,8 @@ for (const file of files) {
   if (!imported.has(file) && !ENTRY_POINTS.has(file)) problems.push(`${file}: nothing imports it`)
 }
 
+checkConsole()
+
 for (const problem of problems) console.error(problem)
 console.log(`imports: ${files.length} files of ${relative(process.cwd(), root)}, ${problems.length} problems`)
 process.exitCode = problems.length === 0 ? 0 : 1
@@ -127,4 +131,20 @@ function relativeImports(text: string): string[] {
 
 function withoutComments(text: string): string {
   return text.replace(/\/\*[\s\S]*?\*\//g, '').replace(/(^|\s)\/\/.*$/gm, '')
+}
+
+/** The pages run in browsers: of the service they may use what runs there too, and nothing of it may use them. */
+function checkConsole(): void {
+  const folder = join(root, '..', 'console', 'src')
+  for (const file of globSync('**/*.{ts,tsx}', { cwd: folder })) {
+    const text = readFileSync(join(folder, file), 'utf8')
+    for (const target of relativeImports(text).map(path => relative(root, join(folder, dirname(file), path)))) {
+      const isOwn = target.startsWith(relative(root, folder))
+      if (!isOwn && !/^(?:event|evidence)\//.test(target)) problems.push(`console/${file}: must not import ${target}`)
+    }
+    if (/'node:/.test(text)) problems.push(`console/${file}: must run in browsers, so it may not use Node`)
+    const lines = text.split('\n').length
+    if (lines > LINES_MAX)
+      problems.push(`console/${file}: ${lines} lines; a file of one purpose needs at most ${LINES_MAX}`)
+  }
 }

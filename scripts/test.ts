@@ -1,7 +1,7 @@
 /**
  * `npm test`: types, lint, import rules, then every test file; ends with the one line `N passed, N failed`.
  *
- * The three static checks count as one test each, so that a failure of theirs is a failed test like any other.
+ * The static checks count as one test each, so that a failure of theirs is a failed test like any other.
  */
 import { spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
@@ -16,6 +16,8 @@ let failed = 0
 
 const checks: [name: string, command: string, args: string[]][] = [
   ['types', bin('tsc'), ['--noEmit']],
+  ['types of the page of evidence packs', bin('tsc'), ['-p', join('src', 'evidence-page')]],
+  ['types of the console', bin('tsc'), ['-p', 'console']],
   ['lint and format', bin('biome'), ['check', '.']],
   ['import rules', process.execPath, [join(root, 'scripts', 'check-imports.ts')]],
 ]

@@ -141,6 +141,13 @@ export const ERRORS = {
     exit: 3,
     help: 'Use the key of an admin whose role allows it.',
   },
+  SESSION_ENDED: {
+    status: 401,
+    title: 'The session has ended',
+    retry: 'no',
+    exit: 3,
+    help: 'Sign in again.',
+  },
   CP_EXISTS: {
     status: 409,
     title: 'The charge point exists already',

@@ -71,7 +71,7 @@ export const LIMITS = {
   failureMinutesMax: 1_440,
   failureEventsMax: 1_000,
   summaryDaysMax: 366,
-  summaryBucketsMax: 1_000,
+  summaryBucketsMax: 1_440,
   summaryTopMax: 10,
   /** Counted exactly up to here, in 16 bytes each. */
   summaryNamesMax: 4_000_000,
@@ -129,6 +129,18 @@ export const LIMITS = {
   diskFreeBytesMin: 100 * 1024 * 1024,
   lagRecordsReadyMax: 100_000,
   unsignedReadyMsMax: 60_000,
+
+  // sessions
+  /** Since it was opened or renewed last. */
+  sessionIdleSecondsMax: 30 * 60,
+  /** Since the sign-in, however often it is renewed. */
+  sessionSecondsMax: 12 * 60 * 60,
+  /** Of one admin at the same time; a further one ends the oldest. */
+  sessionsPerAdminMax: 20,
+
+  // console
+  incidentNoteCharactersMax: 500,
+  overviewStreamMsMin: 2_000,
 
   // security
   listChargePointsMax: 1_000,

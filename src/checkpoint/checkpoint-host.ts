@@ -23,6 +23,10 @@ export interface CheckpointStatus {
   readonly size: number
   /** How long the oldest row has waited that no checkpoint covers. */
   readonly unsignedMs: number
+  /** When the newest checkpoint was signed, in milliseconds since 1970; undefined if a process before this one did. */
+  readonly signedAt: number | undefined
+  /** Reading the trail again: how far this round is, in events, and how many rounds went well. */
+  readonly watched: { readonly through: number; readonly rounds: number }
   /** Why it is refused, or was not possible the last time. */
   readonly lastError: string | null
 }
@@ -68,6 +72,8 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   let worker: Worker | undefined
   let phase: CheckpointStatus['phase'] = 'following'
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
+  let signedAt: number | undefined
+  let watched: CheckpointStatus['watched'] = { through: 0, rounds: 0 }
   let lastError: string | null = null
   let lastEventId = 0
   /** Since when there are rows that no checkpoint covers. */
@@ -116,7 +122,11 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   async function watch(): Promise<void> {
     if (options.watchMs === 0 || phase === 'stopped') return
     const answer = await answerTo({ watchMs: options.watchMs })
-    if (answer === undefined || !('watched' in answer) || answer.watched?.kind !== 'tampered') return
+    if (answer === undefined || !('watched' in answer) || answer.watched === undefined) return
+    if (answer.watched.kind === 'sound') {
+      watched = answer.watched
+      return
+    }
     const { id, detail } = answer.watched
     phase = 'tampered'
     lastError = `event ${id}: ${detail}`
@@ -143,6 +153,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     if (phase === 'refused') phase = 'following'
     lastError = null
     newest = { note, size }
+    if (kind === 'signed') signedAt = Date.now()
     waitingSince = size < lastEventId ? startedAt : undefined
     if (isNews) options.onSigned?.(note)
   }
@@ -190,6 +201,8 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
       phase,
       size: newest.size,
       unsignedMs: waitingSince === undefined ? 0 : performance.now() - waitingSince,
+      signedAt,
+      watched,
       lastError,
     }),
     indexed(id) {

@@ -15,8 +15,9 @@ import { parseBundle, parseHashTile, perfectRoot, TILE_WIDTH, type Tile, tileAt 
 import type { LogSnapshot, LogView } from '../store/log-view.ts'
 import { listSegments } from '../store/segments.ts'
 
+/** `through`: how many events of the round are behind. */
 export type Watched =
-  | { readonly kind: 'sound'; readonly events: number; readonly rounds: number }
+  | { readonly kind: 'sound'; readonly events: number; readonly through: number; readonly rounds: number }
   /** The first event that is not as it was logged. */
   | { readonly kind: 'tampered'; readonly id: number; readonly detail: string }
 
@@ -44,7 +45,7 @@ export function createSelfWatch(): SelfWatch {
         events += found
         next++
       }
-      return { kind: 'sound', events, rounds }
+      return { kind: 'sound', events, through: next * TILE_WIDTH, rounds }
     },
   }
 }

@@ -59,6 +59,7 @@ function printBanner(central: Central, settings: Settings, terminal: Terminal): 
   terminal.print(terminal.paint('bold', `EV Central ${VERSION}`))
   const also = isEveryAddress(settings.host) ? `, and every other address of this machine (${settings.host})` : ''
   terminal.print(`  address      ${terminal.paint('cyan', url)}${also}`)
+  terminal.print(`  console      ${url}/console`)
   terminal.print(`  reference    ${url}/docs`)
   terminal.print(`  data folder  ${folder.path}`)
   if (central.generated.length > 0)

@@ -8,7 +8,6 @@ import type { Command } from 'commander'
 import type { Metadata } from '../audit/audit.ts'
 import * as events from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
-import type { Access } from '../event/catalogue.ts'
 import type { AuditEvent } from '../event/event.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { startReader } from '../query/reader-host.ts'
@@ -21,7 +20,7 @@ export type OpenTrail = EventQueries & AsyncDisposable
 
 /** What is read, for the ACCESS event. */
 export interface Reading {
-  readonly access: Access
+  readonly access: 'READ' | 'EXPORT' | 'VERIFY'
   readonly filter: Metadata
 }
 
@@ -41,7 +40,7 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
 }
 
-const DONE: Readonly<Record<Access, string>> = { READ: 'read', EXPORT: 'exported', VERIFY: 'verified' }
+const DONE: Readonly<Record<Reading['access'], string>> = { READ: 'read', EXPORT: 'exported', VERIFY: 'verified' }
 
 /** Where there is no security database yet, or none that can be written, the command goes on without. */
 export async function recordAccess(

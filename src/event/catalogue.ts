@@ -63,8 +63,17 @@ export const INCIDENT = {
 } as const
 export type Incident = (typeof INCIDENT)[keyof typeof INCIDENT]
 
-/** What a person did with the trail (`reason_code` of ACCESS). */
-export const ACCESS = { READ: 'READ', EXPORT: 'EXPORT', VERIFY: 'VERIFY' } as const
+/** What a person did with the trail (`reason_code` of ACCESS). The last three handle an incident, `metadata.incident`. */
+export const ACCESS = {
+  READ: 'READ',
+  EXPORT: 'EXPORT',
+  VERIFY: 'VERIFY',
+  SIGNED_IN: 'SIGNED_IN',
+  SIGNED_OUT: 'SIGNED_OUT',
+  ACKNOWLEDGED: 'ACKNOWLEDGED',
+  NOTED: 'NOTED',
+  RESOLVED: 'RESOLVED',
+} as const
 export type Access = (typeof ACCESS)[keyof typeof ACCESS]
 
 /** What the service says about itself (`reason_code` of SYSTEM), with the severity it is recorded at. */

@@ -24,8 +24,10 @@ export interface HttpDeps {
   /** The newest signed checkpoint, undefined before the first. */
   readonly checkpoint: () => string | undefined
   /** For evidence packs: also of events that have left as archives. */
-  readonly evidence: () => PackSource['queries'] & Disposable
+  readonly packSource: () => PackSource['queries'] & Disposable
   readonly erasures: ErasureDoor
+  readonly evidence: () => EvidenceStatus
+  readonly verification: VerificationDoor
   /** The key chain of the log as it is stored, undefined before there is one. */
   readonly keyChain: () => string | undefined
   readonly settings: { readonly bruteForceWindowSeconds: number; readonly isLogPublic: boolean }
@@ -37,6 +39,48 @@ export interface HttpDeps {
 export interface ReadinessReport {
   readonly ready: boolean
   readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[]
+}
+
+/** How the log is doing. */
+export interface EvidenceStatus {
+  readonly phase: string
+  /** Events under the newest checkpoint. */
+  readonly size: number
+  readonly signed_at: string | null
+  /** How long the oldest event has waited that no checkpoint covers. */
+  readonly unsigned_seconds: number
+  readonly last_error: string | null
+  /** Events under the newest checkpoint that enough witnesses cosigned. */
+  readonly cosigned_size: number
+  readonly witnesses: readonly {
+    readonly name: string
+    readonly url: string
+    readonly cosigned_size: number
+    readonly cosigned_at: string | null
+    readonly failures: number
+    readonly last_fault: string | null
+  }[]
+  /** Reading the trail again in the background: events of this round, and rounds that went well. */
+  readonly self_check: { readonly through: number; readonly rounds: number }
+}
+
+/** Has the whole trail judged by the verifier, once at a time. */
+export interface VerificationDoor {
+  /** Goes on by itself; one that runs is left to. */
+  start(actor: string): VerificationStatus
+  status(): VerificationStatus
+}
+
+export interface VerificationStatus {
+  readonly phase: 'never' | 'running' | 'done' | 'failed'
+  readonly started_at: string | null
+  readonly started_by: string | null
+  readonly ended_at: string | null
+  readonly done: number
+  readonly total: number
+  readonly verdict: string | null
+  /** What the verdict says, or why there is none. */
+  readonly sentence: string | null
 }
 
 /** Overwrites whatever the trail holds of somebody, and puts that on record. */

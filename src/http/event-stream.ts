@@ -3,15 +3,14 @@
  *
  * Promise: a follower gets every matching event after its position, in order, once. Each keeps its own position and
  * pulls pages forward when rows were added, so a slow one holds up nobody: it is asked for no more than its socket
- * takes. Owns the list of followers; ends those whose admin was revoked.
+ * takes.
  */
-import { Readable } from 'node:stream'
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventFilter } from '../query/event-queries.ts'
 import type { HttpDeps } from './deps.ts'
-import type { HttpMetrics } from './metrics.ts'
+import type { Follower, FollowerStream, Followers } from './followers.ts'
 
 /** How long a follower waits before it asks a store again that could not answer. */
 const RETRY_MS = 1_000
@@ -19,81 +18,22 @@ const RECONNECT_MS = 2_000
 
 export interface EventStreams {
   /** @throws {Refusal} OVERLOADED when there are too many followers. */
-  open(request: StreamRequest): Promise<EventStream>
-  closeAll(): void
+  open(request: StreamRequest): Promise<FollowerStream>
 }
 
 export interface StreamRequest {
-  readonly adminName: string
+  readonly isAllowed: () => Promise<boolean>
   readonly filter: EventFilter
   /** Go on after this id; undefined starts after the newest row of now. */
   readonly after: number | undefined
 }
 
-export interface EventStream {
-  readonly body: Readable
-  /** To be called when the client is gone. Safe to call twice. */
-  close(): void
-}
-
-interface Follower {
-  readonly adminName: string
-  isClosed: boolean
-  wake: () => void
-  readonly body: () => Readable
-}
-
 export function createEventStreams(deps: {
   queries: HttpDeps['queries']
   streams: HttpDeps['streams']
-  admins: HttpDeps['security']['admins']
-  metrics: HttpMetrics
+  followers: Followers
 }): EventStreams {
-  const { queries, streams } = deps
-  const followers = new Set<Follower>()
-  let recheck: NodeJS.Timeout | undefined
-
-  function add(follower: Follower): void {
-    followers.add(follower)
-    deps.metrics.streamClients(followers.size)
-    recheck ??= setInterval(endRevoked, LIMITS.streamRecheckMs).unref()
-  }
-
-  function end(follower: Follower): void {
-    if (!followers.delete(follower)) return
-    follower.isClosed = true
-    follower.wake()
-    deps.metrics.streamClients(followers.size)
-    if (followers.size === 0) {
-      clearInterval(recheck)
-      recheck = undefined
-    }
-  }
-
-  /** Ends a stream from our side, also one whose client does not read. */
-  function cutOff(follower: Follower): void {
-    end(follower)
-    if (follower.body().readableLength > 0) follower.body().destroy()
-  }
-
-  /** Looks at all admins rather than asking to authorize each, as a refusal would be an incident. */
-  async function endRevoked(): Promise<void> {
-    const admins = await deps.admins.list().catch(() => []) // who cannot be checked is not allowed
-    const allowed = new Set(admins.filter(admin => admin.revoked_at === null).map(admin => admin.name))
-    for (const follower of followers) if (!allowed.has(follower.adminName)) cutOff(follower)
-  }
-
-  /** Waits for rows, at most so long. True if time ran out. */
-  function pause(follower: Follower, ms: number): Promise<boolean> {
-    return new Promise(resolve => {
-      if (follower.isClosed) return resolve(false)
-      const timer = setTimeout(() => resolve(true), ms)
-      follower.wake = () => {
-        clearTimeout(timer)
-        resolve(false)
-      }
-    })
-  }
+  const { queries, streams, followers } = deps
 
   async function* follow(follower: Follower, filter: EventFilter, after: number, newest: number) {
     let position = after
@@ -104,13 +44,13 @@ export function createEventStreams(deps: {
       while (!follower.isClosed) {
         head = Math.max(head, streams.lastEventId())
         if (head <= position) {
-          if (await pause(follower, LIMITS.streamHeartbeatMs)) yield ': still here\n\n'
+          if (await follower.pause(LIMITS.streamHeartbeatMs)) yield ': still here\n\n'
           continue
         }
         const request = { filter, order: 'asc', limit: LIMITS.streamPageEvents, after: position } as const
         const page = await queries.page(request).catch(waitForStore)
         if (page === undefined) {
-          await pause(follower, RETRY_MS)
+          await follower.pause(RETRY_MS)
           continue
         }
         // At the end of the rows everything up to the head that was seen before the question has been looked at.
@@ -119,29 +59,13 @@ export function createEventStreams(deps: {
       }
     } finally {
       stop()
-      end(follower)
     }
   }
 
   return {
-    async open({ adminName, filter, after }) {
-      if (followers.size >= LIMITS.streamClientsMax) {
-        throw new Refusal('OVERLOADED', 'There are too many followers.', { retryAfterSeconds: 5 })
-      }
-      const follower: Follower = { adminName, isClosed: false, wake: () => {}, body: () => body }
-      add(follower)
-      let body = Readable.from([])
-      try {
-        const newest = Math.max(await queries.lastId(), streams.lastEventId())
-        body = Readable.from(follow(follower, filter, after ?? newest, newest), { objectMode: false })
-        return { body, close: () => end(follower) }
-      } catch (error) {
-        end(follower)
-        throw error
-      }
-    },
-    closeAll() {
-      for (const follower of [...followers]) cutOff(follower)
+    async open({ isAllowed, filter, after }) {
+      const newest = Math.max(await queries.lastId(), streams.lastEventId())
+      return followers.admit(isAllowed, follower => follow(follower, filter, after ?? newest, newest))
     },
   }
 }

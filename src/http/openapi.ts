@@ -48,6 +48,13 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
       components: {
         securitySchemes: {
           adminKey: { type: 'apiKey', in: 'header', name: 'X-Admin-Key', description: 'The key of an admin.' },
+          session: {
+            type: 'apiKey',
+            in: 'cookie',
+            name: 'evc-session',
+            description:
+              'The session of a person at a browser, from POST /session; `__Host-evc-session` with TLS. Changes need the header `X-EVC-Console: 1` as well.',
+          },
           chargePointToken: { type: 'http', scheme: 'bearer', description: 'The token of a charge point.' },
         },
         schemas: { Problem: PROBLEM_SCHEMA as object },
@@ -79,7 +86,10 @@ function errorCodes(route: RouteOptions): ErrorCode[] {
   const codes = new Set<ErrorCode>(route.config?.errors ?? [])
   const schemes = (schema?.security ?? []).flatMap(scheme => Object.keys(scheme))
   if (schemes.includes('adminKey')) {
-    for (const code of ['UNAUTHORIZED', 'FORBIDDEN', 'TOO_MANY_ATTEMPTS'] as const) codes.add(code)
+    for (const code of ['UNAUTHORIZED', 'SESSION_ENDED', 'FORBIDDEN', 'TOO_MANY_ATTEMPTS'] as const) codes.add(code)
+  }
+  if (schemes.includes('session')) {
+    for (const code of ['UNAUTHORIZED', 'SESSION_ENDED', 'TOO_MANY_ATTEMPTS'] as const) codes.add(code)
   }
   if (schemes.includes('chargePointToken')) {
     for (const code of ['AUTHENTICATION_FAILED', 'CP_REVOKED', 'CP_OUT_OF_SERVICE', 'TOO_MANY_ATTEMPTS'] as const) {
@@ -105,7 +115,7 @@ interface OpenApiDocument {
 
 interface Operation {
   readonly operationId: string
-  readonly security?: unknown
+  security?: Record<string, []>[]
   readonly requestBody?: { required: boolean }
   readonly responses: Record<string, ResponseObject>
 }
@@ -151,6 +161,8 @@ const RETRY_AFTER_HEADER = { description: 'Seconds to wait.', schema: { type: 'i
 
 /** Adds what every answer carries, and the errors, one response per status with an example per code. */
 function complete(operation: Operation, codes: readonly ErrorCode[]): void {
+  // Wherever a key is taken, the session that was opened with one is too.
+  if (operation.security?.some(scheme => 'adminKey' in scheme)) operation.security = [{ adminKey: [] }, { session: [] }]
   const byStatus = Map.groupBy(codes, code => ERRORS[code].status)
   for (const [status, group] of [...byStatus].sort(([a], [b]) => a - b)) {
     operation.responses[String(status)] = {
@@ -221,6 +233,7 @@ const TAGS = [
   { name: 'Messages', description: 'Encrypted messages of charge points.' },
   { name: 'Status', description: 'ACTIVE <-> OUT_OF_SERVICE, either -> REVOKED, REVOKED -> OUT_OF_SERVICE.' },
   { name: 'Audit', description: 'The trail. Every read of it is an ACCESS event itself.' },
+  { name: 'Sessions', description: 'People at a browser sign in with their admin key.' },
   { name: 'Evidence', description: 'The trail as a transparency log (C2SP tlog-tiles): checkpoints, tiles, proofs.' },
   { name: 'Service', description: 'The service about itself.' },
 ]

@@ -37,6 +37,7 @@ export function problem(
 const CHALLENGE: Partial<Record<ErrorCode, string>> = {
   AUTHENTICATION_FAILED: 'Bearer realm="ev-central"',
   UNAUTHORIZED: 'X-Admin-Key realm="ev-central"',
+  SESSION_ENDED: 'X-Admin-Key realm="ev-central"',
 }
 
 /** What a refusal says of the input, for those that could not name a field too. */

@@ -21,15 +21,19 @@ import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import { createAdmission } from './admission.ts'
 import { createClientErrors } from './client-error.ts'
+import { registerConsole } from './console.ts'
 import type { App, HttpDeps } from './deps.ts'
 import { createErrorHandler } from './error-handler.ts'
 import { createEventStreams } from './event-stream.ts'
+import { createFollowers } from './followers.ts'
 import { createGate } from './gate.ts'
 import { createGuards } from './guards.ts'
+import { createIncidentBook } from './incident-book.ts'
 import { registerJsonBody } from './json-body.ts'
 import { createListener } from './listener.ts'
 import { createHttpMetrics } from './metrics.ts'
 import { registerOpenApi } from './openapi.ts'
+import { createOverview } from './overview.ts'
 import { createRouteTable } from './route-table.ts'
 import { auditRoutes } from './routes/audit.ts'
 import { auditExportRoute } from './routes/audit-export.ts'
@@ -39,9 +43,13 @@ import { chargePointRoutes } from './routes/charge-points.ts'
 import { erasureRoute } from './routes/erasures.ts'
 import { evidenceRoutes } from './routes/evidence.ts'
 import { evidencePackRoute } from './routes/evidence-pack.ts'
+import { evidenceStatusRoutes } from './routes/evidence-status.ts'
+import { incidentRoutes } from './routes/incidents.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { messageRoutes } from './routes/messages.ts'
+import { overviewRoutes } from './routes/overview.ts'
 import { serviceRoutes } from './routes/service.ts'
+import { sessionRoutes } from './routes/session.ts'
 import { statusRoutes } from './routes/status.ts'
 import { refuseStrayQuery, schemaValidator } from './validation.ts'
 
@@ -54,12 +62,10 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   const gate = createGate({ resolveAddress, metrics, routes, began: clientErrors.began, isTls: deps.tls !== undefined })
   const admitted = createAdmission({ metrics, isTls: deps.tls !== undefined })
   const answerError = createErrorHandler(deps)
-  const streams = createEventStreams({
-    queries: deps.queries,
-    streams: deps.streams,
-    admins: deps.security.admins,
-    metrics,
-  })
+  const followers = createFollowers(metrics)
+  const streams = createEventStreams({ queries: deps.queries, streams: deps.streams, followers })
+  const incidentBook = createIncidentBook(deps.queries)
+  const overview = createOverview(deps, incidentBook)
 
   const app: App = Fastify<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>({
     serverFactory: handler => createListener(admitted(handler as RequestListener), deps.tls),
@@ -78,6 +84,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
 
   app.decorateRequest('auditContext')
   app.decorateRequest('actor', null)
+  app.decorateRequest('sessionSecret', null)
   app.decorateRequest('chargePoint', null)
   app.setValidatorCompiler(schemaValidator)
   app.setErrorHandler(answerError)
@@ -93,7 +100,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   app.addHook('onSend', (request, _reply, payload, done) => {
     audit.settled(request.auditContext).then(() => done(null, payload), done)
   })
-  closeInTime(app, streams.closeAll)
+  closeInTime(app, followers.closeAll)
 
   await registerOpenApi(app, deps)
   const guards = createGuards(deps.security)
@@ -103,12 +110,17 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   messageRoutes(app, deps, guards)
   statusRoutes(app, deps, guards)
   auditRoutes(app, deps, guards)
+  incidentRoutes(app, deps, guards, incidentBook)
+  overviewRoutes(app, deps, guards, { overview, followers })
   auditStreamRoute(app, deps, guards, streams)
   auditExportRoute(app, deps, guards)
   erasureRoute(app, deps, guards)
   evidenceRoutes(app, deps, guards)
   evidencePackRoute(app, deps, guards)
+  evidenceStatusRoutes(app, deps, guards)
+  sessionRoutes(app, deps, guards)
   serviceRoutes(app, deps)
+  registerConsole(app)
   await app.ready()
   return app
 }

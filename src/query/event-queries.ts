@@ -62,6 +62,9 @@ export interface Summary {
   readonly by_reason: Record<string, number>
   readonly top_charge_points: { cp_id: string; count: number; failures: number }[]
   readonly top_addresses: { ip: string; count: number; failures: number }[]
+  /** The same, most failures first. */
+  readonly top_failing_charge_points: { cp_id: string; count: number; failures: number }[]
+  readonly top_failing_addresses: { ip: string; count: number; failures: number }[]
   readonly bucket_seconds: number
   /** Only buckets that hold events, oldest first. */
   readonly series: { start: string; total: number; by_severity: Record<string, number> }[]

@@ -16,7 +16,7 @@ import type { EventDatabase } from './event-database.ts'
 import type { Summary, SummaryRequest } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
 import { parseTime } from './planner.ts'
-import { createTally } from './tally.ts'
+import { createTally, type Tallied } from './tally.ts'
 import { createVocabulary, type KnownKind, type Vocabulary } from './vocabulary.ts'
 
 /** @throws {Refusal} QUERY_TIMEOUT: part of a sum would be a wrong sum. */
@@ -135,6 +135,8 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
     result({ startMs, endMs }: TimeRange, bucketSeconds: number): Summary {
       const kindCounts = buckets.total()
       const by = (nameOf: (kind: KnownKind) => string | null) => vocabulary.sumKinds(kindCounts, nameOf)
+      const asChargePoint = ({ name, ...rest }: Tallied) => ({ cp_id: vocabulary.name(name), ...rest })
+      const asAddress = ({ name, ...rest }: Tallied) => ({ ip: vocabulary.name(name), ...rest })
       return {
         start_time: new Date(startMs).toISOString(),
         end_time: new Date(endMs).toISOString(),
@@ -142,8 +144,10 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
         by_action: by(kind => kind.action),
         by_severity: by(kind => kind.severity),
         by_reason: by(kind => kind.reason),
-        top_charge_points: chargePoints.top().map(({ name, ...rest }) => ({ cp_id: vocabulary.name(name), ...rest })),
-        top_addresses: addresses.top().map(({ name, ...rest }) => ({ ip: vocabulary.name(name), ...rest })),
+        top_charge_points: chargePoints.top().map(asChargePoint),
+        top_addresses: addresses.top().map(asAddress),
+        top_failing_charge_points: chargePoints.topFailed().map(asChargePoint),
+        top_failing_addresses: addresses.topFailed().map(asAddress),
         bucket_seconds: bucketSeconds,
         series: buckets.series(),
       }

@@ -13,6 +13,8 @@ export interface Tally {
   add(name: number, count: number, failures: number): void
   /** Most events first, of equal count the lower number first. */
   top(): Tallied[]
+  /** The same by failures; those without one are left out. */
+  topFailed(): Tallied[]
 }
 
 /**
@@ -31,7 +33,12 @@ function denseTally(namesMax: number): Tally {
       counts[name] = (counts[name] as number) + count
       failed[name] = (failed[name] as number) + failures
     },
-    top: () => topOf(counts, name => ({ name, count: counts[name] as number, failures: failed[name] as number })),
+    top: () => topOf(counts, tallied),
+    topFailed: () => topOf(failed, tallied),
+  }
+
+  function tallied(name: number): Tallied {
+    return { name, count: counts[name] as number, failures: failed[name] as number }
   }
 }
 
@@ -55,29 +62,29 @@ export function sparseTally(namesKept: number = LIMITS.summaryNamesMax / 8): Tal
       counts.set(name, (counts.get(name) ?? 0) + count)
       if (failures > 0) failed.set(name, (failed.get(name) ?? 0) + failures)
     },
-    top() {
-      const tallied = [...counts]
-        .sort(([a], [b]) => a - b)
-        .map(([name, count]) => ({ name, count, failures: failed.get(name) ?? 0 }))
-      return topOf(
-        tallied.map(({ count }) => count),
-        index => tallied[index] as Tallied,
-      )
-    },
+    top: () => topBy(({ count }) => count),
+    topFailed: () => topBy(({ failures }) => failures),
+  }
+
+  function topBy(weight: (tallied: Tallied) => number): Tallied[] {
+    const tallied = [...counts]
+      .sort(([a], [b]) => a - b)
+      .map(([name, count]) => ({ name, count, failures: failed.get(name) ?? 0 }))
+    return topOf(tallied.map(weight), index => tallied[index] as Tallied)
   }
 }
 
-/** @param counts in the order of the names' numbers */
-function topOf(counts: ArrayLike<number>, talliedAt: (index: number) => Tallied): Tallied[] {
-  const best: Tallied[] = []
+/** @param weights in the order of the names' numbers; 0 is never at the top */
+function topOf(weights: ArrayLike<number>, talliedAt: (index: number) => Tallied): Tallied[] {
+  const best: { weight: number; tallied: Tallied }[] = []
   let least = 0
-  for (let index = 0; index < counts.length; index++) {
-    const count = counts[index] as number
-    if (count <= least) continue
-    const place = best.findIndex(other => other.count < count)
-    best.splice(place === -1 ? best.length : place, 0, talliedAt(index))
+  for (let index = 0; index < weights.length; index++) {
+    const weight = weights[index] as number
+    if (weight <= least) continue
+    const place = best.findIndex(other => other.weight < weight)
+    best.splice(place === -1 ? best.length : place, 0, { weight, tallied: talliedAt(index) })
     if (best.length > LIMITS.summaryTopMax) best.pop()
-    if (best.length === LIMITS.summaryTopMax) least = (best.at(-1) as Tallied).count
+    if (best.length === LIMITS.summaryTopMax) least = best.at(-1)?.weight ?? 0
   }
-  return best
+  return best.map(({ tallied }) => tallied)
 }

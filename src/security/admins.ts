@@ -1,17 +1,12 @@
 /**
  * Operators and their keys. A key is `evca_` and 64 hex digits (256 bits), or what EVC_ADMIN_KEY says; stored is its
  * HMAC, by which it is looked up, so that every check is the same work and a stolen database holds no key.
- * Owns the throttle of wrong keys.
  */
 import { createHmac, randomBytes } from 'node:crypto'
-import type { Audit } from '../audit/audit.ts'
 import * as events from '../audit/events.ts'
-import { networkOf } from '../context/client-address.ts'
-import { currentContext } from '../context/context.ts'
-import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
-import { INCIDENT } from '../event/catalogue.ts'
+import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
-import { createAdminThrottle } from './admin-throttle.ts'
+import type { AdminRefusals } from './admin-refusals.ts'
 import { deriveKey } from './derived-keys.ts'
 import type { Change, ChangeTransaction } from './outbox.ts'
 import { type Admin, ROLES, type Role, type Security } from './security.ts'
@@ -19,6 +14,8 @@ import type { AdminRecord, SecurityState } from './security-state.ts'
 
 export interface Admins {
   readonly doors: Security['admins']
+  /** The admin a key belongs to, with the hash it is stored under. Refuses as `authorize` does. */
+  holderOf(key: string | undefined, allowed: readonly Role[]): Promise<AdminRecord>
   /**
    * Makes sure that there is an admin: `admin`, with the given key, else with a generated one, which is returned to be
    * shown once. A given key that differs from the stored one replaces it (rotation), also if `admin` was revoked.
@@ -34,41 +31,26 @@ const BOOTSTRAP_ACTOR = 'system'
 export function createAdmins(deps: {
   state: Pick<SecurityState, 'adminByKeyHash' | 'admins'>
   change: Change
-  audit: Pick<Audit, 'incident'>
+  refusals: AdminRefusals
   keyEncryptionKey: Uint8Array
-  windowSeconds: number
 }): Admins {
-  const { state, change, audit } = deps
-  const throttle = createAdminThrottle(deps.windowSeconds * 1000)
+  const { state, change, refusals } = deps
   const hashKey = deriveKey(deps.keyEncryptionKey, 'admin-keys')
   const hashOf = (key: string) => createHmac('sha256', hashKey).update(key).digest('hex')
 
-  function refuse(who: string, code: ErrorCode, cause: string, retryAfterSeconds?: number): Refusal {
-    const count = throttle.incidentOf(currentNetwork(), retryAfterSeconds !== undefined)
-    if (count !== undefined) {
-      audit.incident(who, undefined, INCIDENT.UNAUTHORIZED_ADMIN_ACCESS, {
-        description: `Unauthorized admin access: ${cause}`,
-        statusCode: ERRORS[code].status,
-        metadata: { cause, failure_count: count }, // of the episode so far, as later incidents stand for many
-      })
-    }
-    return new Refusal(code, undefined, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
-  }
-
-  /** A key that was sent and is nobody's, or that of a revoked admin. */
-  function refuseWrong(who: string, keyHash: string, cause: string): Refusal {
-    const wait = throttle.wrongKey(currentNetwork(), keyHash)
-    return wait > 0 ? refuse(who, 'TOO_MANY_ATTEMPTS', 'throttled', wait) : refuse(who, 'UNAUTHORIZED', cause)
+  const holderOf: Admins['holderOf'] = async (key, allowed) => {
+    if (key === undefined || key === '') throw refusals.refuse('unknown', 'UNAUTHORIZED', 'missing')
+    const keyHash = hashOf(key.slice(0, LIMITS.adminKeyCharactersMax + 1)) // one more than any key has: nobody's
+    const admin = await state.adminByKeyHash(keyHash)
+    if (admin === undefined) throw refusals.refuseWrong('unknown', keyHash, 'wrong')
+    if (admin.revoked_at !== null) throw refusals.refuseWrong(admin.name, keyHash, 'revoked')
+    if (!allowed.includes(admin.role)) throw refusals.refuse(admin.name, 'FORBIDDEN', 'role')
+    return admin
   }
 
   const authorize: Security['admins']['authorize'] = async (key, allowed) => {
-    if (key === undefined || key === '') throw refuse('unknown', 'UNAUTHORIZED', 'missing')
-    const keyHash = hashOf(key.slice(0, LIMITS.adminKeyCharactersMax + 1)) // one more than any key has: nobody's
-    const admin = await state.adminByKeyHash(keyHash)
-    if (admin === undefined) throw refuseWrong('unknown', keyHash, 'wrong')
-    if (admin.revoked_at !== null) throw refuseWrong(admin.name, keyHash, 'revoked')
-    if (!allowed.includes(admin.role)) throw refuse(admin.name, 'FORBIDDEN', 'role')
-    return { name: admin.name, role: admin.role }
+    const { name, role } = await holderOf(key, allowed)
+    return { name, role }
   }
 
   async function store(transaction: ChangeTransaction, name: string, role: Role, key: string, actor: string) {
@@ -138,12 +120,9 @@ export function createAdmins(deps: {
 
   return {
     doors: { authorize, add, revoke, list: async () => (await state.admins()).map(publicPart) },
+    holderOf,
     bootstrap,
   }
-}
-
-function currentNetwork(): string {
-  return networkOf(currentContext()?.ip ?? '-')
 }
 
 function newKey(): string {

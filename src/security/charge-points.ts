@@ -18,7 +18,7 @@ const newTokenVersion = () => randomInt(2 ** 48 - 1)
 type Registration = Parameters<Security['chargePoints']['register']>[0]
 
 export function createChargePoints(deps: {
-  state: Pick<SecurityState, 'chargePoint' | 'chargePoints' | 'status' | 'statuses'>
+  state: Pick<SecurityState, 'chargePoint' | 'chargePoints' | 'status' | 'statuses' | 'statusCounts'>
   change: Change
   audit: Pick<Audit, 'failuresInWindow'>
   credentials: Credentials
@@ -113,6 +113,7 @@ export function createChargePoints(deps: {
       const { page, next } = cut(await state.statuses({ ...request, limit: request.limit + 1 }), request.limit)
       return { charge_points: page.map(statusOf), next }
     },
+    counts: async () => ({ ACTIVE: 0, OUT_OF_SERVICE: 0, REVOKED: 0, ...(await state.statusCounts()) }),
   }
 }
 

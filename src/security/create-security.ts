@@ -9,18 +9,21 @@ import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
 import { type Clock, systemClock } from '../event/clock.ts'
 import type { StoredEvent } from '../event/event.ts'
+import { createAdminRefusals } from './admin-refusals.ts'
 import { type Admins, createAdmins } from './admins.ts'
 import { createAuthentication } from './authentication.ts'
 import { createChargePoints } from './charge-points.ts'
 import { createCredentials } from './credentials.ts'
 import { deriveKey } from './derived-keys.ts'
 import { type ChangeClass, createFailurePolicy } from './failure-policy.ts'
+import { createIncidents } from './incidents.ts'
 import { createKeys } from './keys.ts'
 import { createLastSeen } from './last-seen.ts'
 import { createMessages } from './messages.ts'
 import { createOutbox } from './outbox.ts'
 import type { Security } from './security.ts'
 import { type SecurityState, SecurityStateError } from './security-state.ts'
+import { createSessions } from './sessions.ts'
 import { createStatus } from './status.ts'
 import { createTokens } from './tokens.ts'
 
@@ -73,13 +76,8 @@ export async function createSecurity(deps: {
   const tokens = createTokens({ tokenSecret: secrets.tokenSecret, ttlSeconds: settings.tokenTtlSeconds })
   const lastSeen = createLastSeen({ state, logger })
   const keys = createKeys({ state, change, keyEncryptionKey })
-  const admins = createAdmins({
-    state,
-    change,
-    audit,
-    keyEncryptionKey,
-    windowSeconds: settings.bruteForceWindowSeconds,
-  })
+  const refusals = createAdminRefusals({ audit, windowSeconds: settings.bruteForceWindowSeconds })
+  const admins = createAdmins({ state, change, refusals, keyEncryptionKey })
   const authentication = createAuthentication({ state, audit, credentials, tokens, lastSeen, settings, clock })
 
   await outbox.deliver()
@@ -100,6 +98,8 @@ export async function createSecurity(deps: {
     messages: createMessages({ state, audit, keys }),
     status: createStatus({ change, keys }),
     admins: admins.doors,
+    sessions: createSessions({ state, change, admins, refusals }),
+    incidents: createIncidents(change),
     bootstrap: admins.bootstrap,
     replay: authentication.replay,
     async settle() {

@@ -44,6 +44,17 @@ export interface AdminRecord {
   readonly revoked_at: string | null
 }
 
+export interface SessionRecord {
+  /** SHA-256 of its secret, in hex. */
+  readonly id_hash: string
+  readonly admin: string
+  /** Of the key it was opened with: it ends with that key. */
+  readonly key_hash: string
+  readonly created_at: string
+  readonly expires_at: string
+  readonly ended_at: string | null
+}
+
 /** A charge point with what an operator wants to know about it. */
 export interface StatusRecord {
   readonly cp_id: string
@@ -58,6 +69,8 @@ export interface StatusRecord {
 export interface PageOfChargePoints {
   readonly status?: CpStatus
   readonly limit: number
+  /** Only ids that begin so. */
+  readonly prefix?: string
   /** Only ids behind this one. */
   readonly after?: string
 }
@@ -85,6 +98,8 @@ export interface SecurityState {
   chargePoints(page: PageOfChargePoints): Promise<ChargePointRecord[]>
   status(cpId: string): Promise<StatusRecord | undefined>
   statuses(page: PageOfChargePoints): Promise<StatusRecord[]>
+  /** How many charge points have each status; a status that none has may be left out. */
+  statusCounts(): Promise<Partial<Record<CpStatus, number>>>
   hasChosenCredentials(): Promise<boolean>
   currentKey(cpId: string): Promise<KeyRecord | undefined>
   /** Revoked ones too. */
@@ -92,6 +107,8 @@ export interface SecurityState {
   /** Ordered by name, revoked ones too. */
   admins(): Promise<AdminRecord[]>
   isUsualAddress(cpId: string, network: string): Promise<boolean>
+  /** Ended ones too, until they are forgotten. */
+  session(idHash: string): Promise<SessionRecord | undefined>
 
   /**
    * Runs `work` in one transaction: all it wrote is there, and durable, when this resolves; nothing of it when this
@@ -151,6 +168,14 @@ export interface StateTransaction {
   admins(): Promise<AdminRecord[]>
   /** Inserts or replaces by name. */
   putAdmin(record: AdminRecord): Promise<void>
+
+  session(idHash: string): Promise<SessionRecord | undefined>
+  /** Those of an admin that have not ended, oldest first; some may have expired. */
+  sessionsOf(admin: string): Promise<SessionRecord[]>
+  /** Inserts or replaces. */
+  putSession(record: SessionRecord): Promise<void>
+  /** Forgets the sessions that expired before. */
+  forgetSessions(before: string): Promise<void>
 
   /** Small facts about the state itself. */
   meta(name: string): Promise<string | undefined>

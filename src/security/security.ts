@@ -64,6 +64,15 @@ export interface Admin {
   readonly revoked_at: string | null
 }
 
+/** Of a person at a browser. Its secret is only ever given to whoever opened it. */
+export interface Session extends Actor {
+  /** When it ends unless it is renewed. */
+  readonly expires_at: string
+}
+
+/** What a person did about an incident. */
+export type IncidentStep = 'ACKNOWLEDGED' | 'NOTED' | 'RESOLVED'
+
 export interface Security {
   readonly chargePoints: {
     /** @throws {Refusal} CP_EXISTS */
@@ -80,6 +89,7 @@ export interface Security {
     /** Ordered by cp_id; `after` is the last cp_id of the page before. */
     list(request: {
       status?: CpStatus
+      prefix?: string
       limit: number
       after?: string
     }): Promise<{ charge_points: ChargePoint[]; next: string | null }>
@@ -89,9 +99,11 @@ export interface Security {
     status(cpId: string): Promise<SecurityStatus>
     statuses(request: {
       status?: CpStatus
+      prefix?: string
       limit: number
       after?: string
     }): Promise<{ charge_points: SecurityStatus[]; next: string | null }>
+    counts(): Promise<Readonly<Record<CpStatus, number>>>
   }
 
   readonly authentication: {
@@ -137,5 +149,26 @@ export interface Security {
     list(): Promise<Admin[]>
     /** @throws {Refusal} ADMIN_NOT_FOUND, LAST_ADMIN */
     revoke(name: string, actor: Actor): Promise<void>
+  }
+
+  readonly sessions: {
+    /** Signs in. `secret` is what the session is known by from now on. @throws {Refusal} as `admins.authorize` */
+    open(key: string): Promise<Session & { readonly secret: string }>
+    /**
+     * Whose session it is. Records the incident before it throws, but for SESSION_ENDED: whoever was signed in guesses
+     * nothing. @throws {Refusal} SESSION_ENDED, UNAUTHORIZED, FORBIDDEN, TOO_MANY_ATTEMPTS
+     */
+    authorize(secret: string, allowed: readonly Role[]): Promise<Session>
+    /** Records nothing. */
+    isOpen(secret: string): Promise<boolean>
+    /** @throws {Refusal} SESSION_ENDED */
+    renew(secret: string): Promise<Session>
+    /** Signs out: ends this one, or all of its admin. */
+    end(secret: string, which: 'this' | 'all'): Promise<void>
+  }
+
+  readonly incidents: {
+    /** Puts on record what somebody did about an incident. Whether there is one is for the caller to know. */
+    handle(incident: number, step: IncidentStep, note: string | undefined, actor: Actor): Promise<void>
   }
 }

@@ -82,6 +82,18 @@ const MIGRATIONS = [
 
   CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
   `,
+  `
+  CREATE TABLE sessions (
+    id_hash    TEXT PRIMARY KEY,
+    admin      TEXT NOT NULL,
+    key_hash   TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    expires_at TEXT NOT NULL,
+    ended_at   TEXT
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX sessions_of_admin ON sessions (admin, created_at) WHERE ended_at IS NULL;
+  CREATE INDEX sessions_by_expiry ON sessions (expires_at);
+  `,
 ] as const
 
 /**

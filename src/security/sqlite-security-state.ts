@@ -23,11 +23,13 @@ export function createSqliteSecurityState(options: { path: string }): SecuritySt
     chargePoints: async page => reads.chargePoints(page),
     status: async cpId => reads.status(cpId),
     statuses: async page => reads.statuses(page),
+    statusCounts: async () => reads.statusCounts(),
     hasChosenCredentials: async () => reads.hasChosenCredentials(),
     currentKey: async cpId => reads.currentKey(cpId),
     adminByKeyHash: async keyHash => reads.adminByKeyHash(keyHash),
     admins: async () => reads.admins(),
     isUsualAddress: async (cpId, network) => reads.isUsualAddress(cpId, network),
+    session: async idHash => reads.session(idHash),
 
     change: work => connections.transaction('FULL', () => work(transaction)),
     outbox: async (after, limit) => reads.outbox(after, limit),
@@ -64,6 +66,10 @@ function createTransaction(writer: Writer, reads: SqliteReads): StateTransaction
     INSERT INTO admins (name, role, key_hash, created_at, revoked_at) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (name) DO UPDATE SET role = excluded.role, key_hash = excluded.key_hash,
       created_at = excluded.created_at, revoked_at = excluded.revoked_at`)
+  const putSession = writer.prepare(`
+    INSERT INTO sessions (id_hash, admin, key_hash, created_at, expires_at, ended_at) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id_hash) DO UPDATE SET expires_at = excluded.expires_at, ended_at = excluded.ended_at`)
+  const forgetSessions = writer.prepare('DELETE FROM sessions WHERE expires_at < ?')
   const putMeta = writer.prepare(
     'INSERT INTO meta (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value',
   )
@@ -99,6 +105,15 @@ function createTransaction(writer: Writer, reads: SqliteReads): StateTransaction
     admins: async () => reads.admins(),
     async putAdmin(admin) {
       putAdmin.run(admin.name, admin.role, admin.key_hash, admin.created_at, admin.revoked_at)
+    },
+    session: async idHash => reads.session(idHash),
+    sessionsOf: async admin => reads.sessionsOf(admin),
+    async putSession(session) {
+      const { id_hash, admin, key_hash, created_at, expires_at, ended_at } = session
+      putSession.run(id_hash, admin, key_hash, created_at, expires_at, ended_at)
+    },
+    async forgetSessions(before) {
+      forgetSessions.run(before)
     },
     meta: async name => reads.meta(name),
     async putMeta(name, value) {

@@ -28,6 +28,7 @@ import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { readSecrets } from './secrets.ts'
 import { releaseStartReserve } from './start-reserve.ts'
+import { createVerification } from './verification.ts'
 import { VERSION } from './version.ts'
 
 export interface Central {
@@ -85,6 +86,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const log = startLog({ pipeline, folder, settings, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })
+  const verification = undo.use(createVerification({ dataFolder: folder.path, audit }))
   const app = await createHttpServer({
     security,
     audit,
@@ -94,8 +96,10 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
-    evidence: () => withArchives(queries, readRetention(folder.auditDatabase, listArchives)),
+    packSource: () => withArchives(queries, readRetention(folder.auditDatabase, listArchives)),
     erasures,
+    evidence: log.evidence,
+    verification,
     keyChain: log.keyChain,
     settings,
     version: VERSION,

@@ -11,6 +11,7 @@ import { createContext } from '../context/context.ts'
 import { openCheckpoint } from '../evidence/checkpoint.ts'
 import { formatKeyChain } from '../evidence/key-chain.ts'
 import { createVerifier } from '../evidence/signature.ts'
+import type { EvidenceStatus } from '../http/deps.ts'
 import type { Settings } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -27,6 +28,8 @@ export interface ServedLog {
   keyChain(): string | undefined
   status(): CheckpointStatus
   witnesses(): WitnessClientStatus
+  /** Both, as the HTTP door shows them. */
+  evidence(): EvidenceStatus
   /** Signs what was recorded. */
   close(): Promise<void>
 }
@@ -85,6 +88,7 @@ export function startLog(deps: {
     },
     status: checkpoints.status,
     witnesses: witnesses.status,
+    evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
       await checkpoints.close()
@@ -105,4 +109,24 @@ function readWitnessed(folders: KeyFolders, { witnesses, witnessQuorum }: Settin
     witnesses: witnesses.map(({ key }) => createVerifier(key)),
   })
   return opened.isTrusted && opened.cosignatures.length >= witnessQuorum ? note : undefined
+}
+
+function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus): EvidenceStatus {
+  return {
+    phase: signed.phase,
+    size: signed.size,
+    signed_at: signed.signedAt === undefined ? null : new Date(signed.signedAt).toISOString(),
+    unsigned_seconds: Math.round(signed.unsignedMs / 100) / 10,
+    last_error: signed.lastError,
+    cosigned_size: witnessed.cosignedSize,
+    witnesses: witnessed.witnesses.map(witness => ({
+      name: witness.name,
+      url: witness.url,
+      cosigned_size: witness.cosignedSize,
+      cosigned_at: witness.cosignedAt === undefined ? null : new Date(witness.cosignedAt * 1000).toISOString(),
+      failures: witness.failures,
+      last_fault: witness.lastFault ?? null,
+    })),
+    self_check: signed.watched,
+  }
 }

@@ -3,7 +3,13 @@ import assert from 'node:assert/strict'
 import { randomBytes, randomUUID } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
 import type { AuditEvent } from '../../src/event/event.ts'
-import type { AdminRecord, ChargePointRecord, KeyRecord, SecurityState } from '../../src/security/security-state.ts'
+import type {
+  AdminRecord,
+  ChargePointRecord,
+  KeyRecord,
+  SecurityState,
+  SessionRecord,
+} from '../../src/security/security-state.ts'
 
 export interface StateUnderTest {
   readonly state: SecurityState
@@ -259,6 +265,63 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
       state.change(transaction => transaction.putAdmin(adminRecord({ name: 'eve', key_hash: 'bb' }))),
     )
   })
+
+  prove('charge points are found by the beginning of their id, and counted by status', async ({ state }) => {
+    await state.change(async transaction => {
+      for (const cp_id of ['A-1', 'A-2', 'AB', 'a-1', 'B_1'])
+        await transaction.putChargePoint(chargePointRecord({ cp_id }))
+      await transaction.putChargePoint(chargePointRecord({ cp_id: 'A-3', security_status: 'REVOKED' }))
+    })
+    const ids = async (page: Parameters<SecurityState['statuses']>[0]) =>
+      (await state.statuses(page)).map(cp => cp.cp_id)
+    assert.deepEqual(await ids({ prefix: 'A-', limit: 9 }), ['A-1', 'A-2', 'A-3'])
+    assert.deepEqual(await ids({ prefix: 'A-', after: 'A-1', limit: 1 }), ['A-2'])
+    assert.deepEqual(await ids({ prefix: 'A', status: 'REVOKED', limit: 9 }), ['A-3'])
+    assert.deepEqual(await ids({ prefix: 'C', limit: 9 }), [])
+    assert.deepEqual(
+      { REVOKED: 0, OUT_OF_SERVICE: 0, ...(await state.statusCounts()) },
+      {
+        ACTIVE: 5,
+        OUT_OF_SERVICE: 0,
+        REVOKED: 1,
+      },
+    )
+  })
+
+  prove(
+    'sessions are found by their hash, listed by admin while they last, and forgotten when long over',
+    async opened => {
+      const { state } = opened
+      const session = (id_hash: string, fields: Partial<SessionRecord> = {}): SessionRecord => ({
+        id_hash,
+        admin: 'alice',
+        key_hash: 'aa',
+        created_at: AT,
+        expires_at: '2026-01-02T04:00:00.000Z',
+        ended_at: null,
+        ...fields,
+      })
+      await state.change(async transaction => {
+        await transaction.putSession(session('2', { created_at: '2026-01-02T03:04:06.000Z' }))
+        await transaction.putSession(session('1'))
+        await transaction.putSession(session('3', { admin: 'bob', expires_at: '2026-01-01T00:00:00.000Z' }))
+      })
+      assert.deepEqual(await opened.reopen().session('1'), session('1'))
+      assert.equal(await state.session('4'), undefined)
+      await state.change(async transaction => {
+        assert.deepEqual(
+          (await transaction.sessionsOf('alice')).map(({ id_hash }) => id_hash),
+          ['1', '2'],
+        )
+        await transaction.putSession(session('1', { ended_at: AT }))
+        assert.equal((await transaction.session('1'))?.ended_at, AT)
+        assert.equal((await transaction.sessionsOf('alice')).length, 1)
+        await transaction.forgetSessions('2026-01-02T00:00:00.000Z')
+      })
+      assert.equal((await state.session('1'))?.ended_at, AT)
+      assert.equal(await state.session('3'), undefined)
+    },
+  )
 
   prove('meta facts are kept', async ({ state }) => {
     await state.change(async transaction => {

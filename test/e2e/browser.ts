@@ -71,7 +71,7 @@ export async function launchBrowser(): Promise<TestBrowser> {
 }
 
 async function newPage(browser: Browser, options: BrowserContextOptions = {}): Promise<SeenPage> {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, locale: 'en-GB', ...options })
   context.setDefaultTimeout(STEP_MS_MAX)
   const seen: Seen = { requests: [], complaints: [], exceptions: [], violations: [] }
   context.on('request', request => seen.requests.push(request.url()))

@@ -42,14 +42,15 @@ after(() => rm(folder, { recursive: true, force: true }))
 
 const node = (...args: string[]) => run(process.execPath, args, { cwd: project, timeout: 60_000 })
 
-test('package: holds compiled code, types, documents and examples, and nothing else', () => {
+test('package: holds compiled code, pages, types, documents and examples, and nothing else', () => {
   const allowed =
-    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.(?:ts|py)|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts)|dist\/pack\/evidence-page\.html)$/
+    /^(?:package\.json|LICENSE|[A-Z]+\.md|examples\/[\w-]+\.(?:ts|py)|bin\/ev-central\.js|docs\/[\w./-]+|dist\/[\w./-]+\.(?:js|d\.ts)|dist\/pack\/evidence-page\.html|dist\/console\/(?:index\.html|assets\/[\w-]+\.(?:js|css|svg))(?:\.br|\.gz)?)$/
   assert.deepEqual(
     files.filter(file => !allowed.test(file)),
     [],
   )
   assert.ok(files.includes('dist/pack/evidence-page.html'))
+  assert.ok(files.includes('dist/console/index.html.br'))
   for (const entry of ['index', 'fastify', 'express', 'node-http']) {
     assert.ok(files.includes(`dist/embed/${entry}.js`) && files.includes(`dist/embed/${entry}.d.ts`))
   }

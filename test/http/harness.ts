@@ -43,6 +43,9 @@ export interface TestCentral {
   changeRow(id: number): void
   /** A client address that nobody else uses. */
   address(): string
+  /** Ends the service; `start` begins another process's worth of it, over the same folder and at the same address. */
+  stop(): Promise<void>
+  start(): Promise<void>
   close(): Promise<void>
 }
 
@@ -78,7 +81,7 @@ export async function startTestCentral(environment: Record<string, string> = {})
     EVC_TRUSTED_PROXIES: '127.0.0.1',
     ...environment,
   })
-  const central = await startCentral(settings, logger)
+  let central = await startCentral(settings, logger)
   const { security, close: closeSecurity } = await securityBeside(central.folder.securityDatabase, settings)
   const founder = { name: 'admin', role: 'admin' } as const
   const keys = {
@@ -145,6 +148,10 @@ export async function startTestCentral(environment: Record<string, string> = {})
       database.close()
     },
     address: () => `10.${(++serial >> 8) & 255}.${serial & 255}.1`,
+    stop: () => central.stop(),
+    async start() {
+      central = await startCentral({ ...settings, port }, logger)
+    },
     async close() {
       await closeSecurity()
       await central.stop()

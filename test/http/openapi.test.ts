@@ -36,6 +36,11 @@ const ROUTES = [
   'GET /audit/failures',
   'GET /audit/summary',
   'GET /audit/incidents',
+  'POST /audit/incidents/{id}/acknowledge',
+  'POST /audit/incidents/{id}/notes',
+  'POST /audit/incidents/{id}/resolve',
+  'GET /audit/overview',
+  'GET /audit/overview/stream',
   'GET /audit/stream',
   'GET /audit/export',
   'GET /checkpoint',
@@ -44,6 +49,15 @@ const ROUTES = [
   'GET /audit/events/{id}/proof',
   'POST /audit/erasures',
   'GET /audit/evidence',
+  'GET /evidence',
+  'GET /evidence/keys',
+  'GET /evidence/verification',
+  'POST /evidence/verification',
+  'POST /session',
+  'GET /session',
+  'POST /session/renew',
+  'DELETE /session',
+  'DELETE /sessions',
   'GET /health',
   'GET /ready',
   'GET /metrics',
@@ -149,7 +163,10 @@ test('openapi: errors are problem documents with the status of the table, and ea
     const codes = codesOf(operation)
     assert.ok(codes.includes('INTERNAL_ERROR'), route)
     const schemes = (operation.security ?? []).flatMap(each => Object.keys(each))
-    assert.equal(codes.includes('UNAUTHORIZED'), schemes.includes('adminKey'), route)
+    const takesPeople = schemes.includes('adminKey') || schemes.includes('session') || route === 'POST /session'
+    assert.equal(codes.includes('UNAUTHORIZED'), takesPeople, route)
+    assert.equal(codes.includes('SESSION_ENDED'), schemes.includes('session'), route)
+    if (schemes.includes('adminKey')) assert.ok(schemes.includes('session'), route)
     assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), operation.requestBody !== undefined, route)
   }
 })
@@ -174,7 +191,11 @@ test('openapi: a body may be left out only where it may', () => {
   const optional = operations().filter(([, { requestBody }]) => requestBody?.required === false)
   assert.deepEqual(
     optional.map(([route]) => route),
-    ['POST /charge-points/{cp_id}/credentials'],
+    [
+      'POST /charge-points/{cp_id}/credentials',
+      'POST /audit/incidents/{id}/acknowledge',
+      'POST /audit/incidents/{id}/resolve',
+    ],
   )
 })
 
@@ -197,6 +218,9 @@ test('openapi: what the service really answers fits what is written', async () =
     '/audit/failures',
     '/audit/summary',
     '/audit/incidents',
+    '/audit/overview',
+    '/evidence',
+    '/evidence/verification',
   ]
   for (const path of reads) check(`GET ${path}`, 200, (await central.send('GET', path, { as: 'auditor' })).body)
   check('GET /ready', 200, (await central.send('GET', '/ready')).body)

@@ -2,8 +2,10 @@
 import { Type } from 'typebox'
 import { LIMITS } from '../../limits.ts'
 import type { SummaryRequest } from '../../query/event-queries.ts'
+import type { IncidentStep } from '../../security/security.ts'
 import { timeFields, timeFilter } from '../audit-filter.ts'
 import { closed, nullableInteger, nullableText } from '../fields.ts'
+import type { IncidentState } from '../incident-book.ts'
 import { DURATION, parseDuration } from '../times.ts'
 import { invalid } from '../validation.ts'
 
@@ -42,7 +44,12 @@ export function summaryRequest(query: Type.Static<typeof SummaryQuery>, now: num
   return { start_time: new Date(start).toISOString(), end_time: new Date(end).toISOString(), bucketSeconds }
 }
 
-const counts = Type.Unsafe<Record<string, number>>({ type: 'object', additionalProperties: { type: 'integer' } })
+export const counts = Type.Unsafe<Record<string, number>>({ type: 'object', additionalProperties: { type: 'integer' } })
+
+export const chargePointCounts = (description: string) =>
+  Type.Array(Type.Object({ cp_id: Type.String(), count: Type.Integer(), failures: Type.Integer() }), { description })
+export const addressCounts = (description: string) =>
+  Type.Array(Type.Object({ ip: Type.String(), count: Type.Integer(), failures: Type.Integer() }), { description })
 
 const SUMMARY_EXAMPLE = {
   start_time: '2025-12-13T09:00:00.000Z',
@@ -53,6 +60,8 @@ const SUMMARY_EXAMPLE = {
   by_reason: { INVALID_CREDENTIALS: 201 },
   top_charge_points: [{ cp_id: 'CP-0042', count: 58, failures: 51 }],
   top_addresses: [{ ip: '203.0.113.7', count: 61, failures: 60 }],
+  top_failing_charge_points: [{ cp_id: 'CP-0042', count: 58, failures: 51 }],
+  top_failing_addresses: [{ ip: '203.0.113.7', count: 61, failures: 60 }],
   bucket_seconds: 900,
   series: [{ start: '2025-12-14T08:30:00.000Z', total: 97, by_severity: { INFO: 40, WARN: 55, CRITICAL: 2 } }],
 }
@@ -65,10 +74,10 @@ export const Summary = Type.Object(
     by_action: counts,
     by_severity: counts,
     by_reason: counts,
-    top_charge_points: Type.Array(
-      Type.Object({ cp_id: Type.String(), count: Type.Integer(), failures: Type.Integer() }),
-    ),
-    top_addresses: Type.Array(Type.Object({ ip: Type.String(), count: Type.Integer(), failures: Type.Integer() })),
+    top_charge_points: chargePointCounts('Most events first.'),
+    top_addresses: addressCounts('Most events first.'),
+    top_failing_charge_points: chargePointCounts('Most failed logins first.'),
+    top_failing_addresses: addressCounts('Most failed logins first.'),
     bucket_seconds: Type.Integer(),
     series: Type.Array(Type.Object({ start: Type.String(), total: Type.Integer(), by_severity: counts }), {
       description: 'Only buckets that hold events, oldest first.',
@@ -88,7 +97,11 @@ const INCIDENT_EXAMPLE = {
   failure_count: 20,
   event_ids: [1046, 1059, 1078],
   description: 'Brute force attack suspected: 20 failures from IP 203.0.113.7 within 600 seconds of each other',
-}
+  state: 'acknowledged',
+  handling: [
+    { event_id: 1080, at: '2025-12-14T08:33:00.000Z', who: 'olga', step: 'ACKNOWLEDGED', note: 'calling the site' },
+  ],
+} as const
 
 export const Incidents = Type.Object(
   {
@@ -104,12 +117,34 @@ export const Incidents = Type.Object(
         failure_count: nullableInteger({ description: 'As of its last incident event; null for other kinds.' }),
         event_ids: Type.Array(Type.Integer()),
         description: Type.String(),
+        state: Type.Unsafe<IncidentState>({
+          type: 'string',
+          enum: ['open', 'acknowledged', 'resolved'],
+          description: 'By what was done last. One that goes on after it was resolved is open again.',
+        }),
+        handling: Type.Array(
+          Type.Object({
+            event_id: Type.Integer({ description: 'The event that says so.' }),
+            at: Type.String(),
+            who: Type.String(),
+            step: Type.Unsafe<IncidentStep>({ type: 'string', enum: ['ACKNOWLEDGED', 'NOTED', 'RESOLVED'] }),
+            note: nullableText(),
+          }),
+          { description: 'What was done about it, oldest first.' },
+        ),
       }),
     ),
     count: Type.Integer(),
   },
   {
     description: 'Newest first. Incidents of one attack are one episode.',
-    examples: [{ episodes: [INCIDENT_EXAMPLE], count: 1 }],
+    examples: [
+      {
+        episodes: [
+          { ...INCIDENT_EXAMPLE, event_ids: [...INCIDENT_EXAMPLE.event_ids], handling: [...INCIDENT_EXAMPLE.handling] },
+        ],
+        count: 1,
+      },
+    ],
   },
 )

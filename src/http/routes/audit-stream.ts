@@ -1,4 +1,5 @@
 /** The trail as server-sent events. */
+import type { FastifyReply } from 'fastify'
 import { Type } from 'typebox'
 import { createAccessRecorder } from '../access.ts'
 import { eventFilter, filterFields } from '../audit-filter.ts'
@@ -6,7 +7,8 @@ import type { App, HttpDeps } from '../deps.ts'
 import { EVENT_EXAMPLE } from '../event-schema.ts'
 import type { EventStreams } from '../event-stream.ts'
 import { closed } from '../fields.ts'
-import { actorOf, type Guards } from '../guards.ts'
+import type { FollowerStream } from '../followers.ts'
+import type { Guards } from '../guards.ts'
 import { invalid } from '../validation.ts'
 
 const EVENT_ID = /^(?:0|[1-9]\d{0,15})$/
@@ -59,17 +61,18 @@ export function auditStreamRoute(app: App, deps: HttpDeps, guards: Guards, strea
     async (request, reply) => {
       const filter = eventFilter(request.query)
       const after = lastEventId(request.headers['last-event-id']) ?? request.query.last_event_id
-      const { name: adminName } = actorOf(request)
+      const isAllowed = guards.stillAllowed(request)
       const metadata = { ...filter, after: after ?? null }
-      const stream = await access.read(request, 'stream', metadata, () => streams.open({ adminName, filter, after }))
-      if (reply.raw.destroyed) stream.close()
-      else reply.raw.once('close', stream.close)
-      return reply
-        .type('text/event-stream')
-        .header('x-accel-buffering', 'no')
-        .send(stream.body as never)
+      const stream = await access.read(request, 'stream', metadata, () => streams.open({ isAllowed, filter, after }))
+      return sendStream(reply, stream)
     },
   )
+}
+
+export function sendStream(reply: FastifyReply, stream: FollowerStream): FastifyReply {
+  if (reply.raw.destroyed) stream.close()
+  else reply.raw.once('close', stream.close)
+  return reply.type('text/event-stream').header('x-accel-buffering', 'no').send(stream.body)
 }
 
 /** @throws {Refusal} VALIDATION_FAILED */

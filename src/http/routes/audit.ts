@@ -4,20 +4,25 @@ import { Refusal } from '../../errors.ts'
 import { LIMITS } from '../../limits.ts'
 import type { EventFilter, Order } from '../../query/event-queries.ts'
 import { createAccessRecorder } from '../access.ts'
-import { addressFilter, eventFilter, filterFields, orderField, timeFields, timeFilter } from '../audit-filter.ts'
+import { addressFilter, eventFilter, filterFields, orderField } from '../audit-filter.ts'
 import { formatCursor, parseCursor } from '../cursor.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import { EVENT_EXAMPLE, Event, EventItem } from '../event-schema.ts'
 import { closed, cpId, cursorText, nextCursor } from '../fields.ts'
 import type { Guards } from '../guards.ts'
 import { invalid } from '../validation.ts'
-import { Incidents, Summary, SummaryQuery, summaryRequest } from './audit-reports.ts'
+import { Summary, SummaryQuery, summaryRequest } from './audit-reports.ts'
+
+const id = (description: string) =>
+  Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description }))
 
 const EventsQuery = Type.Object(
   {
     ...filterFields,
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.pageEventsMax, description: 'Default 100.' })),
     cursor: Type.Optional(cursorText),
+    before_id: id('Begin below this id, going down. Not with `cursor`.'),
+    after_id: id('Begin above this id, going up: `order` is asc. Not with `cursor`.'),
     order: orderField('By id. Default desc: newest first.'),
   },
   closed,
@@ -50,18 +55,10 @@ const Failures = Type.Object(
   },
 )
 
-const IncidentsQuery = Type.Object(
-  {
-    ...timeFields,
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.episodesMax, description: 'Default 100.' })),
-  },
-  closed,
-)
-
 const EventParams = Type.Object({ id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) }, closed)
 
 export function auditRoutes(app: App, deps: HttpDeps, guards: Guards): void {
-  const { queries, settings } = deps
+  const { queries } = deps
   const access = createAccessRecorder(deps.audit)
   const onRequest = guards.operator('admin', 'operator', 'auditor')
   const common = { tags: ['Audit'], security: [{ adminKey: [] }] }
@@ -84,7 +81,7 @@ export function auditRoutes(app: App, deps: HttpDeps, guards: Guards): void {
     async request => {
       const { limit = LIMITS.pageEventsDefault } = request.query
       const filter = eventFilter(request.query)
-      const { order, after } = position(request.query.cursor, request.query.order, filter)
+      const { order, after } = position(request.query, filter)
       const read = { filter, limit, order, ...(after === undefined ? {} : { after }) }
       const page = await access.read(request, 'events', { ...filter, order, limit }, () => queries.page(read))
       return { events: page.events, next_cursor: page.next === null ? null : cursorAt(order, page.next, filter) }
@@ -161,29 +158,6 @@ export function auditRoutes(app: App, deps: HttpDeps, guards: Guards): void {
       return access.read(request, 'summary', metadata, () => queries.summary(summary))
     },
   )
-
-  app.get(
-    '/audit/incidents',
-    {
-      onRequest,
-      config,
-      schema: {
-        ...common,
-        operationId: 'listIncidents',
-        summary: 'Incidents as episodes',
-        querystring: IncidentsQuery,
-        response: { 200: Incidents },
-      },
-    },
-    async request => {
-      const { limit = LIMITS.pageEventsDefault } = request.query
-      const range = timeFilter(request.query)
-      const episodes = await access.read(request, 'incidents', { ...range, limit }, () =>
-        queries.episodes({ ...range, limit, quietSeconds: settings.bruteForceWindowSeconds }),
-      )
-      return { episodes, count: episodes.length }
-    },
-  )
 }
 
 const ORDER_LETTER = { asc: 'a', desc: 'd' } as const
@@ -192,11 +166,22 @@ function cursorAt(order: Order, after: number, filter: EventFilter): string {
   return formatCursor(`${ORDER_LETTER[order]}${after}`, JSON.stringify(filter))
 }
 
-/** Where a page begins. A cursor brings its order along; another one asked for next to it is refused. */
-function position(cursor: string | undefined, order: Order | undefined, filter: EventFilter) {
+type Place = Pick<Type.Static<typeof EventsQuery>, 'cursor' | 'before_id' | 'after_id' | 'order'>
+
+/** Where a page begins. A cursor and an id bring their order along; another one asked for next to it is refused. */
+function position({ cursor, before_id, after_id, order }: Place, filter: EventFilter) {
+  const given = Object.entries({ cursor, before_id, after_id }).filter(([, value]) => value !== undefined)
+  const field = given[1]?.[0]
+  if (field !== undefined) throw invalid([{ field, rule: 'one_beginning' }])
+  if (before_id !== undefined) return { order: agreed('desc', order, 'before_id'), after: before_id }
+  if (after_id !== undefined) return { order: agreed('asc', order, 'after_id'), after: after_id }
   if (cursor === undefined) return { order: order ?? 'desc', after: undefined } as const
   const place = parseCursor(cursor, JSON.stringify(filter))
   const own: Order = place.startsWith('a') ? 'asc' : 'desc'
-  if (order !== undefined && order !== own) throw invalid([{ field: 'cursor', rule: 'order' }])
-  return { order: own, after: Number(place.slice(1)) }
+  return { order: agreed(own, order, 'cursor'), after: Number(place.slice(1)) }
+}
+
+function agreed(own: Order, asked: Order | undefined, field: string): Order {
+  if (asked !== undefined && asked !== own) throw invalid([{ field, rule: 'order' }])
+  return own
 }

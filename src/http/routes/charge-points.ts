@@ -4,6 +4,7 @@ import { LIMITS } from '../../limits.ts'
 import { formatCursor, parseCursor } from '../cursor.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import {
+  CP_ID,
   closed,
   cpId,
   cpParams,
@@ -59,6 +60,7 @@ const Reissued = Type.Object(
 export const ListQuery = Type.Object(
   {
     status: Type.Optional(cpStatus),
+    cp_id_prefix: Type.Optional(Type.String({ pattern: CP_ID, description: 'Only those whose id begins so.' })),
     limit: Type.Optional(
       Type.Integer({ minimum: 1, maximum: LIMITS.listChargePointsMax, description: 'Default 100.' }),
     ),
@@ -131,7 +133,7 @@ export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guar
     },
     async ({ query }) => {
       const { charge_points, next } = await chargePoints.list(listRequest(query))
-      return { charge_points, next_cursor: listCursor(query.status, next) }
+      return { charge_points, next_cursor: listCursor(query, next) }
     },
   )
 
@@ -159,20 +161,21 @@ export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guar
 
 type List = Type.Static<typeof ListQuery>
 
-/** @throws {Refusal} VALIDATION_FAILED when the cursor is not of a list with this filter. */
+/** @throws {Refusal} VALIDATION_FAILED when the cursor is not of a list with these filters. */
 export function listRequest(query: List) {
-  const { status, limit = LIMITS.pageEventsDefault, cursor } = query
+  const { status, cp_id_prefix: prefix, limit = LIMITS.pageEventsDefault, cursor } = query
   return {
     limit,
     ...(status === undefined ? {} : { status }),
-    ...(cursor === undefined ? {} : { after: parseCursor(cursor, listBinding(status)) }),
+    ...(prefix === undefined ? {} : { prefix }),
+    ...(cursor === undefined ? {} : { after: parseCursor(cursor, listBinding(query)) }),
   }
 }
 
-export function listCursor(status: List['status'], next: string | null): string | null {
-  return next === null ? null : formatCursor(next, listBinding(status))
+export function listCursor(query: List, next: string | null): string | null {
+  return next === null ? null : formatCursor(next, listBinding(query))
 }
 
-function listBinding(status: List['status']): string {
-  return `charge points ${status ?? 'all'}`
+function listBinding({ status, cp_id_prefix }: List): string {
+  return `charge points ${status ?? 'all'} ${cp_id_prefix ?? ''}`.trimEnd()
 }

@@ -93,7 +93,7 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
     building++
     try {
       const checkpoint = deps.checkpoint()
-      using queries = deps.evidence()
+      using queries = deps.packSource()
       const source = { queries, checkpoint, keys: deps.keyChain() }
       return await writePack(source, selection, { isResting: true, signal })
     } catch (error) {

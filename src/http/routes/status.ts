@@ -143,7 +143,7 @@ export function statusRoutes(app: App, { security }: HttpDeps, guards: Guards): 
     },
     async ({ query }) => {
       const { charge_points, next } = await chargePoints.statuses(listRequest(query))
-      return { charge_points, next_cursor: listCursor(query.status, next) }
+      return { charge_points, next_cursor: listCursor(query, next) }
     },
   )
 

@@ -18,7 +18,12 @@ function tally<T>(values: readonly T[], nameOf: (value: T) => string | null): Re
 }
 
 /** Names of equal count in the order in which the whole log first has them. */
-function topTen(log: readonly StoredEvent[], events: readonly StoredEvent[], nameOf: (event: StoredEvent) => string) {
+function topTen(
+  log: readonly StoredEvent[],
+  events: readonly StoredEvent[],
+  nameOf: (event: StoredEvent) => string,
+  by: 'count' | 'failures' = 'count',
+) {
   const firstSeen = new Map<string, number>()
   for (const event of log.toReversed()) firstSeen.set(nameOf(event), event.id)
   const seen = (name: string) => firstSeen.get(name) as number
@@ -27,9 +32,10 @@ function topTen(log: readonly StoredEvent[], events: readonly StoredEvent[], nam
     nameOf,
   )
   return Object.entries(tally(events, nameOf))
-    .sort(([a, m], [b, n]) => n - m || seen(a) - seen(b))
-    .slice(0, 10)
     .map(([name, count]) => ({ name, count, failures: failures[name] ?? 0 }))
+    .filter(found => found[by] > 0)
+    .sort((a, b) => b[by] - a[by] || seen(a.name) - seen(b.name))
+    .slice(0, 10)
 }
 
 const OF_CHARGE_POINTS = 'AUTH_SUCCESS AUTH_FAIL STATUS_CHANGE KEY_GENERATE KEY_RESET KEY_REVOKE SECURITY_EVENT'.split(
@@ -65,6 +71,16 @@ function naiveSummary(
       ip: name,
       ...rest,
     })),
+    top_failing_charge_points: topTen(rows, named, event => event.who, 'failures').map(({ name, ...rest }) => ({
+      cp_id: name,
+      ...rest,
+    })),
+    top_failing_addresses: topTen(
+      rows,
+      events.filter(event => event.ip !== '-'),
+      event => event.ip,
+      'failures',
+    ).map(({ name, ...rest }) => ({ ip: name, ...rest })),
     bucket_seconds: bucketSeconds,
     series: [...buckets]
       .map(([start, within]) => ({ start, total: within.length, by_severity: tally(within, event => event.severity) }))

@@ -1,0 +1,222 @@
+/** Charge points: how each of them is, and everything an operator can do to one. */
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
+import { useRef, useState } from 'react'
+import { Link } from 'wouter'
+import { api, Problem, query } from '../api.ts'
+import { useKeys } from '../keys.ts'
+import type { ChargePoint, CpStatus } from '../model.ts'
+import { useSession } from '../session.tsx'
+import { count, duration, number, words } from '../text.ts'
+import { Ago, Button, Empty, Failure, Foreign, IconButton, Loading, Status } from '../ui/parts.tsx'
+import { eventsAt, useParams } from '../url.ts'
+import { ActionMenu, RegisterDialog } from './actions.tsx'
+
+const STATUSES: readonly (CpStatus | '')[] = ['', 'ACTIVE', 'OUT_OF_SERVICE', 'REVOKED']
+const KINDS = { ACTIVE: 'good', OUT_OF_SERVICE: 'warn', REVOKED: 'bad' } as const
+const PAGE = 200
+
+interface Page {
+  readonly charge_points: ChargePoint[]
+  readonly next_cursor: string | null
+}
+
+export function ChargePointsPage() {
+  const { mayAct } = useSession()
+  const [params, change] = useParams()
+  const [isRegistering, setRegistering] = useState(false)
+  const search = useRef<HTMLInputElement>(null)
+  const status = STATUSES.find(known => known === params.status) ?? ''
+  const prefix = params.prefix ?? ''
+  const list = useInfiniteQuery({
+    queryKey: ['charge-points', status, prefix],
+    queryFn: ({ pageParam: cursor }) =>
+      api<Page>('GET', `/security/status${query({ status, cp_id_prefix: prefix, limit: PAGE, cursor })}`),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: page => page.next_cursor ?? undefined,
+    refetchInterval: 15_000,
+    placeholderData: before => before,
+  })
+  useKeys({
+    '/': () => search.current?.focus(),
+    ...(mayAct ? { n: () => setRegistering(true) } : {}),
+  })
+  const rows = list.data?.pages.flatMap(page => page.charge_points) ?? []
+  const opened = params.cp === undefined || params.cp === '' ? undefined : params.cp
+  return (
+    <div className="page charge-points">
+      <div className="title">
+        <h1>Charge points</h1>
+        <fieldset className="segments" aria-label="Status">
+          {STATUSES.map(known => (
+            <label key={known} className={known === status ? 'on' : ''}>
+              <input type="radio" name="status" checked={known === status} onChange={() => change({ status: known })} />
+              {known === '' ? 'All' : words(known)}
+            </label>
+          ))}
+        </fieldset>
+        <div className="tools">
+          <input
+            ref={search}
+            type="search"
+            aria-label="Id begins with"
+            placeholder="Id begins with"
+            maxLength={48}
+            spellCheck={false}
+            defaultValue={prefix}
+            onChange={({ target }) => change({ prefix: target.value.trim() }, { replace: true })}
+          />
+          {mayAct && (
+            <Button kind="primary" icon="plus" onClick={() => setRegistering(true)}>
+              Register
+            </Button>
+          )}
+        </div>
+      </div>
+      <div className={`split ${opened === undefined ? '' : 'open'}`}>
+        <div className="list">
+          {list.error !== null && <Failure error={list.error} retry={list.refetch} />}
+          {list.isPending && <Loading what="charge points" />}
+          {list.data !== undefined && rows.length === 0 && (
+            <Empty title={status === '' && prefix === '' ? 'No charge points yet' : 'None is like that'}>
+              {status === '' && prefix === ''
+                ? 'Register the first one.'
+                : 'Choose another status, or a shorter beginning.'}
+            </Empty>
+          )}
+          {rows.length > 0 && <ChargePointTable rows={rows} opened={opened} onOpen={cp => change({ cp })} />}
+          {list.hasNextPage && (
+            <Button onClick={() => void list.fetchNextPage()} isBusy={list.isFetchingNextPage}>
+              Show more
+            </Button>
+          )}
+        </div>
+        {opened !== undefined && <ChargePointDetail key={opened} id={opened} onClose={() => change({ cp: '' })} />}
+      </div>
+      {isRegistering && <RegisterDialog onClose={() => setRegistering(false)} />}
+    </div>
+  )
+}
+
+function ChargePointTable(props: { rows: ChargePoint[]; opened: string | undefined; onOpen: (id: string) => void }) {
+  const { mayAct } = useSession()
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard
+    <section className="scroll" tabIndex={0} aria-label="Charge points">
+      <table className="table">
+        <thead>
+          <tr>
+            <th scope="col">Charge point</th>
+            <th scope="col" className="wide-only">
+              Location
+            </th>
+            <th scope="col">Status</th>
+            <th scope="col">Key</th>
+            <th scope="col">Last success</th>
+            <th scope="col" className="number">
+              Failures
+            </th>
+            {mayAct && (
+              <th scope="col">
+                <span className="visually-hidden">Actions</span>
+              </th>
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          {props.rows.map(row => (
+            <tr key={row.cp_id} className={row.cp_id === props.opened ? 'selected' : ''}>
+              <td>
+                <button type="button" className="link" onClick={() => props.onOpen(row.cp_id)}>
+                  <Foreign text={row.cp_id} />
+                </button>
+              </td>
+              <td className="wide-only">{row.location === null ? '' : <Foreign text={row.location} />}</td>
+              <td>
+                <Status status={row.security_status} kind={KINDS[row.security_status]} />
+              </td>
+              <td>{keyOf(row)}</td>
+              <td>
+                {row.last_success === null ? <span className="muted">never</span> : <Ago at={row.last_success} />}
+              </td>
+              <td className="number">
+                {row.failures_in_window === 0 ? (
+                  <span className="muted">0</span>
+                ) : (
+                  <Link href={eventsAt({ who: row.cp_id, action: 'AUTH_FAIL' })}>{number(row.failures_in_window)}</Link>
+                )}
+              </td>
+              {mayAct && (
+                <td className="number">
+                  <ActionMenu chargePoint={row} />
+                </td>
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  )
+}
+
+function keyOf({ key_version, key_age_seconds }: ChargePoint) {
+  if (key_version === null) return <span className="muted">none</span>
+  return (
+    <>
+      v{key_version} <span className="muted">{duration(key_age_seconds ?? 0)} old</span>
+    </>
+  )
+}
+
+function ChargePointDetail({ id, onClose }: { id: string; onClose: () => void }) {
+  const { mayAct } = useSession()
+  const { data, error, refetch } = useQuery({
+    queryKey: ['charge-points', 'one', id],
+    queryFn: () => api<ChargePoint>('GET', `/security/status/${encodeURIComponent(id)}`),
+    refetchInterval: 15_000,
+  })
+  const isUnknown = error instanceof Problem && error.code === 'CP_NOT_FOUND'
+  return (
+    <aside className="detail" aria-label={`Charge point ${id}`}>
+      <header>
+        <h2>
+          <Foreign text={id} />
+        </h2>
+        {mayAct && data !== undefined && <ActionMenu chargePoint={data} />}
+        <IconButton label="Close" icon="close" onClick={onClose} />
+      </header>
+      {isUnknown && <Empty title="It is not registered">Its events, if there are any, are in the trail.</Empty>}
+      {error !== null && !isUnknown && <Failure error={error} retry={refetch} />}
+      {data === undefined && error === null && <Loading what="the charge point" />}
+      {data !== undefined && (
+        <dl className="columns-of-event">
+          <Line name="Status">
+            <Status status={data.security_status} kind={KINDS[data.security_status]} />
+          </Line>
+          <Line name="Location">{data.location === null ? 'not given' : <Foreign text={data.location} />}</Line>
+          <Line name="Key">{keyOf(data)}</Line>
+          <Line name="Last success">{data.last_success === null ? 'never' : <Ago at={data.last_success} />}</Line>
+          <Line name="Failures">
+            {count(data.failures_in_window, 'possible guess', 'possible guesses')} in the window
+          </Line>
+          <Line name="Changed">
+            <Ago at={data.updated_at} />
+          </Line>
+        </dl>
+      )}
+      <nav className="related" aria-label="Related events">
+        <Link href={eventsAt({ who: id })}>Its events</Link>
+        <Link href={eventsAt({ who: id, action: 'AUTH_FAIL' })}>Failed logins</Link>
+        <Link href={eventsAt({ who: id, action: 'STATUS_CHANGE,KEY_GENERATE,KEY_RESET,KEY_REVOKE' })}>Changes</Link>
+      </nav>
+    </aside>
+  )
+}
+
+function Line({ name, children }: { name: string; children: React.ReactNode }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </div>
+  )
+}

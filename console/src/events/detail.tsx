@@ -1,0 +1,159 @@
+/** One event, whole: its columns, what belongs to it, and the proof that it is in the log, checked in this browser. */
+import { useQuery } from '@tanstack/react-query'
+import { type ReactNode, useEffect, useRef, useState } from 'react'
+import { Link } from 'wouter'
+import { api } from '../api.ts'
+import type { StoredEvent } from '../model.ts'
+import { number, printableLines, utc, words } from '../text.ts'
+import { Button, CopyButton, Failure, Foreign, IconButton, Loading, SeverityMark, Time } from '../ui/parts.tsx'
+import { eventsAt } from '../url.ts'
+import type { ProofOutcome } from './proof.ts'
+
+export function EventDetail({ id, onClose }: { id: number; onClose: () => void }) {
+  const heading = useRef<HTMLHeadingElement>(null)
+  const { data, error, refetch } = useQuery({
+    queryKey: ['event', id],
+    queryFn: () => api<StoredEvent>('GET', `/audit/events/${id}`),
+    staleTime: Number.POSITIVE_INFINITY,
+  })
+  useEffect(() => heading.current?.focus(), [])
+  return (
+    <aside className="detail" aria-label={`Event ${id}`}>
+      <header>
+        <h2 ref={heading} tabIndex={-1}>
+          Event {number(id)}
+        </h2>
+        <IconButton label="Close" icon="close" onClick={onClose} />
+      </header>
+      {error !== null && <Failure error={error} retry={refetch} />}
+      {data === undefined ? error === null && <Loading what="the event" /> : <Columns event={data} />}
+    </aside>
+  )
+}
+
+const CHARGE_POINT_ACTIONS = /^(?:AUTH_|KEY_|STATUS_|SECURITY_)/
+
+function Columns({ event }: { event: StoredEvent }) {
+  const nameless = event.who === '' || event.who === 'unknown' || event.who === 'system'
+  const isChargePoint = CHARGE_POINT_ACTIONS.test(event.action) && !nameless
+  return (
+    <>
+      <p className="lead">
+        <SeverityMark severity={event.severity} /> <strong>{words(event.action)}</strong>
+      </p>
+      <p className="description">
+        <Foreign text={event.description} />
+      </p>
+      <nav className="related" aria-label="Related events">
+        {event.request_id !== null && <Link href={eventsAt({ request_id: event.request_id })}>Same request</Link>}
+        {!nameless && <Link href={eventsAt({ who: event.who })}>Same {isChargePoint ? 'charge point' : 'name'}</Link>}
+        {event.ip !== '-' && event.ip !== '' && <Link href={eventsAt({ ip: event.ip })}>Same address</Link>}
+        {event.reason_code !== null && <Link href={eventsAt({ reason_code: event.reason_code })}>Same reason</Link>}
+        {isChargePoint && (
+          <Link href={`/charge-points?cp=${encodeURIComponent(event.who)}`}>Open the charge point</Link>
+        )}
+        {event.action === 'INCIDENT' && <Link href={`/incidents?incident=${event.id}`}>Open the incident</Link>}
+      </nav>
+      <Proof event={event} />
+      <dl className="columns-of-event">
+        <Column name="id">{event.id}</Column>
+        <Column name="date_time">
+          <Time at={event.date_time} />
+        </Column>
+        <Column name="who">
+          <Foreign text={event.who} />
+        </Column>
+        <Column name="ip">
+          <Foreign text={event.ip} />
+        </Column>
+        <Column name="action">{event.action}</Column>
+        <Column name="severity">{event.severity}</Column>
+        <Column name="reason_code">{event.reason_code !== null && <Foreign text={event.reason_code} />}</Column>
+        <Column name="request_id">{event.request_id !== null && <Foreign text={event.request_id} />}</Column>
+        <Column name="endpoint">{event.endpoint !== null && <Foreign text={event.endpoint} />}</Column>
+        <Column name="http_method">{event.http_method}</Column>
+        <Column name="status_code">{event.status_code}</Column>
+        <Column name="created_at">
+          <span title="When the row was written">{utc(event.created_at)}</span>
+        </Column>
+      </dl>
+      <h3>Metadata</h3>
+      {event.metadata_json === null ? (
+        <p className="hint">None.</p>
+      ) : (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard
+        <pre tabIndex={0}>{printableLines(indented(event.metadata_json))}</pre>
+      )}
+      <footer>
+        <CopyButton text={JSON.stringify(event, null, 2)} label="Copy as JSON" />
+      </footer>
+    </>
+  )
+}
+
+function Column({ name, children }: { name: string; children: ReactNode }) {
+  const isEmpty = children === null || children === false || children === undefined
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{isEmpty ? <span className="muted">none</span> : children}</dd>
+    </div>
+  )
+}
+
+function indented(json: string): string {
+  try {
+    return JSON.stringify(JSON.parse(json), null, 2)
+  } catch {
+    return json
+  }
+}
+
+function Proof({ event }: { event: StoredEvent }) {
+  const [outcome, setOutcome] = useState<ProofOutcome | Error>()
+  const [isBusy, setBusy] = useState(false)
+  async function check(): Promise<void> {
+    setBusy(true)
+    try {
+      // The verifier is asked for when it is needed: it is a third of the page.
+      const { checkProof } = await import('./proof.ts')
+      setOutcome(await checkProof(event))
+    } catch (error) {
+      setOutcome(error as Error)
+    }
+    setBusy(false)
+  }
+  return (
+    <section className="proof">
+      <h3>Proof</h3>
+      {outcome === undefined && (
+        <p className="hint">
+          That this event is in the signed log, as it is shown here. The check is made in this browser and believes
+          nothing but the key of the log.
+        </p>
+      )}
+      <div role="status">
+        {outcome instanceof Error ? (
+          <Failure error={outcome} />
+        ) : (
+          outcome !== undefined && (
+            <p className={`verdict ${outcome.isProven ? 'good' : 'bad'}`}>
+              <strong>{outcome.sentence}</strong>
+              {outcome.details.map(detail => (
+                <span key={detail}>{detail}</span>
+              ))}
+            </p>
+          )
+        )}
+      </div>
+      <div className="tools">
+        <Button icon="evidence" onClick={check} isBusy={isBusy}>
+          {outcome === undefined ? 'Verify in this browser' : 'Verify again'}
+        </Button>
+        <a className="button plain" href={`/audit/events/${event.id}/proof`} download={`event-${event.id}.tlog-proof`}>
+          Download the proof
+        </a>
+      </div>
+    </section>
+  )
+}

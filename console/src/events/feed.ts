@@ -1,0 +1,317 @@
+/**
+ * The list of events as the page walks it: newest first, in blocks, each of a known place in the trail.
+ *
+ * Promise: rows never move under who reads them: what arrives while somebody reads (or has paused) waits, and is put on top
+ * when they come back to it. None is missed and none comes twice, for everything goes by id: the stream begins before the first page is
+ * asked for, and goes on behind the last id it gave. Memory is bounded: rows far from where one looks are dropped and asked
+ * for again by the place of their block, so an hour of live tail keeps numbers, not events.
+ *
+ *   starting    the stream opens, then the first page is asked for
+ *   following   pages are added below as one scrolls, events on top as they arrive
+ *   (Whether the connection is there, the stream says; the list does not change by that.)
+ */
+import { api, Problem, query } from '../api.ts'
+import type { StoredEvent } from '../model.ts'
+import { openStream, type StreamState } from '../stream.ts'
+
+export type Filter = Readonly<Record<string, string>>
+
+interface Block {
+  /** Its rows are the matching ones below this id ... */
+  before: number
+  /** ... so many of them. */
+  count: number
+  /** Newest first; undefined while they are not held. */
+  rows: StoredEvent[] | undefined
+  isLoading: boolean
+}
+
+interface Page {
+  readonly events: StoredEvent[]
+  readonly next_cursor: string | null
+}
+
+export const BLOCK_ROWS = 200
+/** Rows that are held, in blocks: what a screen shows and some pages around it. */
+const BLOCKS_HELD = 40
+/** Rows that a list can have: beyond it browsers have no pixels left. */
+export const LISTED_MAX = 400_000
+const NOTIFY_MS = 100
+
+export class Feed {
+  readonly filter: Filter
+  private readonly startBefore: number | undefined
+  private readonly listeners = new Set<() => void>()
+  private blocks: Block[] = []
+  /** Index of the first row of each block, and the number of all. */
+  private starts: number[] = [0]
+  /** Newest first as well: what has arrived and is not listed yet. */
+  private waiting: Block[] = []
+  private waitingCount = 0
+  private cursor: string | null | undefined
+  /** In place of a cursor, once the end of the list was let go. */
+  private resumeBefore: number | undefined
+  private isLoadingOlder = false
+  private isHeld = false
+  private topId = 0
+  private closeStream: (() => void) | undefined
+  private timer: number | undefined
+  private looksAt = 0
+  private isClosed = false
+
+  version = 0
+  /** How many arrived since the list began. */
+  arrived = 0
+  /** How many of them are listed. */
+  addedOnTop = 0
+  error: unknown
+  stream: StreamState = 'connecting'
+  isStarting = true
+
+  constructor(filter: Filter, startBefore?: number) {
+    this.filter = filter
+    this.startBefore = startBefore
+  }
+
+  get isLive(): boolean {
+    return this.startBefore === undefined && this.filter.end_time === undefined
+  }
+
+  get count(): number {
+    return this.starts.at(-1) ?? 0
+  }
+
+  get held(): number {
+    return this.waitingCount
+  }
+
+  get hasOlder(): boolean {
+    return this.cursor !== null
+  }
+
+  get isFull(): boolean {
+    return this.count >= LISTED_MAX
+  }
+
+  get lastId(): number | undefined {
+    const last = this.blocks.at(-1)
+    return last?.rows?.at(-1)?.id
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener)
+    return () => this.listeners.delete(listener)
+  }
+
+  start(): void {
+    this.isClosed = false
+    if (!this.isLive) {
+      void this.loadOlder()
+      return
+    }
+    let hasBegun = false
+    const begin = () => {
+      if (hasBegun) return
+      hasBegun = true
+      if (this.cursor === undefined) void this.loadOlder()
+    }
+    this.closeStream = openStream({
+      url: () => `/audit/stream${query({ ...this.filter, last_event_id: this.topId || undefined })}`,
+      onMessage: data => this.receive(JSON.parse(data) as StoredEvent),
+      onState: state => {
+        this.stream = state
+        if (state === 'open' || state === 'lost') begin()
+        this.notify()
+      },
+      onFailure: () => void api('POST', '/session/renew').catch(() => {}),
+    })
+  }
+
+  close(): void {
+    this.isClosed = true
+    this.closeStream?.()
+    clearTimeout(this.timer)
+    this.timer = undefined
+  }
+
+  /** While held, what arrives waits. */
+  hold(isHeld: boolean): void {
+    if (this.isHeld === isHeld) return
+    this.isHeld = isHeld
+    if (!isHeld) this.show()
+  }
+
+  /** Which row, if it is held; asks for it if not. */
+  row(index: number): StoredEvent | undefined {
+    const at = this.blockAt(index)
+    const block = this.blocks[at]
+    if (block === undefined) return undefined
+    if (block.rows === undefined) void this.reload(block)
+    return block.rows?.[index - (this.starts[at] as number)]
+  }
+
+  /** Where one looks: what is far from it may be dropped. */
+  look(index: number): void {
+    this.looksAt = this.blockAt(index)
+  }
+
+  indexOf(id: number): number {
+    const at = this.blocks.findIndex(block => block.rows?.some(row => row.id === id))
+    if (at === -1) return -1
+    return (this.starts[at] as number) + (this.blocks[at]?.rows?.findIndex(row => row.id === id) ?? 0)
+  }
+
+  async loadOlder(): Promise<void> {
+    if (this.isLoadingOlder || this.cursor === null || this.isFull || this.isClosed) return
+    this.isLoadingOlder = true
+    try {
+      // A page is empty when time ran out before anything was found; only the cursor says that there is no more.
+      for (let found = 0; found === 0 && this.cursor !== null && !this.isClosed; ) {
+        const page: Page = await this.ask(this.cursor ?? undefined)
+        this.append(page)
+        found = page.events.length
+      }
+      this.error = undefined
+    } catch (error) {
+      this.error = error
+    }
+    this.isStarting = false
+    this.isLoadingOlder = false
+    this.notify()
+  }
+
+  private ask(cursor: string | undefined): Promise<Page> {
+    const before_id = cursor === undefined ? (this.resumeBefore ?? this.startBefore) : undefined
+    return api('GET', `/audit/events${query({ ...this.filter, cursor, before_id, limit: BLOCK_ROWS })}`)
+  }
+
+  private append({ events, next_cursor }: Page): void {
+    const isFirst = this.cursor === undefined && this.resumeBefore === undefined
+    this.cursor = next_cursor
+    this.resumeBefore = undefined
+    const top = events[0]
+    if (top === undefined) return
+    this.blocks.push({ before: top.id + 1, count: events.length, rows: events, isLoading: false })
+    if (isFirst) {
+      // The stream began before this page was asked for: what both have is listed once.
+      for (const block of this.waiting) block.rows = block.rows?.filter(({ id }) => id > top.id)
+      this.topId = Math.max(this.topId, top.id)
+      this.waiting = this.waiting
+        .filter(block => block.rows !== undefined && block.rows.length > 0)
+        .map(block => ({ ...block, count: block.rows?.length ?? 0 }))
+      this.waitingCount = this.waiting.reduce((sum, block) => sum + block.count, 0)
+      this.isStarting = false
+      this.show()
+    }
+    this.index()
+    this.release()
+  }
+
+  private receive(event: StoredEvent): void {
+    if (event.id <= this.topId) return
+    this.topId = event.id
+    this.arrived++
+    this.waitingCount++
+    const newest = this.waiting[0]
+    if (newest === undefined || newest.count >= BLOCK_ROWS || newest.rows === undefined) {
+      this.waiting.unshift({ before: event.id + 1, count: 1, rows: [event], isLoading: false })
+    } else {
+      newest.rows.unshift(event)
+      newest.count++
+      newest.before = event.id + 1
+    }
+    // Whoever is away for long finds them all, but they need not be held until then.
+    for (const block of this.waiting.slice(BLOCKS_HELD / 2)) block.rows = undefined
+    this.notify()
+  }
+
+  /** Puts what waits on top. */
+  private show(): void {
+    if (this.isStarting || this.waiting.length === 0) return
+    this.addedOnTop += this.waitingCount
+    const first = this.blocks[0]
+    const oldest = this.waiting.at(-1)
+    // Small blocks become one, or a slow trail would leave a block for each event.
+    if (first?.rows !== undefined && oldest?.rows !== undefined && first.count + oldest.count <= BLOCK_ROWS) {
+      first.rows = [...oldest.rows, ...first.rows]
+      first.count += oldest.count
+      first.before = oldest.before
+      this.waiting.pop()
+    }
+    this.blocks.unshift(...this.waiting)
+    this.waiting = []
+    this.waitingCount = 0
+    this.index()
+    this.shorten()
+    this.release()
+  }
+
+  /** A tail that goes on for hours loses its end, which the trail still has: the list is then as after a jump. */
+  private shorten(): void {
+    while (this.count > LISTED_MAX && this.blocks.length > 2) {
+      // What comes below from now on begins where this one did.
+      this.resumeBefore = this.blocks.pop()?.before
+      this.cursor = undefined
+      this.index()
+    }
+  }
+
+  private index(): void {
+    this.starts = [0]
+    let sum = 0
+    for (const { count } of this.blocks) {
+      sum += count
+      this.starts.push(sum)
+    }
+  }
+
+  private blockAt(index: number): number {
+    let low = 0
+    let high = this.blocks.length - 1
+    while (low < high) {
+      const middle = (low + high + 1) >> 1
+      if ((this.starts[middle] as number) <= index) low = middle
+      else high = middle - 1
+    }
+    return low
+  }
+
+  private release(): void {
+    const first = Math.max(0, this.looksAt - BLOCKS_HELD / 2)
+    for (const [n, block] of this.blocks.entries()) {
+      if (n < first || n > first + BLOCKS_HELD) block.rows = undefined
+    }
+  }
+
+  private async reload(block: Block): Promise<void> {
+    if (block.isLoading) return
+    block.isLoading = true
+    try {
+      const rows: StoredEvent[] = []
+      for (let before_id = block.before; rows.length < block.count; ) {
+        const limit = block.count - rows.length
+        const page: Page = await api('GET', `/audit/events${query({ ...this.filter, before_id, limit })}`)
+        rows.push(...page.events)
+        const last = page.events.at(-1)
+        if (last === undefined || page.next_cursor === null) break
+        before_id = last.id
+      }
+      block.rows = rows
+    } catch (error) {
+      if (error instanceof Problem && error.status === 0)
+        setTimeout(() => this.notify(), 2_000) // looked at again then
+      else this.error = error
+    }
+    block.isLoading = false
+    this.notify()
+  }
+
+  private notify(): void {
+    this.timer ??= window.setTimeout(() => {
+      this.timer = undefined
+      if (!this.isHeld) this.show()
+      this.version++
+      for (const listener of this.listeners) listener()
+    }, NOTIFY_MS)
+  }
+}

@@ -1,0 +1,167 @@
+/** Events: found by filters, followed live, opened one by one. */
+import { useCallback, useEffect, useRef, useState, useSyncExternalStore } from 'react'
+import { useKeys } from '../keys.ts'
+import type { StoredEvent } from '../model.ts'
+import { count, number } from '../text.ts'
+import { Button, Empty, Failure, Loading } from '../ui/parts.tsx'
+import { useParams } from '../url.ts'
+import { EventDetail } from './detail.tsx'
+import { Feed } from './feed.ts'
+import { filterOf } from './filter.ts'
+import { FilterBar, ListTools } from './filter-bar.tsx'
+import { EventGrid } from './grid.tsx'
+
+export function EventsPage() {
+  const [params, change] = useParams()
+  const filter = filterOf(params)
+  const feed = useFeed(JSON.stringify(filter), params.before)
+  const grid = useRef<HTMLDivElement>(null)
+  const firstFilter = useRef<HTMLInputElement>(null)
+  const [isPaused, setPaused] = useState(false)
+  const [isAtTop, setAtTop] = useState(true)
+  const [selected, setSelected] = useState<number>()
+  const opened = /^[1-9]\d{0,15}$/.test(params.event ?? '') ? Number(params.event) : undefined
+
+  useEffect(() => feed.hold(isPaused || !isAtTop), [feed, isPaused, isAtTop])
+  const open = useCallback(
+    (event: StoredEvent) => {
+      setSelected(event.id)
+      change({ event: String(event.id) }, { replace: true })
+    },
+    [change],
+  )
+  const select = (event: StoredEvent) => {
+    setSelected(event.id)
+    if (opened !== undefined) open(event)
+  }
+  const close = () => {
+    change({ event: '' }, { replace: true })
+    grid.current?.focus()
+  }
+  const toNewest = () => {
+    setPaused(false)
+    grid.current?.scrollTo({ top: 0 })
+    setAtTop(true)
+  }
+  const refocus = (key: string) => {
+    grid.current?.focus()
+    grid.current?.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }))
+  }
+  useKeys({
+    '/': () => firstFilter.current?.focus(),
+    p: () => setPaused(paused => !paused),
+    j: () => refocus('j'),
+    k: () => refocus('k'),
+    Escape: close,
+  })
+
+  return (
+    <div className="page events">
+      <div className="title">
+        <h1>Events</h1>
+        {feed.isLive && (
+          <Tail feed={feed} isPaused={isPaused} isAtTop={isAtTop} onPause={setPaused} onNewest={toNewest} />
+        )}
+        <div className="tools">
+          <ListTools filter={filter} change={next => change({ before: '', ...next })} />
+        </div>
+      </div>
+      <FilterBar filter={filter} change={next => change({ before: '', ...next })} first={firstFilter} />
+      {params.before !== undefined && (
+        <p className="notice">
+          From event {number(Number(params.before))} down.{' '}
+          <Button kind="quiet" onClick={() => change({ before: '' })}>
+            Back to the newest
+          </Button>
+        </p>
+      )}
+      <div className={`split ${opened === undefined ? '' : 'open'}`}>
+        <div className="list">
+          {feed.error !== undefined && <Failure error={feed.error} retry={() => feed.loadOlder()} />}
+          {feed.count > 0 && (
+            <EventGrid
+              feed={feed}
+              selected={opened ?? selected}
+              onSelect={select}
+              onOpen={open}
+              onTopChange={setAtTop}
+              place={grid}
+            />
+          )}
+          <End feed={feed} onMore={id => change({ before: String(id) })} isFiltered={Object.keys(filter).length > 0} />
+        </div>
+        {opened !== undefined && <EventDetail key={opened} id={opened} onClose={close} />}
+      </div>
+    </div>
+  )
+}
+
+/** One feed for each question, for as long as it is asked. */
+function useFeed(filter: string, before: string | undefined): Feed {
+  const [feed, setFeed] = useState(() => makeFeed(filter, before))
+  const asked = `${filter} ${before ?? ''}`
+  const [current, setCurrent] = useState(asked)
+  if (current !== asked) {
+    setCurrent(asked)
+    setFeed(makeFeed(filter, before))
+  }
+  useEffect(() => {
+    feed.start()
+    return () => feed.close()
+  }, [feed])
+  useSyncExternalStore(feed.subscribe, () => feed.version)
+  return feed
+}
+
+function makeFeed(filter: string, before: string | undefined): Feed {
+  return new Feed(JSON.parse(filter), before === undefined ? undefined : Number(before) || undefined)
+}
+
+function Tail(props: {
+  feed: Feed
+  isPaused: boolean
+  isAtTop: boolean
+  onPause: (isPaused: boolean) => void
+  onNewest: () => void
+}) {
+  const { feed, isPaused, isAtTop } = props
+  const isHeld = isPaused || !isAtTop
+  return (
+    <div className="tail">
+      <Button icon={isPaused ? 'play' : 'pause'} aria-pressed={isPaused} onClick={() => props.onPause(!isPaused)}>
+        {isPaused ? 'Go on' : 'Pause'}
+      </Button>
+      {isHeld && feed.held > 0 ? (
+        <Button kind="primary" onClick={props.onNewest}>
+          {count(feed.held, 'new event')}
+        </Button>
+      ) : (
+        <span className="hint" data-arrived={feed.arrived}>
+          {isPaused ? 'Paused, nothing new' : feed.arrived === 0 ? 'Live' : `Live, ${number(feed.arrived)} arrived`}
+        </span>
+      )}
+    </div>
+  )
+}
+
+function End({ feed, onMore, isFiltered }: { feed: Feed; onMore: (id: number) => void; isFiltered: boolean }) {
+  if (feed.isStarting && feed.error === undefined) return <Loading what="events" />
+  if (feed.count === 0 && feed.hasOlder && feed.error === undefined)
+    return <Loading what="events, the trail is searched" />
+  if (feed.count === 0 && feed.error === undefined) {
+    return (
+      <Empty title={isFiltered ? 'No event matches' : 'No events yet'}>
+        {isFiltered ? 'Take a filter away, or choose a longer time. New ones will appear here.' : 'They appear here.'}
+      </Empty>
+    )
+  }
+  const { lastId } = feed
+  if (feed.isFull && lastId !== undefined) {
+    return (
+      <p className="notice">
+        The list ends here, the trail does not. <Button onClick={() => onMore(lastId)}>Go on from here</Button>
+      </p>
+    )
+  }
+  return null
+}

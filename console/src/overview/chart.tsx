@@ -1,0 +1,150 @@
+/** Events per minute, stacked by severity. A click opens the events of that time; the table below it is for readers. */
+import { useEffect, useMemo, useRef } from 'react'
+import uPlot from 'uplot'
+import 'uplot/dist/uPlot.min.css'
+import { useLocation } from 'wouter'
+import type { Overview, Severity } from '../model.ts'
+import { number, utc, words } from '../text.ts'
+import { useShownTheme } from '../theme.ts'
+import { eventsAt } from '../url.ts'
+
+const HEIGHT = 190
+/** From the top of the stack down. */
+const STACK: readonly Severity[] = ['CRITICAL', 'ERROR', 'WARN', 'INFO']
+const CLICK_SECONDS = 120
+
+type Events = Overview['events']
+
+export default function EventsChart({ events }: { events: Events }) {
+  const place = useRef<HTMLDivElement>(null)
+  const chart = useRef<uPlot>(undefined)
+  const [, go] = useLocation()
+  const theme = useShownTheme()
+  const data = useMemo(() => stacked(events), [events])
+  const latest = useRef(data)
+  latest.current = data
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another theme has other colours
+  useEffect(() => {
+    const box = place.current
+    if (box === null) return
+    const made = new uPlot(
+      options(box, second => go(eventsAt(around(second)))),
+      latest.current,
+      box,
+    )
+    chart.current = made
+    const observer = new ResizeObserver(() => made.setSize({ width: box.clientWidth, height: HEIGHT }))
+    observer.observe(box)
+    return () => {
+      observer.disconnect()
+      made.destroy()
+    }
+  }, [theme, go])
+  useEffect(() => chart.current?.setData(data), [data])
+
+  return (
+    <>
+      <div className="legend">
+        {STACK.toReversed().map(severity => (
+          <span key={severity} className={`key ${severity.toLowerCase()}`}>
+            {words(severity)} <b>{number(events.by_severity[severity] ?? 0)}</b>
+          </span>
+        ))}
+      </div>
+      <div ref={place} className="plot" aria-hidden="true" />
+      <table className="visually-hidden">
+        <caption>Events per hour by severity</caption>
+        <thead>
+          <tr>
+            <th scope="col">Hour from (UTC)</th>
+            {STACK.map(severity => (
+              <th key={severity} scope="col">
+                {words(severity)}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {hours(events).map(({ start, counts }) => (
+            <tr key={start}>
+              <th scope="row">{utc(start).slice(0, 16)}</th>
+              {counts.map((n, place) => (
+                <td key={STACK[place]}>{n}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </>
+  )
+}
+
+function around(second: number): Record<string, string> {
+  const iso = (at: number) => new Date(at * 1000).toISOString()
+  return { start_time: iso(second - CLICK_SECONDS), end_time: iso(second + CLICK_SECONDS) }
+}
+
+/** uPlot draws each series from the ground up, so the highest sum comes first. */
+function stacked({ start_time, per_minute }: Events): uPlot.AlignedData {
+  const first = Date.parse(start_time) / 1000
+  const minutes = per_minute.INFO.length
+  const times = Array.from({ length: minutes }, (_, minute) => first + minute * 60)
+  const rows: number[][] = []
+  let below = new Array<number>(minutes).fill(0)
+  for (const severity of STACK.toReversed()) {
+    below = below.map((sum, minute) => sum + (per_minute[severity][minute] ?? 0))
+    rows.unshift(below)
+  }
+  return [times, ...rows] as uPlot.AlignedData
+}
+
+function hours({ start_time, per_minute }: Events) {
+  const first = Date.parse(start_time)
+  return Array.from({ length: Math.ceil(per_minute.INFO.length / 60) }, (_, hour) => ({
+    start: new Date(first + hour * 3_600_000).toISOString(),
+    counts: STACK.map(severity => per_minute[severity].slice(hour * 60, hour * 60 + 60).reduce((sum, n) => sum + n, 0)),
+  }))
+}
+
+function options(box: HTMLElement, onClick: (second: number) => void): uPlot.Options {
+  const style = getComputedStyle(document.documentElement)
+  const colour = (name: string) => style.getPropertyValue(`--${name}`).trim()
+  const axis = {
+    stroke: colour('muted'),
+    font: `11px ${style.getPropertyValue('--sans')}`,
+    ticks: { show: false },
+  }
+  return {
+    width: box.clientWidth,
+    height: HEIGHT,
+    padding: [8, 0, 0, 0],
+    tzDate: seconds => uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
+    legend: { show: false },
+    cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
+    scales: { y: { range: (_chart, _min, max) => [0, Math.max(4, max * 1.05)] } },
+    axes: [
+      { ...axis, grid: { show: false }, space: 70, size: 26, values: '{HH}:{mm}' },
+      { ...axis, grid: { stroke: colour('line'), width: 1 }, size: 44 },
+    ],
+    series: [
+      {},
+      ...STACK.map(severity => ({
+        label: words(severity),
+        fill: colour(`chart-${severity.toLowerCase()}`),
+        width: 0,
+        points: { show: false },
+        paths: uPlot.paths.stepped?.({ align: 1 }) as uPlot.Series.PathBuilder,
+      })),
+    ],
+    hooks: {
+      ready: [
+        chart =>
+          chart.over.addEventListener('click', () => {
+            const { left = -1 } = chart.cursor
+            if (left >= 0) onClick(Math.round(chart.posToVal(left, 'x')))
+          }),
+      ],
+    },
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * `verify now`: the verifier over our own data folder, in a thread of its own, for whoever asks over HTTP. What it decides is
+ * put on record. It believes the key chain in the folder: an auditor who believes nothing here runs `ev-central verify`.
+ *
+ *   never     nobody asked since the process began
+ *   running   one at a time; whoever asks meanwhile gets the same one
+ *   done      there is a verdict
+ *   failed    there is none: the thread ended
+ *
+ * Owns the thread and the last outcome. Crash: nothing; it writes nothing but its event.
+ */
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import type { Audit } from '../audit/audit.ts'
+import { createContext, currentContext } from '../context/context.ts'
+import { ACCESS } from '../event/catalogue.ts'
+import type { VerificationDoor, VerificationStatus } from '../http/deps.ts'
+
+export type VerificationMessage =
+  | { readonly done: number; readonly total: number }
+  | { readonly verdict: string; readonly sentence: string; readonly size: number }
+
+/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
+const THREAD = new URL(`./verification-thread${extname(import.meta.url)}`, import.meta.url)
+
+const NEVER: VerificationStatus = {
+  phase: 'never',
+  started_at: null,
+  started_by: null,
+  ended_at: null,
+  done: 0,
+  total: 0,
+  verdict: null,
+  sentence: null,
+}
+
+export function createVerification(deps: {
+  readonly dataFolder: string
+  readonly audit: Pick<Audit, 'access'>
+}): VerificationDoor & AsyncDisposable {
+  let status = NEVER
+  let worker: Worker | undefined
+
+  function end(change: Partial<VerificationStatus>): void {
+    status = { ...status, ...change, ended_at: new Date().toISOString() }
+  }
+
+  function run(actor: string): Worker {
+    const context = currentContext() ?? createContext()
+    const thread = new Worker(THREAD, { workerData: deps.dataFolder, name: 'evc-verification', execArgv: [] })
+    thread.on('message', (message: VerificationMessage) => {
+      if ('total' in message) {
+        status = { ...status, ...message }
+        return
+      }
+      const { verdict, sentence, size } = message
+      end({ phase: 'done', verdict, sentence, done: size, total: size })
+      const description = `Audit trail verified: ${verdict}`
+      deps.audit.access(actor, context, ACCESS.VERIFY, { description, metadata: { verdict, size } })
+    })
+    thread.on('error', () => {}) // an 'exit' follows
+    thread.on('exit', () => {
+      worker = undefined
+      if (status.phase === 'running') end({ phase: 'failed', sentence: 'The verification ended early.' })
+    })
+    return thread
+  }
+
+  return {
+    start(actor) {
+      if (worker !== undefined) return status
+      status = { ...NEVER, phase: 'running', started_at: new Date().toISOString(), started_by: actor }
+      worker = run(actor)
+      return status
+    },
+    status: () => status,
+    async [Symbol.asyncDispose]() {
+      if (worker === undefined) return
+      const ended = once(worker, 'exit')
+      await worker.terminate()
+      await ended.catch(() => {})
+    },
+  }
+}
