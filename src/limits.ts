@@ -61,6 +61,14 @@ export const LIMITS = {
   // indexer
   batchRecordsMax: 10_000,
 
+  // PostgreSQL
+  /** Of one part of one instance (security, indexer, queries). */
+  postgresConnectionsMax: 8,
+  /** Also of the wait for a free connection. */
+  postgresConnectMsMax: 5_000,
+  postgresStatementMsMax: 30_000,
+  postgresLockMsMax: 10_000,
+
   // queries
   pageEventsMax: 1_000,
   pageEventsDefault: 100,
