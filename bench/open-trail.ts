@@ -23,7 +23,7 @@ export interface OpenTrail {
 const FRESH_MS = 250
 
 export async function openTrail(folder: string): Promise<OpenTrail> {
-  const storePath = join(folder, 'audit', 'audit.db')
+  const store = { kind: 'sqlite', path: join(folder, 'audit', 'audit.db') } as const
   const journalDirectory = join(folder, 'journal')
   let durable: (sequence: number) => void = () => {}
   const journal = await openJournal({
@@ -34,13 +34,13 @@ export async function openTrail(folder: string): Promise<OpenTrail> {
   const indexer = startIndexer({
     journalDirectory,
     journalId: journal.id,
-    storePath,
+    store,
     onIndexed: () => {},
     onTrim: sequence => void journal.trim(sequence),
   })
   durable = sequence => indexer.durable(sequence)
   durable(journal.status().durableSequence)
-  const reader = startReader({ storePath })
+  const reader = startReader({ store })
   return {
     reader,
     queries: createFreshQueries(reader, () => indexer.caughtUp(journal.status().durableSequence, FRESH_MS)),

@@ -71,7 +71,6 @@ const ENTRY_POINTS = new Set([
   'verify/index.ts',
   'verify/sources/verify-thread.ts',
   'evidence/index.ts',
-  'postgres/migrations.ts',
   'indexer/indexer-thread.ts',
   'log/log-thread.ts',
   'checkpoint/signer-thread.ts',

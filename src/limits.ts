@@ -68,6 +68,8 @@ export const LIMITS = {
   postgresConnectMsMax: 5_000,
   postgresStatementMsMax: 30_000,
   postgresLockMsMax: 10_000,
+  /** Of a transaction without a statement: an instance that is gone holds its locks for no longer. */
+  postgresIdleMsMax: 10_000,
 
   // queries
   pageEventsMax: 1_000,

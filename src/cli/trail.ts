@@ -37,7 +37,7 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
     )
   }
   await recordAccess(shell, folder, command.name(), reading)
-  const queries = startReader({ storePath: folder.auditDatabase })
+  const queries = startReader({ store: { kind: 'sqlite', path: folder.auditDatabase } })
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
 }
 

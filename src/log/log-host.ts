@@ -25,8 +25,8 @@ interface Thread {
   readonly answered: Int32Array
 }
 
-/** @param root of the log's files */
-export function startLogBuilder(root: string): LogBuilder {
+/** @param root of the log's files; left out, full tiles come back with each growth. */
+export function startLogBuilder(root?: string): LogBuilder {
   let thread: Thread | undefined
   let size: number | undefined
   let first: Pick<LogRow, 'id' | 'createdAt'> | undefined

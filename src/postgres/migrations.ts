@@ -15,7 +15,15 @@ export interface Schema {
   readonly stage: string
   /** Entry n takes the stage's tables from version n to n + 1. Never edited once released, only added to. */
   readonly migrations: readonly (string | ((session: Session) => Promise<void>))[]
+  /**
+   * What an instance needs at run time, as `GRANT` spells it: `SELECT, INSERT ON parcels`. Given to the role RUNTIME_ROLE, if the
+   * server has it, of which the role that instances connect as is a member.
+   */
+  readonly grants: readonly string[]
 }
+
+/** A group role without login, made by the operator where instances are not to connect as the owner of the tables. */
+export const RUNTIME_ROLE = 'evc_runtime'
 
 /** `EVCA` in ASCII: the advisory lock under which schemas change, of this database only. */
 const LOCK = 0x45564341
@@ -25,7 +33,10 @@ const INSUFFICIENT_PRIVILEGE = '42501'
 export async function migrate(postgres: Postgres, schema: Schema): Promise<void> {
   const { stage, migrations } = schema
   const wanted = migrations.length
-  if ((await postgres.use(session => versionOf(session, schema))) === wanted) return
+  const isDone = await postgres.use(
+    async session => (await versionOf(session, schema)) === wanted && !(await lacksGrants(session)),
+  )
+  if (isDone) return
   try {
     await postgres.transaction(async session => {
       await session.query('SET LOCAL lock_timeout = 0') // waits for another instance as long as a statement may take
@@ -42,6 +53,7 @@ export async function migrate(postgres: Postgres, schema: Schema): Promise<void>
         'INSERT INTO evc_schema VALUES ($1, $2) ON CONFLICT (stage) DO UPDATE SET version = excluded.version, migrated_at = now()',
         [stage, wanted],
       )
+      await grant(session, ['SELECT ON evc_schema', ...schema.grants])
     })
   } catch (error) {
     if (error instanceof PostgresError && error.sqlState === INSUFFICIENT_PRIVILEGE) {
@@ -49,6 +61,27 @@ export async function migrate(postgres: Postgres, schema: Schema): Promise<void>
       throw new PostgresError('FOREIGN', message, { cause: error })
     }
     throw error
+  }
+}
+
+/** The role was made after the tables, and whoever asks may do something about it. */
+async function lacksGrants(session: Session): Promise<boolean> {
+  const { rows } = await session.query<{ lacks: boolean }>(
+    `SELECT NOT has_table_privilege(r.oid, 'evc_schema', 'SELECT') AND pg_has_role(t.tableowner, 'MEMBER') AS lacks
+     FROM pg_roles r, pg_tables t WHERE r.rolname = $1 AND t.tablename = 'evc_schema' AND t.schemaname = current_schema()`,
+    [RUNTIME_ROLE],
+  )
+  return rows[0]?.lacks ?? false
+}
+
+async function grant(session: Session, grants: readonly string[]): Promise<void> {
+  const { rows } = await session.query<{ schema: string }>(
+    'SELECT quote_ident(current_schema()) AS schema FROM pg_roles WHERE rolname = $1',
+    [RUNTIME_ROLE],
+  )
+  if (rows[0] === undefined) return
+  for (const what of [`USAGE ON SCHEMA ${rows[0].schema}`, ...grants]) {
+    await session.query(`GRANT ${what} TO ${RUNTIME_ROLE}`)
   }
 }
 

@@ -34,7 +34,7 @@ export class PostgresError extends Error {
  */
 const FATES: readonly (readonly [fate: PostgresErrorCode, states: RegExp])[] = [
   ['CONFLICT', /^(?:23505|40001|40P01)$/],
-  ['FOREIGN', /^(?:42P01|42703|42883|42804|42P10|3F000)$/], // no such table, column, function, type, constraint, schema
+  ['FOREIGN', /^(?:42P01|42703|42883|42804|42P10|3F000|42P07|42723)$/], // what should be there is not, or something else is
   ['UNAVAILABLE', /^(?:08|25006|28|3D000|40003|42501|53|54000|55P03|55006|57|58|72|XX)/],
 ]
 

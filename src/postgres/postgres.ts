@@ -5,7 +5,9 @@
  * Owns the pool. A session that failed in a way that leaves it in doubt is thrown away, never given to the next caller. Must not
  * know what the statements are about: every stage brings its own tables and migrations (migrations.ts).
  */
+import { pipeline } from 'node:stream/promises'
 import pg from 'pg'
+import { from } from 'pg-copy-streams'
 import { LIMITS } from '../limits.ts'
 import { asPostgresError, PostgresError } from './postgres-error.ts'
 import { formatPostgresAddress, parsePostgresUrl } from './postgres-url.ts'
@@ -20,8 +22,8 @@ export interface Session {
     values?: readonly unknown[],
     name?: string,
   ): Promise<pg.QueryResult<R>>
-  /** The driver's own, for what `query` has no words for: COPY, LISTEN. */
-  readonly client: pg.ClientBase
+  /** `COPY ... FROM STDIN`. @throws {PostgresError} */
+  copy(text: string, bytes: Uint8Array): Promise<void>
 }
 
 export interface Postgres {
@@ -152,17 +154,19 @@ function parserOf(type: number, format?: 'text' | 'binary'): unknown {
 async function prepareSession(client: pg.ClientBase, statementMsMax: number): Promise<void> {
   await client.query(
     `SET statement_timeout = ${statementMsMax}; SET lock_timeout = ${Math.min(statementMsMax, LIMITS.postgresLockMsMax)};
-     SET idle_in_transaction_session_timeout = ${statementMsMax}; SET timezone = 'UTC'; SET standard_conforming_strings = on;
+     SET idle_in_transaction_session_timeout = ${LIMITS.postgresIdleMsMax}; SET timezone = 'UTC'; SET jit = off; SET standard_conforming_strings = on;
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
   )
 }
 
 function sessionOf(client: pg.PoolClient): Session {
   return {
-    client,
     async query(text, values, name) {
       const config = { text, ...(values && { values: [...values] }), ...(name !== undefined && { name }) }
       return await client.query(config).catch(rethrow)
+    },
+    async copy(text, bytes) {
+      await pipeline([bytes], client.query(from(text))).catch(rethrow)
     },
   }
 }

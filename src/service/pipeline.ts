@@ -16,6 +16,7 @@ import { LIMITS } from '../limits.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
+import type { StoreLocation } from '../store/location.ts'
 import { watchClock } from './clock-watch.ts'
 import type { DataFolder } from './data-folder.ts'
 import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
@@ -60,6 +61,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   await using undo = new AsyncDisposableStack()
   const listeners = new Set<(lastEventId: number) => void>()
   let lastEventId = 0
+  const store: StoreLocation = { kind: 'sqlite', path: folder.auditDatabase }
 
   refuseJournalBehind(folder)
   let indexerDurable: (sequence: number) => void = () => {}
@@ -80,7 +82,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const indexer = startIndexer({
     journalDirectory: folder.journalDirectory,
     journalId: journal.id,
-    storePath: folder.auditDatabase,
+    store,
     openedSequence,
     onHalted: ({ lastError, indexedSequence }) => {
       logger.fatal({ lastError }, 'the indexer halted: events wait in the journal until somebody looks')
@@ -101,7 +103,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   indexer.durable(journal.status().durableSequence)
   undo.defer(() => indexer.stop(DRAIN_MS))
 
-  const reader = startReader({ storePath: folder.auditDatabase })
+  const reader = startReader({ store })
   undo.defer(() => reader.close())
   const queries = createFreshQueries(reader, async () => {
     if (indexer.status().lastError === null) await indexer.caughtUp(journal.status().durableSequence, FRESH_MS)

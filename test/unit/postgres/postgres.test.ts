@@ -14,6 +14,7 @@ const SCHEMA: Schema = {
       await session.query('INSERT INTO parcels VALUES ($1, $2)', [1, 'first'])
     },
   ],
+  grants: ['SELECT ON parcels'],
 }
 const NEWER: Schema = { ...SCHEMA, migrations: [...SCHEMA.migrations, 'ALTER TABLE parcels ADD COLUMN kg integer'] }
 
@@ -162,7 +163,7 @@ test('migrations: a step that fails leaves the version before', () =>
 test('migrations: stages have versions of their own', () =>
   withPostgres(async postgres => {
     await migrate(postgres, SCHEMA)
-    await migrate(postgres, { stage: 'letters', migrations: ['CREATE TABLE letters (id int)'] })
+    await migrate(postgres, { stage: 'letters', migrations: ['CREATE TABLE letters (id int)'], grants: [] })
     const { rows } = await postgres.use(session =>
       session.query('SELECT stage, version FROM evc_schema ORDER BY stage'),
     )
