@@ -7,6 +7,7 @@ import { openJournal } from '../src/journal/segment-journal.ts'
 import type { EventQueries } from '../src/query/event-queries.ts'
 import { createFreshQueries } from '../src/query/fresh-queries.ts'
 import { startReader } from '../src/query/reader-host.ts'
+import type { StoreLocation } from '../src/store/location.ts'
 
 export interface OpenTrail {
   /** As the HTTP door asks: waits for the rows of what is durable. */
@@ -22,8 +23,11 @@ export interface OpenTrail {
 
 const FRESH_MS = 250
 
-export async function openTrail(folder: string): Promise<OpenTrail> {
-  const store = { kind: 'sqlite', path: join(folder, 'audit', 'audit.db') } as const
+/** @param store left out, SQLite in the folder */
+export async function openTrail(
+  folder: string,
+  store: StoreLocation = { kind: 'sqlite', path: join(folder, 'audit', 'audit.db') },
+): Promise<OpenTrail> {
   const journalDirectory = join(folder, 'journal')
   let durable: (sequence: number) => void = () => {}
   const journal = await openJournal({

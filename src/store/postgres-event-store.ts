@@ -3,8 +3,8 @@
  *
  * Promise: see event-store.ts. One transaction a batch, and the row of the log's head is its lock: whoever has it knows the next
  * id, writes rows, tiles, salts and position, and moves the head. So ids are gapless, the log cannot fork, and a position says
- * exactly which records are rows. Lines of COPY are made before the lock; leaves are hashed, by another thread, while the server
- * takes the rows. Rejected: no lock but a retry when the head has moved, which under load does most of its work in vain.
+ * exactly which records are rows. While the server takes some rows, the next ones are made lines of COPY here and leaves by
+ * another thread. Rejected: no lock but a retry when the head has moved, which under load does most of its work in vain.
  *
  *   crash before the commit         nothing: the server rolls back, and the lock is free
  *   connection lost in the commit   either; the caller reads its position, which the same transaction moved
@@ -12,19 +12,21 @@
  *
  * Commits are on disk when they are answered, so `checkpoint` has nothing to do. Owns the connections and the builder of the log.
  */
+import { setImmediate } from 'node:timers/promises'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { createDetachedLogBuilder, type LogBuilder } from '../log/log-builder.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
-import { type Appended, type Batch, type EventStore, StoreError } from './event-store.ts'
+import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
 import { lockHead, readHead, readLogState, writeGrowth } from './postgres-log.ts'
 import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from './postgres-rows.ts'
 import { STORE_SCHEMA } from './postgres-schema.ts'
 
 /** One appends, and one answers questions meanwhile. */
 const CONNECTIONS = 2
+const PORTION_ROWS = 1_000
 const UNIQUE_VIOLATION = '23505'
 
 /** @param startLog makes the builder of the log, one that writes no files; left out, one that works in this thread. */
@@ -63,10 +65,9 @@ export function createPostgresEventStore(options: {
 
   async function append(batch: Batch): Promise<Appended> {
     const now = new Date(clock()).toISOString()
-    const prepared = Array.from(batch.rows, row => prepareRow(row, now))
     try {
       await setUp()
-      return await postgres.transaction(session => appendPrepared(session, batch, prepared))
+      return await postgres.transaction(session => appendRows(session, batch, now))
     } catch (error) {
       isLogKnown = false
       partitionedThrough = 0
@@ -74,30 +75,42 @@ export function createPostgresEventStore(options: {
     }
   }
 
-  async function appendPrepared(
-    session: Session,
-    { source, after, through }: Batch,
-    prepared: readonly PreparedRow[],
-  ): Promise<Appended> {
+  async function appendRows(session: Session, batch: Batch, now: string): Promise<Appended> {
+    const { source, after } = batch
     const head = await lockHead(session)
     // Asked under the lock: a commit of ours that nobody answered may have been waited for.
     const position = await readPosition(session, source)
     if (position !== after) throw new StoreError('POSITION_MOVED', `${source} is at ${position}, not at ${after}`)
-    const rows = await claimRows(session, prepared)
-    const lastId = head.size + rows.length
-    if (rows.length > 0) {
-      if (!isLogKnown || log.size !== head.size) log.resume(await readLogState(session, head))
-      isLogKnown = true
-      if (partitionedThrough < lastId) partitionedThrough = await makePartitions(session, lastId)
-      for (const [n, { event, createdAt, record }] of rows.entries()) {
-        log.add({ id: head.size + 1 + n, event, createdAt, record })
-      }
-      await session.copy(COPY_ROWS, formatLines(rows, head.size + 1))
+    if (!isLogKnown || log.size !== head.size) log.resume(await readLogState(session, head))
+    isLogKnown = true
+    const lastId = await copyRows(session, batch, head.size, now)
+    if (lastId > head.size) {
       await writeTimes(session, head.size, lastId)
       await writeGrowth(session, head.size, log.finish())
     }
-    await movePosition(session, source, through)
-    return { lastId, written: rows.length, room: undefined }
+    await movePosition(session, source, batch.through) // known only now
+    return { lastId, written: lastId - head.size, room: undefined }
+  }
+
+  /** Some rows at a time, of which the next are prepared while the server takes those before. @returns the last id */
+  async function copyRows(session: Session, { rows }: Batch, before: number, now: string): Promise<number> {
+    let lastId = before
+    let copying: Promise<void> = Promise.resolve()
+    for (const prepared of portionsOf(rows, now)) {
+      await copying
+      const claimed = await claimRows(session, prepared)
+      const firstId = lastId + 1
+      lastId += claimed.length
+      if (partitionedThrough < lastId) partitionedThrough = await makePartitions(session, lastId)
+      copying = session.copy(COPY_ROWS, formatLines(claimed, firstId))
+      copying.catch(() => {}) // awaited above or below, unless the next rows cannot be read
+      for (const [n, { event, createdAt, record }] of claimed.entries()) {
+        log.add({ id: firstId + n, event, createdAt, record })
+      }
+      await setImmediate() // what is to be sent is handed to the system before the next rows are prepared
+    }
+    await copying
+    return lastId
   }
 
   return {
@@ -111,6 +124,17 @@ export function createPostgresEventStore(options: {
       log.close()
     },
   }
+}
+
+function* portionsOf(rows: Iterable<Row>, now: string): Generator<readonly PreparedRow[]> {
+  let portion: PreparedRow[] = []
+  for (const row of rows) {
+    portion.push(prepareRow(row, now))
+    if (portion.length < PORTION_ROWS) continue
+    yield portion
+    portion = []
+  }
+  if (portion.length > 0) yield portion
 }
 
 /** One after the other, as the builder of the log has one batch at a time. */

@@ -51,9 +51,14 @@ const SIGNALS = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const
 
 /** For all tests of a file; call it once, at its top. */
 export function postgresServer(settings: Record<string, string> = {}): PostgresServer {
-  const server = EXTERNAL_URL === undefined ? ownServer(settings) : serverAt(EXTERNAL_URL)
+  const server = startPostgres(settings)
   after(() => server.stop())
   return server
+}
+
+/** For whoever stops it. */
+export function startPostgres(settings: Record<string, string> = {}): PostgresServer {
+  return EXTERNAL_URL === undefined ? ownServer(settings) : serverAt(EXTERNAL_URL)
 }
 
 function serverAt(base: string): PostgresServer {

@@ -92,6 +92,7 @@ test('PostgreSQL store: rows go on in the next partition, and each has the docum
     indexes.map(({ indexname }) => indexname),
     [
       'audit_events_pkey',
+      'event_reasons',
       'idx_audit_action',
       'idx_audit_date_time',
       'idx_audit_ip',
