@@ -14,9 +14,10 @@
  *   log_tiles         full tiles (8,192 bytes), and full entry bundles as level -1; never changed
  *   log_salts         of every batch the salts of its rows, 16 bytes each, zeros where a row was erased; and the commitments
  *                     of those rows whose bundle was not full after it
+ *   log_erasures      of each erased row the event that says so, its tombstone
  *
  * The runtime role may insert rows, tiles and salts, and change none of them: only head, edge and positions move. Partitions are
- * made by a function that runs with the owner's rights.
+ * made, and rows erased, by two functions that run with the owner's rights and do nothing else.
  */
 
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
@@ -62,6 +63,7 @@ CREATE TABLE log_head (
 CREATE TABLE log_edge (level smallint PRIMARY KEY, tile bigint NOT NULL, hashes bytea NOT NULL);
 CREATE TABLE log_tiles (level smallint NOT NULL, tile bigint NOT NULL, bytes bytea NOT NULL, PRIMARY KEY (level, tile));
 CREATE TABLE log_salts (first_id bigint PRIMARY KEY, last_id bigint NOT NULL, salts bytea NOT NULL, commitments bytea NOT NULL);
+CREATE TABLE log_erasures (id bigint PRIMARY KEY, tombstone bigint NOT NULL);
 ALTER TABLE log_tiles ALTER bytes SET STORAGE EXTERNAL; -- measured: compressing bundles takes a tenth of the time of a batch
 ALTER TABLE log_edge ALTER hashes SET STORAGE EXTERNAL; -- hashes and salts cannot be compressed
 ALTER TABLE log_salts ALTER salts SET STORAGE EXTERNAL, ALTER commitments SET STORAGE EXTERNAL;
@@ -81,17 +83,43 @@ BEGIN
   INSERT INTO event_partitions VALUES (n, name, first, first + ids - 1);
 END`
 
+/**
+ * Blanks the private columns of rows and destroys their salts; leaf, tree and every proof given before stay as they are. Only for
+ * a tombstone that is in the log behind them, of this transaction or before, so no row can be erased in silence.
+ */
+const ERASE = `
+DECLARE
+  batch log_salts; erased bigint;
+BEGIN
+  IF NOT EXISTS (SELECT FROM audit_events WHERE id = by_event AND action = 'SYSTEM' AND reason_code = 'ERASED') THEN
+    RAISE EXCEPTION 'event % is no tombstone', by_event USING ERRCODE = 'check_violation';
+  END IF;
+  IF EXISTS (SELECT FROM audit_events WHERE id = ANY (ids) AND (id >= by_event OR action = 'SYSTEM' AND reason_code = 'ERASED')) THEN
+    RAISE EXCEPTION 'neither tombstones nor what is behind them can be erased' USING ERRCODE = 'check_violation';
+  END IF;
+  UPDATE audit_events SET who = '', ip = '', description = '', request_id = NULL, endpoint = NULL, http_method = NULL,
+    metadata_json = NULL WHERE id = ANY (ids);
+  FOR batch IN SELECT * FROM log_salts s WHERE EXISTS (SELECT FROM unnest(ids) AS i WHERE i BETWEEN s.first_id AND s.last_id) LOOP
+    FOR erased IN SELECT i FROM unnest(ids) AS i WHERE i BETWEEN batch.first_id AND batch.last_id LOOP
+      batch.salts := overlay(batch.salts PLACING decode(repeat('00', 16), 'hex') FROM ((erased - batch.first_id) * 16 + 1)::integer);
+    END LOOP;
+    UPDATE log_salts SET salts = batch.salts WHERE first_id = batch.first_id;
+  END LOOP;
+  INSERT INTO log_erasures SELECT i, by_event FROM unnest(ids) AS i ON CONFLICT DO NOTHING;
+END`
+
 async function first(session: Session): Promise<void> {
   await session.query(TABLES)
   await session.query("INSERT INTO log_head (size, root, edge) VALUES (0, $1, '')", [Buffer.from(EMPTY_ROOT)])
   await createFunction(session, 'evc_add_partition()', ADD_PARTITION)
+  await createFunction(session, 'evc_erase_events(ids bigint[], by_event bigint)', ERASE)
 }
 
 /** One that runs with the rights of the owner, finds the names of this schema only, and is nobody's to call without a grant. */
-async function createFunction(session: Session, signature: string, body: string, returns = 'void'): Promise<void> {
+async function createFunction(session: Session, signature: string, body: string): Promise<void> {
   const { rows } = await session.query<{ schema: string }>('SELECT quote_ident(current_schema()) AS schema')
   await session.query(
-    `CREATE FUNCTION ${signature} RETURNS ${returns} LANGUAGE plpgsql SECURITY DEFINER
+    `CREATE FUNCTION ${signature} RETURNS void LANGUAGE plpgsql SECURITY DEFINER
      SET search_path = ${rows[0]?.schema}, pg_temp AS $body$${body}$body$`,
   )
   await session.query(`REVOKE ALL ON FUNCTION ${signature} FROM PUBLIC`)
@@ -102,9 +130,9 @@ export const STORE_SCHEMA: Schema = {
   migrations: [first],
   grants: [
     'SELECT, INSERT ON audit_events, event_times, once_keys, log_tiles, log_salts',
-    'SELECT ON event_layout, event_partitions',
+    'SELECT ON event_layout, event_partitions, log_erasures',
     'SELECT, INSERT, UPDATE ON positions, log_edge',
     'SELECT, UPDATE ON log_head',
-    'EXECUTE ON FUNCTION evc_add_partition()',
+    'EXECUTE ON FUNCTION evc_add_partition(), evc_erase_events(bigint[], bigint)',
   ],
 }
