@@ -19,7 +19,7 @@ export const LIMITS = {
   streamClientsMax: 64,
   streamHeartbeatMs: 15_000,
   streamPageEvents: 200,
-  streamRecheckMs: 1_000,
+  streamRecheckMs: 500,
   closeGraceMs: 5_000,
   forwardedAddressesMax: 32,
 
@@ -139,6 +139,8 @@ export const LIMITS = {
   unsignedReadyMsMax: 60_000,
 
   // security
+  /** How long a change waits for PostgreSQL to come back and say whether its commit happened. */
+  stateSettleMsMax: 8_000,
   listChargePointsMax: 1_000,
   scryptConcurrentMax: 1,
   scryptWaitingMax: 128,

@@ -32,7 +32,7 @@ const FIRST_ADMIN = 'admin'
 const BOOTSTRAP_ACTOR = 'system'
 
 export function createAdmins(deps: {
-  state: Pick<SecurityState, 'adminByKeyHash' | 'admins'>
+  state: Pick<SecurityState, 'adminByKeyHash' | 'admins' | 'refresh'>
   change: Change
   audit: Pick<Audit, 'incident'>
   keyEncryptionKey: Uint8Array
@@ -64,7 +64,11 @@ export function createAdmins(deps: {
   const authorize: Security['admins']['authorize'] = async (key, allowed) => {
     if (key === undefined || key === '') throw refuse('unknown', 'UNAUTHORIZED', 'missing')
     const keyHash = hashOf(key.slice(0, LIMITS.adminKeyCharactersMax + 1)) // one more than any key has: nobody's
-    const admin = await state.adminByKeyHash(keyHash)
+    let admin = await state.adminByKeyHash(keyHash)
+    if (admin === undefined || !mayPass(admin, allowed)) {
+      await state.refresh() // another instance may have let them in just now
+      admin = await state.adminByKeyHash(keyHash)
+    }
     if (admin === undefined) throw refuseWrong('unknown', keyHash, 'wrong')
     if (admin.revoked_at !== null) throw refuseWrong(admin.name, keyHash, 'revoked')
     if (!allowed.includes(admin.role)) throw refuse(admin.name, 'FORBIDDEN', 'role')
@@ -148,6 +152,10 @@ function currentNetwork(): string {
 
 function newKey(): string {
   return `evca_${randomBytes(32).toString('hex')}`
+}
+
+function mayPass({ role, revoked_at }: AdminRecord, allowed: readonly Role[]): boolean {
+  return revoked_at === null && allowed.includes(role)
 }
 
 function isFull({ role, revoked_at }: AdminRecord): boolean {

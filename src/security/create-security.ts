@@ -26,7 +26,7 @@ import { createTokens } from './tokens.ts'
 
 export interface SecurityService extends Security {
   readonly bootstrap: Admins['bootstrap']
-  /** Feeds stored AUTH_FAIL events, oldest first, back into the throttles after a restart; others are skipped. */
+  /** Feeds stored AUTH_FAIL events, oldest first, into the throttles: after a restart, or of another instance; others are skipped. */
   replay(stored: readonly StoredEvent[]): Promise<void>
   /** Saves last logins, hands over the events of changes, and forgets those that are durable; false when it cannot now. */
   settle(): Promise<boolean>
@@ -58,6 +58,10 @@ export async function createSecurity(deps: {
   }
   /** Whether the journal can be relied on now. A process without one leaves it out: its record is the outbox row. */
   isRecording?: () => Promise<boolean>
+  /** Whether everything handed over so far is safe with the state: only then is it forgotten here. Left out: once it is durable. */
+  isSafe?: () => Promise<boolean>
+  /** Where several instances write one trail: which one this is, for the events of refused logins. */
+  instance?: string
   logger: AuditLogger
   /** What throttles measure by. */
   clock?: Clock
@@ -67,7 +71,7 @@ export async function createSecurity(deps: {
   await refuseOtherKey(state, keyEncryptionKey)
 
   const policy = createFailurePolicy(settings.strictEvents ?? [], deps.isRecording ?? (async () => true))
-  const outbox = createOutbox({ state, audit, policy, logger })
+  const outbox = createOutbox({ state, audit, policy, logger, isSafe: deps.isSafe })
   const { change } = outbox
   const credentials = createCredentials(keyEncryptionKey)
   const tokens = createTokens({ tokenSecret: secrets.tokenSecret, ttlSeconds: settings.tokenTtlSeconds })
@@ -80,7 +84,16 @@ export async function createSecurity(deps: {
     keyEncryptionKey,
     windowSeconds: settings.bruteForceWindowSeconds,
   })
-  const authentication = createAuthentication({ state, audit, credentials, tokens, lastSeen, settings, clock })
+  const authentication = createAuthentication({
+    state,
+    audit,
+    credentials,
+    tokens,
+    lastSeen,
+    settings,
+    clock,
+    instance: deps.instance,
+  })
 
   await outbox.deliver()
   const stopOutbox = repeat(OUTBOX_POLL_MS, async () => {

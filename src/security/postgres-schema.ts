@@ -134,4 +134,9 @@ const SWEEP_TRIGGERS = `
 export const SECURITY_SCHEMA: Schema = {
   stage: 'security',
   migrations: [TABLES + LOCK_TRIGGERS + FEED_TRIGGERS + SWEEP_TRIGGERS],
+  grants: [
+    'SELECT, INSERT, UPDATE, DELETE ON charge_points, charge_point_keys, admins, last_seen, usual_addresses, outbox, security_meta',
+    'SELECT, INSERT, DELETE ON message_nonces, keys_to_sweep, security_changes',
+    'EXECUTE ON FUNCTION security_lock(), tell_charge_point(), tell_admin(), key_is_gone()',
+  ],
 }
