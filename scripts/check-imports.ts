@@ -17,7 +17,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   files: [],
   witness: ['evidence', 'files'],
   log: ['event', 'evidence'],
-  checkpoint: ['event', 'evidence', 'files', 'log', 'store'],
+  checkpoint: ['event', 'evidence', 'postgres', 'files', 'log', 'store'],
   verify: ['evidence'],
   store: ['event', 'evidence', 'postgres', 'log'],
   indexer: ['event', 'journal', 'log', 'store'],

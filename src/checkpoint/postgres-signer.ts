@@ -21,7 +21,16 @@ import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { createSignature, createVerifier } from '../evidence/signature.ts'
-import { formatTilePath, hashesFromTiles, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt, tilesFor } from '../evidence/tile.ts'
+import {
+  formatTilePath,
+  hashesFromTiles,
+  parseBundle,
+  parseHashTile,
+  TILE_WIDTH,
+  type Tile,
+  tileAt,
+  tilesFor,
+} from '../evidence/tile.ts'
 import { migrate } from '../postgres/migrations.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
