@@ -15,6 +15,7 @@ import { createSecurity } from '../../src/security/create-security.ts'
 import type { Role, Security } from '../../src/security/security.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { startCentral } from '../../src/service/central.ts'
+import { openSharedState } from '../../src/service/open-state.ts'
 import { readSettings } from '../../src/settings/settings.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
@@ -66,7 +67,11 @@ export interface Answer {
   readonly body: any
 }
 
-export async function startTestCentral(environment: Record<string, string> = {}): Promise<TestCentral> {
+/** @param shared the keys of an instance before this one on the same database */
+export async function startTestCentral(
+  environment: Record<string, string> = {},
+  shared?: TestCentral['keys'],
+): Promise<TestCentral> {
   const dataDir = mkdtempSync(join(tmpdir(), 'evc-http-'))
   const lines: string[] = []
   const logger = pino({ level: 'info' }, { write: line => lines.push(line) })
@@ -81,7 +86,7 @@ export async function startTestCentral(environment: Record<string, string> = {})
   const central = await startCentral(settings, logger)
   const { security, close: closeSecurity } = await securityBeside(central.folder.securityDatabase, settings)
   const founder = { name: 'admin', role: 'admin' } as const
-  const keys = {
+  const keys = shared ?? {
     admin: ADMIN_KEY,
     operator: (await security.admins.add('olga', 'operator', founder)).key,
     auditor: (await security.admins.add('aldo', 'auditor', founder)).key,
@@ -178,7 +183,8 @@ async function securityBeside(path: string, settings: ReturnType<typeof readSett
     logger,
     windowSeconds: 600,
   })
-  const state = createSqliteSecurityState({ path })
+  const { databaseUrl } = settings
+  const state = databaseUrl === undefined ? createSqliteSecurityState({ path }) : await openSharedState(databaseUrl, '')
   const secrets = { tokenSecret: Buffer.alloc(32), keyEncryptionKey: Buffer.from(KEY_ENCRYPTION_KEY) }
   const security = await createSecurity({ state, audit, secrets, settings, logger })
   return {

@@ -109,6 +109,9 @@ test('instances: five failures spread over three of them are one episode, and so
   const startedAt = performance.now()
   await eventually(async () => (await incidents(a, 'BRUTE_FORCE_SUSPECTED')).length > 0, SOON_MS)
   t.diagnostic(`an incident after ${Math.round(performance.now() - startedAt)} ms`)
+  const hasCounted = async (instance: TestCentral) =>
+    (await instance.send('GET', `/security/status/${cpId}`, { as: 'auditor' })).body.failures_in_window === 5
+  for (const instance of instances) await eventually(() => hasCounted(instance), SOON_MS)
   // The pair is throttled by now, at all of them; what is refused for that counts too.
   for (let i = 5; i < 11; i++) {
     const answer = await login(instances[i % 3] as TestCentral, cpId, wrong, from)
@@ -146,15 +149,21 @@ test('instances: ten that start at once share secrets, one log and one state', a
   const started = async () =>
     (await (instances[0] as TestCentral).send('GET', '/audit/events?reason_code=STARTED', { as: 'admin' })).body.events
   await eventually(async () => (await started()).length === 10)
-  const checkpoints = () => Promise.all(instances.map(async each => (await each.send('GET', '/checkpoint', { as: 'admin' })).text))
+  const checkpoints = () =>
+    Promise.all(instances.map(async each => (await each.send('GET', '/checkpoint', { as: 'admin' })).text))
   await eventually(async () => {
     const shown = await checkpoints()
-    return shown.every(note => note.startsWith('ev-central/')) && new Set(shown.map(note => note.split('\n')[0])).size === 1
+    return (
+      shown.every(note => note.startsWith('ev-central/')) && new Set(shown.map(note => note.split('\n')[0])).size === 1
+    )
   })
 })
 
 test('instances: what only the embedded SQLite can do is refused in words', async t => {
   const [a] = (await start(t, 1)) as [TestCentral]
-  const answer = await a.send('POST', '/audit/erasures', { as: 'admin', body: { who: 'somebody', reason: 'asked for it' } })
+  const answer = await a.send('POST', '/audit/erasures', {
+    as: 'admin',
+    body: { who: 'somebody', reason: 'asked for it' },
+  })
   problemOf(answer, 501, 'NOT_WITH_POSTGRESQL')
 })
