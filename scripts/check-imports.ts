@@ -51,6 +51,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'event',
     'context',
     'evidence',
+    'postgres',
     'checkpoint',
     'audit',
     'security',

@@ -104,7 +104,7 @@ export function createPostgres(options: PostgresOptions): Postgres {
   return {
     address: formatPostgresAddress(parsePostgresUrl(options.url)),
     use,
-    transaction: work => transaction('BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE', work),
+    transaction: work => transaction('BEGIN ISOLATION LEVEL READ COMMITTED', work),
     snapshot: work => transaction('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY', work),
     close() {
       closing ??= pool.end()

@@ -3,7 +3,7 @@
  *
  * Promise, with the database at hand: what anybody committed is known here within POLL_MS and the time of one read, what this
  * instance committed as soon as `change` resolves, and nobody is refused because the copy is late, as `refresh` comes before a
- * refusal. Without it: logins go on from the copy, which counts for `trustMs` since the last read that succeeded *began*. Then
+ * refusal. Without it: logins are let in and refused by the copy, which counts for `trustMs` since the last read that succeeded *began*. Then
  * whoever asks is refused with STATE_UNAVAILABLE: nothing that was revoked elsewhere is accepted for longer than that.
  *
  * In the copy are all charge points with their usual networks, and all admins; so what is asked of it costs the same whether there

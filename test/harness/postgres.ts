@@ -114,7 +114,7 @@ function ownServer(settings: Record<string, string>): PostgresServer {
     const ready = Promise.withResolvers<void>()
     started.stderr?.on('data', (bytes: Buffer) => {
       said = (said + bytes.toString()).slice(-4_000)
-      if (said.includes('ready to accept connections')) ready.resolve()
+      if (/ready to accept (?:read-only )?connections/.test(said)) ready.resolve()
     })
     started.on('exit', () => ready.reject(new Error(`PostgreSQL ended: ${said}`)))
     ready.promise.catch(() => {})
