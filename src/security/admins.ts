@@ -10,8 +10,9 @@ import { networkOf } from '../context/client-address.ts'
 import { currentContext } from '../context/context.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
 import { INCIDENT } from '../event/catalogue.ts'
+import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
-import { createAdminThrottle } from './admin-throttle.ts'
+import { createAdminThrottle, DIGEST_CHARACTERS } from './admin-throttle.ts'
 import { deriveKey } from './derived-keys.ts'
 import type { Change, ChangeTransaction } from './outbox.ts'
 import { type Admin, ROLES, type Role, type Security } from './security.ts'
@@ -24,6 +25,8 @@ export interface Admins {
    * shown once. A given key that differs from the stored one replaces it (rotation), also if `admin` was revoked.
    */
   bootstrap(givenKey?: string): Promise<{ name: string; key: string } | undefined>
+  /** Stored incidents of other instances, oldest first, into the throttle; other events are skipped. */
+  replay(stored: readonly StoredEvent[]): void
 }
 
 /** How others name an admin in the trail and on the command line. */
@@ -37,19 +40,26 @@ export function createAdmins(deps: {
   audit: Pick<Audit, 'incident'>
   keyEncryptionKey: Uint8Array
   windowSeconds: number
+  /** Where several instances write one trail: which of them refused. */
+  instance?: string | undefined
 }): Admins {
-  const { state, change, audit } = deps
-  const throttle = createAdminThrottle(deps.windowSeconds * 1000)
+  const { state, change, audit, instance } = deps
+  const windowMs = deps.windowSeconds * 1000
+  const throttle = createAdminThrottle(windowMs)
   const hashKey = deriveKey(deps.keyEncryptionKey, 'admin-keys')
   const hashOf = (key: string) => createHmac('sha256', hashKey).update(key).digest('hex')
 
-  function refuse(who: string, code: ErrorCode, cause: string, retryAfterSeconds?: number): Refusal {
+  function refuse(who: string, code: ErrorCode, cause: string, wrong: WrongKey = {}): Refusal {
+    const { retryAfterSeconds, keyHash } = wrong
     const count = throttle.incidentOf(currentNetwork(), retryAfterSeconds !== undefined)
+    // Of the key's hash, so that the others know different guesses from one that is repeated.
+    const guess = keyHash?.slice(0, DIGEST_CHARACTERS)
+    const forOthers = instance === undefined ? {} : { instance, ...(guess !== undefined && { guess }) }
     if (count !== undefined) {
       audit.incident(who, undefined, INCIDENT.UNAUTHORIZED_ADMIN_ACCESS, {
         description: `Unauthorized admin access: ${cause}`,
         statusCode: ERRORS[code].status,
-        metadata: { cause, failure_count: count }, // of the episode so far, as later incidents stand for many
+        metadata: { cause, failure_count: count, ...forOthers }, // of the episode so far, as later incidents stand for many
       })
     }
     return new Refusal(code, undefined, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
@@ -58,7 +68,8 @@ export function createAdmins(deps: {
   /** A key that was sent and is nobody's, or that of a revoked admin. */
   function refuseWrong(who: string, keyHash: string, cause: string): Refusal {
     const wait = throttle.wrongKey(currentNetwork(), keyHash)
-    return wait > 0 ? refuse(who, 'TOO_MANY_ATTEMPTS', 'throttled', wait) : refuse(who, 'UNAUTHORIZED', cause)
+    if (wait > 0) return refuse(who, 'TOO_MANY_ATTEMPTS', 'throttled', { retryAfterSeconds: wait })
+    return refuse(who, 'UNAUTHORIZED', cause, { keyHash })
   }
 
   const authorize: Security['admins']['authorize'] = async (key, allowed) => {
@@ -143,7 +154,20 @@ export function createAdmins(deps: {
   return {
     doors: { authorize, add, revoke, list: async () => (await state.admins()).map(publicPart) },
     bootstrap,
+    replay(stored) {
+      const since = Date.now() - windowMs
+      for (const { reason_code, date_time, ip, metadata_json } of stored) {
+        if (reason_code !== INCIDENT.UNAUTHORIZED_ADMIN_ACCESS || Date.parse(date_time) < since) continue
+        const { guess } = JSON.parse(metadata_json ?? '{}')
+        if (typeof guess === 'string') throttle.followed(networkOf(ip), guess)
+      }
+    },
   }
+}
+
+interface WrongKey {
+  readonly retryAfterSeconds?: number
+  readonly keyHash?: string
 }
 
 function currentNetwork(): string {

@@ -26,7 +26,7 @@ import { createTokens } from './tokens.ts'
 
 export interface SecurityService extends Security {
   readonly bootstrap: Admins['bootstrap']
-  /** Feeds stored AUTH_FAIL events, oldest first, into the throttles: after a restart, or of another instance; others are skipped. */
+  /** Feeds stored failures, oldest first, into the throttles: after a restart, or of another instance; other events are skipped. */
   replay(stored: readonly StoredEvent[]): Promise<void>
   /** Saves last logins, hands over the events of changes, and forgets those that are durable; false when it cannot now. */
   settle(): Promise<boolean>
@@ -83,6 +83,7 @@ export async function createSecurity(deps: {
     audit,
     keyEncryptionKey,
     windowSeconds: settings.bruteForceWindowSeconds,
+    instance: deps.instance,
   })
   const authentication = createAuthentication({
     state,
@@ -114,7 +115,10 @@ export async function createSecurity(deps: {
     status: createStatus({ change, keys }),
     admins: admins.doors,
     bootstrap: admins.bootstrap,
-    replay: authentication.replay,
+    async replay(stored) {
+      await authentication.replay(stored)
+      admins.replay(stored)
+    },
     async settle() {
       await lastSeen.save()
       await outbox.deliver()

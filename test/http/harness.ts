@@ -17,6 +17,7 @@ import { createSqliteSecurityState } from '../../src/security/sqlite-security-st
 import { startCentral } from '../../src/service/central.ts'
 import { openSharedState } from '../../src/service/open-state.ts'
 import { readSettings } from '../../src/settings/settings.ts'
+import { postgresServer } from '../harness/postgres.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
 const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
@@ -67,6 +68,9 @@ export interface Answer {
   readonly body: any
 }
 
+/** Set by on-postgres.test.ts, which runs files of this folder a second time: every service gets a database of its own. */
+const server = process.env.EVC_TEST_STORE === 'postgres' ? postgresServer({ max_connections: '200' }) : undefined
+
 /** @param shared the keys of an instance before this one on the same database */
 export async function startTestCentral(
   environment: Record<string, string> = {},
@@ -81,6 +85,7 @@ export async function startTestCentral(
     EVC_ADMIN_KEY: ADMIN_KEY,
     EVC_KEY_ENCRYPTION_KEY: KEY_ENCRYPTION_KEY,
     EVC_TRUSTED_PROXIES: '127.0.0.1',
+    ...(server && { EVC_DATABASE_URL: await server.createDatabase() }),
     ...environment,
   })
   const central = await startCentral(settings, logger)

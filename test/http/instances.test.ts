@@ -124,6 +124,18 @@ test('instances: five failures spread over three of them are one episode, and so
   assert.deepEqual(counts, [5, 10])
 })
 
+test('instances: wrong admin keys are counted over all of them', async t => {
+  const instances = await start(t, 2)
+  const [a, b] = instances as [TestCentral, TestCentral]
+  const guess = (at: TestCentral, key: string) =>
+    at.send('GET', '/security/status', { from: '192.0.2.77', headers: { 'x-admin-key': key } })
+  for (let i = 0; i < 20; i++) assert.equal((await guess(a, `${i}`.padStart(32, 'x'))).status, 401)
+  assert.equal((await guess(a, 'y'.repeat(32))).status, 429)
+  await eventually(async () => (await guess(b, 'y'.repeat(32))).status === 429, SOON_MS)
+  const right = await b.send('GET', '/security/status', { as: 'auditor', from: '192.0.2.77' })
+  assert.equal(right.status, 200)
+})
+
 test('instances: ten that start at once share secrets, one log and one state', async t => {
   const url = await server.createDatabase()
   const environment = { EVC_DATABASE_URL: url, NODE_ENV: 'development' }

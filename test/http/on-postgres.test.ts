@@ -1,0 +1,7 @@
+/** The door over PostgreSQL: the same tests, where they look at nothing but answers. */
+process.env.EVC_TEST_STORE = 'postgres'
+
+await import('./login.test.ts')
+await import('./operators.test.ts')
+await import('./admin-guessing.test.ts')
+await import('./stream.test.ts')
