@@ -35,7 +35,7 @@ import { migrate } from '../postgres/migrations.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { StoreError } from '../store/event-store.ts'
-import { readHead, readTile } from '../store/postgres-log.ts'
+import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
 import { beginSharedChain, type KeyWrap, readSharedChain, readSharedKey } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
@@ -99,10 +99,10 @@ export function createPostgresSigner(deps: {
 
   async function signHead(session: Session, known: KeyChain, last: Last): Promise<Outcome> {
     const head = await postgres.snapshot(async reading => {
-      const proven = await proveHead(reading, last)
-      // Rows may have come since step 1: few.
-      const wrong = 'kind' in proven ? undefined : await checkUpTo(reading, Math.floor(proven.size / TILE_WIDTH))
-      return wrong === undefined ? proven : bytesDiffer(wrong)
+      const log = await readPostgresLog(reading)
+      // Rows may have come since step 1: few. And the bundle that is not full yet is hashed each time.
+      const wrong = (await checkUpTo(log, fullBundles(log))) ?? (await findWrongPartial(log))
+      return wrong === undefined ? proveHead(log, last) : bytesDiffer(wrong)
     })
     if ('kind' in head) return head
     const { size, root } = head
@@ -119,11 +119,12 @@ export function createPostgresSigner(deps: {
   async function checkBytes(): Promise<Outcome | undefined> {
     for (let isAll = false; !isAll; ) {
       const wrong = await postgres.snapshot(async session => {
-        const full = Math.floor((await readHead(session)).size / TILE_WIDTH)
+        const log = await readPostgresLog(session)
+        const full = fullBundles(log)
         checkedBundles ??= Math.floor((await newestSize(session)) / TILE_WIDTH)
         const until = Math.min(full, checkedBundles + BUNDLES_AT_ONCE)
         isAll = until === full
-        return checkUpTo(session, until)
+        return checkUpTo(log, until)
       })
       if (wrong !== undefined) return bytesDiffer(wrong)
     }
@@ -131,9 +132,9 @@ export function createPostgresSigner(deps: {
   }
 
   /** The first bundle whose entries do not have the hashes of their tile. */
-  async function checkUpTo(session: Session, until: number): Promise<number | undefined> {
+  async function checkUpTo(log: PostgresLogSnapshot, until: number): Promise<number | undefined> {
     for (let next = checkedBundles ?? 0; next < until; next++) {
-      if (!(await isBundleSound(session, next))) return next
+      if (!(await isBundleSound(log, next))) return next
       checkedBundles = next + 1
     }
     return undefined
@@ -178,13 +179,12 @@ async function readLast(session: Session, chain: KeyChain): Promise<Last | 'dama
 }
 
 /** Step 3: the head, if it continues what was signed and the tiles have its root. */
-async function proveHead(session: Session, last: Last): Promise<TreeHead | Outcome> {
-  const { size, root } = await readHead(session)
+async function proveHead({ size, root, readTile }: PostgresLogSnapshot, last: Last): Promise<TreeHead | Outcome> {
   if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
   const tiles = new Map<string, Uint8Array>()
   const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])
   try {
-    for (const tile of needed) tiles.set(formatTilePath(tile), await readTile(session, size, tile))
+    for (const tile of needed) tiles.set(formatTilePath(tile), await readTile(tile))
     const readHash = hashesFromTiles(size, tile => tiles.get(formatTilePath(tile)) as Uint8Array)
     if (!areSameBytes(rootHash(size, readHash), root))
       return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
@@ -197,13 +197,19 @@ async function proveHead(session: Session, last: Last): Promise<TreeHead | Outco
   return { size, root }
 }
 
-/** A full one: its entries have the hashes of their tile. */
-async function isBundleSound(session: Session, index: number): Promise<boolean> {
-  const size = (index + 1) * TILE_WIDTH
+const fullBundles = ({ size }: TreeHead) => Math.floor(size / TILE_WIDTH)
+
+async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | undefined> {
+  const index = fullBundles(log)
+  return log.size % TILE_WIDTH === 0 || (await isBundleSound(log, index)) ? undefined : index
+}
+
+/** Its entries have the hashes of their tile. */
+async function isBundleSound({ size, readTile }: PostgresLogSnapshot, index: number): Promise<boolean> {
   const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
   try {
-    const entries = parseBundle(await readTile(session, size, bundle), TILE_WIDTH)
-    const hashes = parseHashTile(await readTile(session, size, tile), TILE_WIDTH)
+    const entries = parseBundle(await readTile(bundle), bundle.width)
+    const hashes = parseHashTile(await readTile(tile), tile.width)
     if (entries === undefined || hashes === undefined) return false
     return entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Uint8Array))
   } catch (error) {

@@ -7,15 +7,7 @@
  */
 import { HASH_BYTES } from '../evidence/encoding.ts'
 import { type EventRow, formatLeaf } from '../evidence/leaf.ts'
-import {
-  formatBundle,
-  parseBundle,
-  parseHashTile,
-  TILE_WIDTH,
-  type Tile,
-  type TileLevel,
-  tileAt,
-} from '../evidence/tile.ts'
+import { formatBundle, parseHashTile, TILE_WIDTH, type TileLevel, tileAt } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
 import type { LogGrowth, LogState } from '../log/log-builder.ts'
 import type { Session } from '../postgres/postgres.ts'
@@ -136,37 +128,4 @@ function formatTiles(tiles: readonly TileFile[]): Uint8Array {
     parts.push(new Uint8Array(fields.buffer), bytes)
   }
   return Buffer.concat([...parts, COPY_TRAILER])
-}
-
-/**
- * A tile of the tree of `size` leaves, also a partial one of an earlier size. In a snapshot that has that size.
- * @throws {RangeError} when the tree has no such tile, or it cannot be read
- */
-export async function readTile(session: Session, size: number, tile: Tile): Promise<Uint8Array> {
-  const there = tileAt(tile.level, tile.index, size)
-  const bytes = there === undefined || there.width < tile.width ? undefined : await readWhole(session, size, there)
-  const cut = bytes && there && beginning(bytes, there, tile.width)
-  if (cut === undefined) throw new RangeError(`tile ${tile.index} of level ${tile.level} is not there`)
-  return cut
-}
-
-async function readWhole(
-  session: Session,
-  size: number,
-  { level, index, width }: Tile,
-): Promise<Uint8Array | undefined> {
-  if (width === TILE_WIDTH) {
-    const sql = 'SELECT bytes FROM log_tiles WHERE level = $1 AND tile = $2'
-    return (await session.query<{ bytes: Buffer }>(sql, [levelNumber(level), index], 'log: tile')).rows[0]?.bytes
-  }
-  if (level === 'entries') return (await readPartialBundle(session, size))?.bytes
-  return (await readPartialTiles(session, size)).find(({ tile }) => tile.level === level && tile.index === index)?.bytes
-}
-
-/** The first `width` of the hashes or entries there are. */
-function beginning(bytes: Uint8Array, there: Tile, width: number): Uint8Array | undefined {
-  if (there.width === width) return bytes
-  if (there.level !== 'entries') return bytes.subarray(0, width * HASH_BYTES)
-  const entries = parseBundle(bytes, there.width)
-  return entries && formatBundle(entries.slice(0, width))
 }
