@@ -3,8 +3,9 @@
  *
  * Promise, with the database at hand: what anybody committed is known here within POLL_MS and the time of one read, what this
  * instance committed as soon as `change` resolves, and nobody is refused because the copy is late, as `refresh` comes before a
- * refusal. Without it: logins are let in and refused by the copy, which counts for `trustMs` since the last read that succeeded *began*. Then
- * whoever asks is refused with STATE_UNAVAILABLE: nothing that was revoked elsewhere is accepted for longer than that.
+ * refusal. Without it: logins are let in and refused by the copy, which counts for `trustMs` since the last read that succeeded
+ * *began*. Then whoever asks is told STATE_UNAVAILABLE: nothing that was revoked elsewhere is accepted for longer than that. So is,
+ * at once, whoever this instance changed and has not been able to read since.
  *
  * In the copy are all charge points with their usual networks, and all admins; so what is asked of it costs the same whether there
  * is such an id or not, and the first login after a start is as fast as the next. Everything else is asked of the database.
@@ -23,7 +24,7 @@
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
 import { Refusal } from '../errors.ts'
-import type { AdminRecord, ChargePointRecord, SecurityState } from './security-state.ts'
+import type { AdminRecord, ChargePointRecord, SecurityState, StateTransaction } from './security-state.ts'
 
 export interface FeedPosition {
   readonly number: number
@@ -72,6 +73,8 @@ export async function openCachedState(deps: {
   /** When the read began that the copy is of. */
   let readAt = now()
   let awayBecause: string | null = null
+  /** What this instance changed, or may have, and has not read since. */
+  const doubtful = new Set<string>()
   let running: Promise<void> | undefined
   let queued: Promise<void> | undefined
   let isClosed = false
@@ -97,6 +100,7 @@ export async function openCachedState(deps: {
     try {
       copy = await brought(copy, feed)
       readAt = startedAt
+      doubtful.clear()
       if (awayBecause !== null) logger.info('the security state can be read again')
       awayBecause = null
     } catch (error) {
@@ -110,6 +114,11 @@ export async function openCachedState(deps: {
     }
   }
 
+  async function readOrDoubt(touched: ReadonlySet<string>): Promise<void> {
+    await read()
+    if (awayBecause !== null) for (const name of touched) doubtful.add(name)
+  }
+
   function poll(): NodeJS.Timeout {
     return setTimeout(async () => {
       await read()
@@ -120,32 +129,39 @@ export async function openCachedState(deps: {
   /** @throws {Refusal} STATE_UNAVAILABLE */
   function trusted(): Copy {
     if (now() - readAt <= trustMs) return copy
-    throw new Refusal(
-      'STATE_UNAVAILABLE',
-      'The security state could not be read for too long to rely on the last copy.',
-      {
-        retryAfterSeconds: RETRY_AFTER_SECONDS,
-      },
-    )
+    throw unavailable('The security state could not be read for too long to rely on the last copy.')
+  }
+
+  /** @throws {Refusal} STATE_UNAVAILABLE */
+  function certain<T>(name: string, found: T): T {
+    if (!doubtful.has(name)) return found
+    throw unavailable('This was changed, and the security state cannot be read since.')
   }
 
   return {
     ...state,
-    chargePoint: async cpId => trusted().chargePoints.get(cpId),
+    chargePoint: async cpId => certain(nameOf(cpId), trusted().chargePoints.get(cpId)),
     hasChosenCredentials: async () => trusted().chosen.size > 0,
     isUsualAddress: async (cpId, network) => trusted().networks.get(cpId)?.includes(network) === true,
-    adminByKeyHash: async keyHash => trusted().admins.find(admin => admin.key_hash === keyHash),
-    admins: async () => [...trusted().admins],
+    async adminByKeyHash(keyHash) {
+      const found = trusted().admins.find(admin => admin.key_hash === keyHash)
+      return found && certain(adminNameOf(found.name), found)
+    },
+    admins: async () => trusted().admins.filter(admin => !doubtful.has(adminNameOf(admin.name))),
 
     async refresh() {
       if (awayBecause === null) await read()
     },
     async change(work) {
-      const result = await state.change(work)
-      await read()
-      // What we did ourselves is not in the copy: it counts no more until it is.
-      if (awayBecause !== null) readAt = Number.NEGATIVE_INFINITY
-      return result
+      const touched = new Set<string>()
+      try {
+        const result = await state.change(transaction => work(noting(transaction, touched)))
+        await readOrDoubt(touched)
+        return result
+      } catch (error) {
+        if (error instanceof Refusal && error.code === 'STATE_UNCERTAIN') await readOrDoubt(touched)
+        throw error
+      }
     },
     lastWriteError: () => awayBecause ?? state.lastWriteError(),
     async close() {
@@ -156,6 +172,32 @@ export async function openCachedState(deps: {
       await state.close()
     },
   }
+}
+
+const nameOf = (cpId: string) => `charge point ${cpId}`
+const adminNameOf = (name: string) => `admin ${name}`
+
+/** Notes what of the copy a change touches. */
+function noting(transaction: StateTransaction, touched: Set<string>): StateTransaction {
+  return {
+    ...transaction,
+    putChargePoint(record) {
+      touched.add(nameOf(record.cp_id))
+      return transaction.putChargePoint(record)
+    },
+    removeChargePoint(cpId) {
+      touched.add(nameOf(cpId))
+      return transaction.removeChargePoint(cpId)
+    },
+    putAdmin(record) {
+      touched.add(adminNameOf(record.name))
+      return transaction.putAdmin(record)
+    },
+  }
+}
+
+function unavailable(detail: string): Refusal {
+  return new Refusal('STATE_UNAVAILABLE', detail, { retryAfterSeconds: RETRY_AFTER_SECONDS })
 }
 
 interface Copy {

@@ -22,6 +22,14 @@ const skip = server.canStop ? false : 'the server is not ours to stop'
 /** As it is sent; READ COMMITTED does not end so. */
 const COMMIT = 'COMMIT\0'
 
+const ADMIN = {
+  name: 'alice',
+  role: 'admin',
+  key_hash: 'aa',
+  created_at: '2026-01-02T03:04:05.678Z',
+  revoked_at: null,
+} as const
+
 interface Options {
   readonly instance?: string
   readonly orphanMs?: number
@@ -191,17 +199,30 @@ test('past its time the copy counts no more: nothing that was revoked elsewhere 
   assert.equal((await cutOff.chargePoint('CP-1'))?.security_status, 'REVOKED')
 })
 
-test('what an instance changed itself is in its copy, or its copy counts no more', async t => {
-  const { network } = await throughNetwork(t)
-  const state = await openState(t, network.url)
+test('what an instance changed and cannot read since is neither let in nor refused; all others are', async t => {
+  const { url, network } = await throughNetwork(t)
+  const postgres = createPostgres({ url })
+  const plain = await openPostgresSecurityState({ postgres, instance: 'one' })
+  const way = createPostgres({ url: network.url, statementMsMax: 500 })
+  const state = await openCachedState({ state: plain, feed: createPostgresFeed(way), trustMs: 60_000, logger })
+  t.after(async () => {
+    await state.close()
+    await way.close()
+  })
   await put(state)
-  const lost = network.loseNext('security feed', 'before')
-  await put(state, { security_status: 'REVOKED' }) // its own read, or the one of the poll, is lost
-  await lost
-  const seen = await codeOf(state.chargePoint('CP-1').then(record => assert.equal(record?.security_status, 'REVOKED')))
-  assert.ok(seen === 'ok' || seen === 'STATE_UNAVAILABLE')
+  await put(state, { cp_id: 'CP-2' })
+  await state.change(transaction => transaction.putAdmin(ADMIN))
+  network.cut()
+  await put(state, { security_status: 'REVOKED' })
+  await state.change(transaction => transaction.putAdmin({ ...ADMIN, revoked_at: ADMIN.created_at }))
+  assert.equal(await codeOf(state.chargePoint('CP-1')), 'STATE_UNAVAILABLE')
+  assert.equal(await codeOf(state.adminByKeyHash(ADMIN.key_hash)), 'STATE_UNAVAILABLE')
+  assert.deepEqual(await state.admins(), [])
+  assert.ok(await state.chargePoint('CP-2'))
+  network.mend()
   await eventually(async () => (await codeOf(state.chargePoint('CP-1'))) === 'ok')
   assert.equal((await state.chargePoint('CP-1'))?.security_status, 'REVOKED')
+  assert.notEqual((await state.adminByKeyHash(ADMIN.key_hash))?.revoked_at, null)
 })
 
 test('a server that can only be read, as a standby that is not promoted yet, is no reason to refuse logins', {
