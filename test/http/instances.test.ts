@@ -1,6 +1,8 @@
 /** Several instances on one PostgreSQL, as clients see them. */
 import assert from 'node:assert/strict'
+import { createCipheriv, randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
+import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { eventually, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
@@ -170,6 +172,54 @@ test('instances: ten that start at once share secrets, one log and one state', a
     )
   })
 })
+
+test('instances: one that connects as a role with no more rights than it needs does everything the others do', async t => {
+  const url = await server.createDatabase()
+  const name = `runtime_${new URL(url).pathname.slice(-8)}`
+  const password = 'only-for-this-test'
+  await server.run(
+    url,
+    `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+     CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`,
+  )
+  const owner = await startTestCentral({ EVC_DATABASE_URL: url })
+  const limited = new URL(url)
+  limited.username = name
+  limited.password = password
+  const instance = await startTestCentral({ EVC_DATABASE_URL: limited.href }, owner.keys)
+  t.after(async () => {
+    await instance.close()
+    await server.run(url, `DROP OWNED BY ${name}; DROP ROLE ${name}`)
+  })
+  await owner.close()
+  const { cpId, credentials } = await instance.chargePoint()
+  const { token } = (await login(instance, cpId, credentials)).body
+  assert.equal((await instance.send('POST', '/keys/generate', { as: 'operator', body: { cp_id: cpId } })).status, 200)
+  const bearer = { headers: { authorization: `Bearer ${token}` } }
+  const payload = sealed(cpId, (await instance.send('GET', '/keys/current', bearer)).body.key)
+  const sent = await instance.send('POST', '/messages', { ...bearer, body: { payload } })
+  assert.equal(sent.status, 200, sent.text)
+  await eventually(async () => {
+    const found = await instance.send('GET', `/audit/events?who=${cpId}&action=KEY_GENERATE`, { as: 'auditor' })
+    return found.body.events.length === 1
+  })
+  const ready = async () => (await instance.send('GET', '/ready')).body.checks
+  await eventually(async () =>
+    (await ready()).every((check: { name: string; ok: boolean }) => check.ok || check.name === 'disk'),
+  )
+  assert.equal((await instance.send('POST', '/keys/revoke', { as: 'operator', body: { cp_id: cpId } })).status, 200)
+  assert.equal((await instance.send('DELETE', `/charge-points/${cpId}`, { as: 'operator' })).status, 204)
+  const forbidden = server.run(limited.href, "UPDATE audit_events SET who = 'somebody'")
+  await assert.rejects(forbidden, /permission denied/)
+})
+
+/** A message of a charge point. */
+function sealed(cpId: string, key: string): string {
+  const nonce = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', Buffer.from(key, 'base64'), nonce)
+  cipher.setAAD(Buffer.from(cpId))
+  return Buffer.concat([nonce, cipher.update('hello'), cipher.final(), cipher.getAuthTag()]).toString('base64')
+}
 
 test('instances: what only the embedded SQLite can do is refused in words', async t => {
   const [a] = (await start(t, 1)) as [TestCentral]
