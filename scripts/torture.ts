@@ -8,7 +8,8 @@
  *   npm run torture -- database                       every damage of the event database's files
  *   npm run torture -- log                            mutations of signed logs, and pristine ones; --seeds N of each (40)
  *   npm run torture -- kill                           1,000 kills of the service under load; --cycles N
- *   npm run torture -- instances                      two instances on one PostgreSQL: 20 restarts, 200 ended sessions, 20 kills; --rounds N
+ *   npm run torture -- instances                      two instances on one PostgreSQL: 20 restarts, 200 ended sessions, 20 kills, a stop of
+ *                                                     60 s, a cut of 30 s; --rounds N
  *
  * A failure prints how to replay it; the others go on. Ends with a table of counts and the line `N runs, N failed`.
  */
@@ -194,6 +195,10 @@ async function instances(line: Line): Promise<void> {
       await attempt(line, async () => {
         const seen = await runPostgresFaults(server, { ...faults, onCycle: done => progress(line, total, done) })
         add(line, { ...faults, ...seen, lost: 0, doubled: 0 })
+      })
+      await attempt(line, async () => {
+        await runPostgresFaults(server, { restarts: 0, terminations: 0, kills: 0, stopMs: 60_000, cutMs: 30_000 })
+        add(line, { stops: 1, cuts: 1 })
       })
     }
   } finally {

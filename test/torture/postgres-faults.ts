@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { StoredEvent } from '../../src/event/event.ts'
+import { createNetwork } from '../harness/network.ts'
 import type { PostgresServer } from '../harness/postgres.ts'
 import { assertLogOfRows } from '../harness/postgres-log.ts'
 import { eventually } from '../harness/rows.ts'
@@ -20,6 +21,9 @@ export interface PostgresFaults {
   readonly terminations: number
   /** Of instances, each started again on its folder. */
   readonly kills: number
+  /** How long the server is stopped once more, and how long the second instance cannot reach it. */
+  readonly stopMs?: number
+  readonly cutMs?: number
   readonly onCycle?: (done: number) => void
 }
 
@@ -28,6 +32,7 @@ export interface PostgresFaultsSeen {
   readonly changed: number
   readonly refused: number
   readonly uncertain: number
+  readonly slowestLoginMs: number
 }
 
 const CLIENTS = 6
@@ -39,8 +44,10 @@ const END_ONE_SESSION = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 export async function runPostgresFaults(server: PostgresServer, faults: PostgresFaults): Promise<PostgresFaultsSeen> {
   const url = await server.createDatabase()
   const folders = [0, 1].map(() => mkdtempSync(join(tmpdir(), 'evc-instance-')))
+  const network = await createNetwork(url)
+  const urls = [url, network.url]
   const startInstance = (i: number) =>
-    startServiceProcess(folders[i] as string, { EVC_DATABASE_URL: url, EVC_LOG_LEVEL: 'fatal' })
+    startServiceProcess(folders[i] as string, { EVC_DATABASE_URL: urls[i] as string, EVC_LOG_LEVEL: 'fatal' })
   const instances = [await startInstance(0), await startInstance(1)]
   try {
     const load = await startLoad(instances)
@@ -64,6 +71,16 @@ export async function runPostgresFaults(server: PostgresServer, faults: Postgres
       instances[which] = await startInstance(which)
       faults.onCycle?.(++done)
     }
+    if (faults.stopMs !== undefined) {
+      await server.halt('fast')
+      await sleep(faults.stopMs)
+      await server.resume()
+    }
+    if (faults.cutMs !== undefined) {
+      network.cut()
+      await sleep(faults.cutMs)
+      network.mend()
+    }
     const seen = await load.stop()
     await allAreRows(server, url, seen.answered)
     // What the killed ones left there, the others take over.
@@ -75,6 +92,7 @@ export async function runPostgresFaults(server: PostgresServer, faults: Postgres
     await compare(server, url, seen)
     const { answered, changed, refused, uncertain } = seen
     return {
+      slowestLoginMs: Math.round(seen.slowestLoginMs),
       answered: answered.length,
       changed: changed.length,
       refused: refused.length,
@@ -82,6 +100,7 @@ export async function runPostgresFaults(server: PostgresServer, faults: Postgres
     }
   } finally {
     for (const instance of instances) await instance.kill('SIGKILL')
+    await network.close()
     for (const folder of folders) rmSync(folder, { recursive: true, force: true })
   }
 }
@@ -94,10 +113,11 @@ interface Seen {
   readonly refused: string[]
   /** And those whose answer was lost with the instance. */
   readonly uncertain: string[]
+  slowestLoginMs: number
 }
 
 async function startLoad(instances: readonly ServiceProcess[]) {
-  const seen: Seen = { answered: [], changed: [], refused: [], uncertain: [] }
+  const seen: Seen = { answered: [], changed: [], refused: [], uncertain: [], slowestLoginMs: 0 }
   const urlOf = (i: number) => (instances[i % instances.length] as ServiceProcess).url
   const login = { cp_id: 'CP-1', credentials: '' }
   const { body } = await send(urlOf(0), 'POST', '/charge-points', { cp_id: login.cp_id })
@@ -111,12 +131,14 @@ async function startLoad(instances: readonly ServiceProcess[]) {
     for (; !isOver; await sleep(PAUSE_MS)) {
       const requestId = `fault-${serial++}`
       const headers = { 'x-request-id': requestId }
+      const startedAt = performance.now()
       const answer = await send(urlOf(client + serial), 'POST', '/auth/credentials', login, headers).catch(
         () => undefined,
       )
       if (answer === undefined) continue // killed: not answered, so nothing was promised
       assert.equal(answer.status, 200, JSON.stringify(answer.body))
       seen.answered.push(requestId)
+      seen.slowestLoginMs = Math.max(seen.slowestLoginMs, performance.now() - startedAt)
     }
   }
 
