@@ -4,7 +4,7 @@ import type { FeedNews, FeedPosition, StateFeed, Visitor } from './cached-state.
 import { ADMIN, CHARGE_POINT } from './postgres-reads.ts'
 import type { AdminRecord } from './security-state.ts'
 
-const PAGE_CHARGE_POINTS = 5_000
+const PAGE_CHARGE_POINTS = 2_000
 const CHANGES_AT_ONCE = 5_000
 
 const VISITOR = `SELECT ${CHARGE_POINT},

@@ -22,6 +22,8 @@ export interface OpenState {
 
 /** Changes, reads of operators, nonces; and the feed, which must not wait for those. */
 const CONNECTIONS = 4
+/** Somebody waits for the answer, also when the network is cut and nobody says so. */
+const STATEMENT_MS_MAX = 5_000
 const FEED_CONNECTIONS = 1
 /** A read of the feed is a millisecond's work; past this the connection is taken for dead. */
 const FEED_MS_MAX = 1_000
@@ -70,7 +72,12 @@ export async function openState(
 
 /** As the command line needs it: without a copy. @throws {PostgresError} */
 export async function openSharedState(url: string, instance: string): Promise<SecurityState> {
-  const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central security' })
+  const postgres = createPostgres({
+    url,
+    connectionsMax: CONNECTIONS,
+    statementMsMax: STATEMENT_MS_MAX,
+    applicationName: 'ev-central security',
+  })
   try {
     return await openPostgresSecurityState({ postgres, instance })
   } catch (error) {
