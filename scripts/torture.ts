@@ -9,7 +9,7 @@
  *   npm run torture -- log                            mutations of signed logs, and pristine ones; --seeds N of each (40)
  *   npm run torture -- kill                           1,000 kills of the service under load; --cycles N
  *   npm run torture -- instances                      two instances on one PostgreSQL: 20 restarts, 200 ended sessions, 20 kills, a stop of
- *                                                     60 s, a cut of 30 s; --rounds N
+ *                                                     60 s, a cut of 30 s, a failover; --rounds N
  *
  * A failure prints how to replay it; the others go on. Ends with a table of counts and the line `N runs, N failed`.
  */
@@ -200,9 +200,21 @@ async function instances(line: Line): Promise<void> {
         await runPostgresFaults(server, { restarts: 0, terminations: 0, kills: 0, stopMs: 60_000, cutMs: 30_000 })
         add(line, { stops: 1, cuts: 1 })
       })
+      await attempt(line, failOver)
+      add(line, { failovers: 1 })
     }
   } finally {
     await server.stop()
+  }
+}
+
+async function failOver(): Promise<void> {
+  const primary = startPostgres()
+  try {
+    const failOverTo = await primary.addStandby()
+    await runPostgresFaults(primary, { restarts: 5, terminations: 20, kills: 2, failOverTo })
+  } finally {
+    await primary.stop()
   }
 }
 

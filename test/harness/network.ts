@@ -8,6 +8,8 @@ export interface Network {
   /** From now on nothing gets through and nobody is told; later connections are taken and never answered. */
   cut(): void
   mend(): void
+  /** Connections go to the server of this URL from now on; those that are open are ended. */
+  redirect(url: string): void
   /** Ends every connection that is open now. */
   breakConnections(): void
   /**
@@ -25,7 +27,7 @@ interface Trap {
 }
 
 export async function createNetwork(url: string): Promise<Network> {
-  const target = new URL(url)
+  let target = new URL(url)
   const open = new Set<Socket>()
   let isCut = false
   let trap: Trap | undefined
@@ -80,6 +82,10 @@ export async function createNetwork(url: string): Promise<Network> {
     mend() {
       isCut = false
       breakConnections() // what was lost on the way is not sent again
+    },
+    redirect(to) {
+      target = new URL(to)
+      breakConnections()
     },
     breakConnections,
     loseNext: (text, when) =>

@@ -40,6 +40,11 @@ export interface PostgresServer {
   halt(how: 'fast' | 'immediate'): Promise<void>
   /** Starts it again where it was, on the same port. */
   resume(): Promise<void>
+  /**
+   * A standby that every commit waits for from now on, on a port of its own; the server is restarted for it. Stopped with the server.
+   * @returns where a database is on the standby
+   */
+  addStandby(): Promise<(url: string) => string>
   stop(): Promise<void>
 }
 
@@ -74,6 +79,7 @@ function serverAt(base: string): PostgresServer {
     },
     halt: () => Promise.reject(new Error('the server is not ours')),
     resume: () => Promise.reject(new Error('the server is not ours')),
+    addStandby: () => Promise.reject(new Error('the server is not ours')),
     async stop() {
       for (const name of made.splice(0)) await run(base, `DROP DATABASE ${name} WITH (FORCE)`)
     },
@@ -84,6 +90,8 @@ function ownServer(settings: Record<string, string>): PostgresServer {
   let folder: string | undefined
   let starting: Promise<string> | undefined
   let child: ChildProcess | undefined
+  /** That run; a standby is one too. */
+  const children = new Set<ChildProcess>()
   let binaries: Binaries | undefined
   let port = 0
 
@@ -99,17 +107,25 @@ function ownServer(settings: Record<string, string>): PostgresServer {
   }
 
   async function launch(): Promise<void> {
+    child = await launchAt('data', port)
+  }
+
+  async function launchAt(data: string, at: number, more: Record<string, string> = {}): Promise<ChildProcess> {
     const { postgres } = binaries as Binaries
-    const all = { listen_addresses: '127.0.0.1', unix_socket_directories: '', max_connections: '100', ...settings }
+    const all = {
+      listen_addresses: '127.0.0.1',
+      unix_socket_directories: '',
+      max_connections: '100',
+      ...settings,
+      ...more,
+    }
     const args = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-    const started = spawn(
-      postgres,
-      ['-D', join(folder as string, 'data'), '-p', String(port), ...args],
-      asUnprivileged(),
-    )
-    child = started
-    process.once('exit', endNow)
-    process.once('SIGTERM', endAtSignal)
+    const started = spawn(postgres, ['-D', join(folder as string, data), '-p', String(at), ...args], asUnprivileged())
+    if (children.size === 0) {
+      process.once('exit', endNow)
+      process.once('SIGTERM', endAtSignal)
+    }
+    children.add(started)
     let said = ''
     const ready = Promise.withResolvers<void>()
     started.stderr?.on('data', (bytes: Buffer) => {
@@ -122,21 +138,54 @@ function ownServer(settings: Record<string, string>): PostgresServer {
       Promise.reject(new Error(`PostgreSQL does not start: ${said}`)),
     )
     await Promise.race([ready.promise, late])
+    return started
   }
 
-  async function halt(how: keyof typeof SIGNALS): Promise<void> {
+  function halt(how: keyof typeof SIGNALS): Promise<void> {
     const ending = child
     child = undefined
-    process.off('exit', endNow)
-    process.off('SIGTERM', endAtSignal)
+    return end(ending, how)
+  }
+
+  async function end(ending: ChildProcess | undefined, how: keyof typeof SIGNALS): Promise<void> {
+    if (ending !== undefined) children.delete(ending)
+    if (children.size === 0) {
+      process.off('exit', endNow)
+      process.off('SIGTERM', endAtSignal)
+    }
     if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return
     const exited = once(ending, 'exit')
     ending.kill(SIGNALS[how])
     await exited
   }
 
+  /** From a copy of the data while nobody writes it. */
+  async function addStandby(): Promise<(url: string) => string> {
+    starting ??= start()
+    const base = await starting
+    await halt('fast')
+    const [from, to] = [join(folder as string, 'data'), join(folder as string, 'standby')]
+    const copied = spawnSync('cp', ['-a', from, to])
+    if (copied.status !== 0) throw new Error(`the data could not be copied: ${copied.stderr}`)
+    await launch()
+    const at = await freePort()
+    const signal = join(to, 'standby.signal')
+    writeFileSync(signal, '')
+    if (isRoot()) chownSync(signal, UNPRIVILEGED, UNPRIVILEGED)
+    const { username, password } = new URL(base)
+    const primary = `host=127.0.0.1 port=${port} user=${username} password=${password}`
+    await launchAt('standby', at, { primary_conninfo: primary })
+    await run(base, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    await run(base, 'SELECT pg_reload_conf()')
+    return url => {
+      const there = new URL(url)
+      there.port = String(at)
+      return there.href
+    }
+  }
+
   function endNow(): void {
-    child?.kill('SIGQUIT')
+    for (const each of children) each.kill('SIGQUIT')
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   }
 
@@ -156,9 +205,11 @@ function ownServer(settings: Record<string, string>): PostgresServer {
     },
     halt,
     resume: launch,
+    addStandby,
     async stop() {
       await starting?.catch(() => {})
       await halt('immediate') // nothing of it is kept
+      for (const standby of [...children]) await end(standby, 'immediate')
       if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
     },
   }

@@ -24,6 +24,8 @@ export interface PostgresFaults {
   /** How long the server is stopped once more, and how long the second instance cannot reach it. */
   readonly stopMs?: number
   readonly cutMs?: number
+  /** Where a database is on the synchronous standby that is promoted in the end, when the server crashed for good. */
+  readonly failOverTo?: (url: string) => string
   readonly onCycle?: (done: number) => void
 }
 
@@ -44,10 +46,10 @@ const END_ONE_SESSION = `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 export async function runPostgresFaults(server: PostgresServer, faults: PostgresFaults): Promise<PostgresFaultsSeen> {
   const url = await server.createDatabase()
   const folders = [0, 1].map(() => mkdtempSync(join(tmpdir(), 'evc-instance-')))
-  const network = await createNetwork(url)
-  const urls = [url, network.url]
+  let at = url
+  const networks = [await createNetwork(url), await createNetwork(url)]
   const startInstance = (i: number) =>
-    startServiceProcess(folders[i] as string, { EVC_DATABASE_URL: urls[i] as string, EVC_LOG_LEVEL: 'fatal' })
+    startServiceProcess(folders[i] as string, { EVC_DATABASE_URL: networks[i]?.url ?? '', EVC_LOG_LEVEL: 'fatal' })
   const instances = [await startInstance(0), await startInstance(1)]
   try {
     const load = await startLoad(instances)
@@ -77,19 +79,27 @@ export async function runPostgresFaults(server: PostgresServer, faults: Postgres
       await server.resume()
     }
     if (faults.cutMs !== undefined) {
-      network.cut()
+      networks[1]?.cut()
       await sleep(faults.cutMs)
-      network.mend()
+      networks[1]?.mend()
+    }
+    if (faults.failOverTo !== undefined) {
+      await sleep(1_000)
+      await server.halt('immediate')
+      at = faults.failOverTo(url)
+      await server.run(at, 'SELECT pg_promote()')
+      for (const network of networks) network.redirect(at)
+      await sleep(2_000)
     }
     const seen = await load.stop()
-    await allAreRows(server, url, seen.answered)
+    await allAreRows(server, at, seen.answered)
     // What the killed ones left there, the others take over.
     await eventually(
-      () => server.run(url, 'SELECT 1 FROM outbox'),
+      () => server.run(at, 'SELECT 1 FROM outbox'),
       rows => rows.length === 0,
     )
     for (const instance of instances) assert.equal(await instance.kill('SIGTERM'), 0, instance.output())
-    await compare(server, url, seen)
+    await compare(server, at, seen)
     const { answered, changed, refused, uncertain } = seen
     return {
       slowestLoginMs: Math.round(seen.slowestLoginMs),
@@ -100,7 +110,7 @@ export async function runPostgresFaults(server: PostgresServer, faults: Postgres
     }
   } finally {
     for (const instance of instances) await instance.kill('SIGKILL')
-    await network.close()
+    for (const network of networks) await network.close()
     for (const folder of folders) rmSync(folder, { recursive: true, force: true })
   }
 }
