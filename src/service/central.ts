@@ -9,7 +9,7 @@
  * Undo is written next to do: stopping runs in reverse, also for a start that failed half-way.
  */
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { startRetention } from '../archive/archive-host.ts'
 import { createSharedDetector } from '../audit/shared-detector.ts'
@@ -60,6 +60,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const startReserve = undo.use(releaseStartReserve(folder))
   const { bruteForceThreshold, bruteForceWindowSeconds, databaseUrl } = settings
   const isShared = databaseUrl !== undefined
+  if (isShared) refuseEmbedded(folder)
   const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
   /** Of this process, among those that share a database. */
@@ -170,6 +171,14 @@ async function settleGivenKey(settings: Settings, security: Awaited<ReturnType<t
   else if (settings.isProduction && (await security.admins.list()).length === 0) {
     throw new SettingsError(['EVC_ADMIN_KEY is required in production until there is an admin'])
   }
+}
+
+/** Its journal goes on where its own database ends; in another one, records would be missing or be rows twice. */
+function refuseEmbedded({ path, auditDatabase }: DataFolder): void {
+  if (!existsSync(auditDatabase)) return
+  throw new SettingsError([
+    `EVC_DATA_DIR names ${path}, which holds the trail of an embedded SQLite: with EVC_DATABASE_URL it has to be another folder`,
+  ])
 }
 
 function readTls(settings: Settings): { tls?: { cert: Buffer; key: Buffer } } {

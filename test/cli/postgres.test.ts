@@ -61,6 +61,10 @@ test('postgres: a server that cannot be reached, and a setting that makes no sen
   assert.equal(ended.code, 1)
   assert.match(ended.stderr, /PostgreSQL cannot be reached/)
   assert.doesNotMatch(ended.stderr + ended.stdout, /hunter2/)
+  await (await serve(t, environment.EVC_DATA_DIR as string)).stop()
+  const embedded = await start(t, ['serve'], environment).ended
+  assert.equal(embedded.code, 2)
+  assert.match(embedded.stderr, /holds the trail of an embedded SQLite/)
   const retention = await runHere(['cp', 'list'], { environment: { ...environment, EVC_RETENTION_DAYS: '30' } })
   assert.equal(retention.code, 2)
   assert.match(retention.stderr, /EVC_RETENTION_DAYS/)
