@@ -47,6 +47,7 @@ export const EXTERNAL_URL = process.env.EVC_TEST_DATABASE_URL
 /** Not root, as PostgreSQL insists; needs no entry in any table of users. */
 const UNPRIVILEGED = 65_534
 const START_MS_MAX = 60_000
+const END_MS = 500
 const SIGNALS = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const
 
 /** For all tests of a file; call it once, at its top. */
@@ -135,8 +136,9 @@ function ownServer(settings: Record<string, string>): PostgresServer {
     await exited
   }
 
+  /** The process is ending, so nothing can be awaited: the server gets a moment to be gone before its files are. */
   function endNow(): void {
-    child?.kill('SIGQUIT')
+    if (child?.kill('SIGQUIT')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, END_MS)
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   }
 
