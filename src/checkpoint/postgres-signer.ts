@@ -179,12 +179,13 @@ async function readLast(session: Session, chain: KeyChain): Promise<Last | 'dama
 }
 
 /** Step 3: the head, if it continues what was signed and the tiles have its root. */
-async function proveHead({ size, root, readTile }: PostgresLogSnapshot, last: Last): Promise<TreeHead | Outcome> {
+async function proveHead({ size, root, readTiles }: PostgresLogSnapshot, last: Last): Promise<TreeHead | Outcome> {
   if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
   const tiles = new Map<string, Uint8Array>()
   const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])
   try {
-    for (const tile of needed) tiles.set(formatTilePath(tile), await readTile(tile))
+    const read = await readTiles(needed)
+    for (const [n, tile] of needed.entries()) tiles.set(formatTilePath(tile), read[n] as Uint8Array)
     const readHash = hashesFromTiles(size, tile => tiles.get(formatTilePath(tile)) as Uint8Array)
     if (!areSameBytes(rootHash(size, readHash), root))
       return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
@@ -205,11 +206,12 @@ async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | unde
 }
 
 /** Its entries have the hashes of their tile. */
-async function isBundleSound({ size, readTile }: PostgresLogSnapshot, index: number): Promise<boolean> {
+async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: number): Promise<boolean> {
   const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
   try {
-    const entries = parseBundle(await readTile(bundle), bundle.width)
-    const hashes = parseHashTile(await readTile(tile), tile.width)
+    const [bundleBytes, tileBytes] = (await readTiles([bundle, tile])) as [Uint8Array, Uint8Array]
+    const entries = parseBundle(bundleBytes, bundle.width)
+    const hashes = parseHashTile(tileBytes, tile.width)
     if (entries === undefined || hashes === undefined) return false
     return entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Uint8Array))
   } catch (error) {

@@ -20,7 +20,8 @@ import {
 export async function readTileOf(session: Session, { tile, size }: TileRequest): Promise<Uint8Array | undefined> {
   const there = tileAt(tile.level, tile.index, size)
   if (there === undefined || there.width < tile.width) return undefined
-  return (await readPostgresLog(session)).readTile(tile)
+  const [bytes] = await (await readPostgresLog(session)).readTiles([tile])
+  return bytes
 }
 
 export async function proveEventOf(
@@ -81,10 +82,8 @@ async function fromTiles<T>(log: PostgresLogSnapshot, size: number, make: (readH
 }
 
 async function fetchTiles(log: PostgresLogSnapshot, tiles: readonly Tile[]): Promise<(tile: Tile) => Uint8Array> {
-  const fetched = new Map<string, Uint8Array>()
-  for (const tile of tiles) {
-    const path = formatTilePath(tile)
-    if (!fetched.has(path)) fetched.set(path, await log.readTile(tile))
-  }
+  const wanted = [...new Map(tiles.map(tile => [formatTilePath(tile), tile]))]
+  const read = await log.readTiles(wanted.map(([, tile]) => tile))
+  const fetched = new Map(wanted.map(([path], n) => [path, read[n] as Uint8Array]))
   return tile => fetched.get(formatTilePath(tile)) as Uint8Array
 }

@@ -8,15 +8,16 @@ import { levelNumber, readHead, readPartialBundle, readPartialTiles } from './po
 
 export interface PostgresLogSnapshot extends TreeHead {
   /**
-   * A tile of the tree, also one of an earlier size: a partial tile is the beginning of what there is.
+   * Tiles of the tree, also of one of an earlier size: a partial tile is the beginning of what there is.
    * @throws {RangeError} when the tree has no such tile, or it cannot be read.
    */
-  readTile(tile: Tile): Promise<Uint8Array>
+  readTiles(tiles: readonly Tile[]): Promise<Uint8Array[]>
   /** The salt of a row, zeros when it was erased; undefined when there is no such row. */
   salt(id: number): Promise<Uint8Array | undefined>
 }
 
-const SELECT_TILE = 'SELECT bytes FROM log_tiles WHERE level = $1 AND tile = $2'
+const SELECT_TILES = `SELECT level, tile, bytes FROM log_tiles
+  JOIN unnest($1::smallint[], $2::bigint[]) AS wanted (level, tile) USING (level, tile)`
 const SELECT_SALT = `SELECT substring(salts FROM (($1 - first_id) * ${SALT_BYTES} + 1)::integer FOR ${SALT_BYTES}) AS salt
   FROM (SELECT * FROM log_salts WHERE first_id <= $1 ORDER BY first_id DESC LIMIT 1) AS batch WHERE last_id >= $1`
 
@@ -25,9 +26,18 @@ export async function readPostgresLog(session: Session): Promise<PostgresLogSnap
   const { size, root } = await readHead(session)
   let partial: ReturnType<typeof readPartialTiles> | undefined
 
-  async function fullTile({ level, index }: Tile): Promise<Uint8Array | undefined> {
-    const { rows } = await session.query<{ bytes: Uint8Array }>(SELECT_TILE, [levelNumber(level), index], SELECT_TILE)
-    return rows[0]?.bytes
+  const isFull = ({ level, index }: Tile) => (index + 1) * TILE_WIDTH <= countAt(level, size)
+
+  /** By level and index. */
+  async function readFull(tiles: readonly Tile[]): Promise<Map<string, Uint8Array>> {
+    if (tiles.length === 0) return new Map()
+    const wanted = [tiles.map(({ level }) => levelNumber(level)), tiles.map(({ index }) => index)]
+    const { rows } = await session.query<{ level: number; tile: number; bytes: Uint8Array }>(
+      SELECT_TILES,
+      wanted,
+      'log: tiles',
+    )
+    return new Map(rows.map(({ level, tile, bytes }) => [`${level} ${tile}`, bytes]))
   }
 
   async function partialTile({ level, index }: Tile): Promise<Uint8Array | undefined> {
@@ -39,13 +49,18 @@ export async function readPostgresLog(session: Session): Promise<PostgresLogSnap
   return {
     size,
     root,
-    async readTile(tile) {
-      const { level, index, width } = tile
-      const there = Math.min(TILE_WIDTH, countAt(level, size) - index * TILE_WIDTH)
-      const bytes = there < width ? undefined : await (there === TILE_WIDTH ? fullTile(tile) : partialTile(tile))
-      const cut = bytes && beginning(level, bytes, there, width)
-      if (cut === undefined) throw new RangeError(`tile ${index} of level ${level} is not there`)
-      return cut
+    async readTiles(tiles) {
+      const full = await readFull(tiles.filter(isFull))
+      const read: Uint8Array[] = []
+      for (const tile of tiles) {
+        const { level, index, width } = tile
+        const there = Math.min(TILE_WIDTH, countAt(level, size) - index * TILE_WIDTH)
+        const stored = isFull(tile) ? full.get(`${levelNumber(level)} ${index}`) : await partialTile(tile)
+        const cut = there < width ? undefined : stored && beginning(level, stored, there, width)
+        if (cut === undefined) throw new RangeError(`tile ${index} of level ${level} is not there`)
+        read.push(cut)
+      }
+      return read
     },
     async salt(id) {
       const { rows } = await session.query<{ salt: Uint8Array }>(SELECT_SALT, [id], 'log: a salt')

@@ -52,6 +52,7 @@ export const EXTERNAL_URL = process.env.EVC_TEST_DATABASE_URL
 /** Not root, as PostgreSQL insists; needs no entry in any table of users. */
 const UNPRIVILEGED = 65_534
 const START_MS_MAX = 60_000
+const END_MS = 500
 const SIGNALS = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const
 
 /** For all tests of a file; call it once, at its top. */
@@ -184,8 +185,11 @@ function ownServer(settings: Record<string, string>): PostgresServer {
     }
   }
 
+  /** The process is ending, so nothing can be awaited: the servers get a moment to be gone before their files are. */
   function endNow(): void {
-    for (const each of children) each.kill('SIGQUIT')
+    let isEnding = false
+    for (const each of children) isEnding = each.kill('SIGQUIT') || isEnding
+    if (isEnding) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, END_MS)
     if (folder !== undefined) rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
   }
 

@@ -23,6 +23,7 @@ async function createRoles(): Promise<{ owner: string; runtime: string }> {
     owner,
     `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`,
   )
+  await server.run(owner, 'REVOKE CREATE ON SCHEMA public FROM PUBLIC') // as it is from PostgreSQL 15 on
   await server.run(owner, `CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`)
   const runtime = new URL(owner)
   runtime.username = name
