@@ -7,6 +7,7 @@ import { openJournal } from '../src/journal/segment-journal.ts'
 import type { EventQueries } from '../src/query/event-queries.ts'
 import { createFreshQueries } from '../src/query/fresh-queries.ts'
 import { startReader } from '../src/query/reader-host.ts'
+import type { StoreLocation } from '../src/store/location.ts'
 
 export interface OpenTrail {
   /** As the HTTP door asks: waits for the rows of what is durable. */
@@ -22,8 +23,11 @@ export interface OpenTrail {
 
 const FRESH_MS = 250
 
-export async function openTrail(folder: string): Promise<OpenTrail> {
-  const storePath = join(folder, 'audit', 'audit.db')
+/** @param store left out, SQLite in the folder */
+export async function openTrail(
+  folder: string,
+  store: StoreLocation = { kind: 'sqlite', path: join(folder, 'audit', 'audit.db') },
+): Promise<OpenTrail> {
   const journalDirectory = join(folder, 'journal')
   let durable: (sequence: number) => void = () => {}
   const journal = await openJournal({
@@ -34,13 +38,13 @@ export async function openTrail(folder: string): Promise<OpenTrail> {
   const indexer = startIndexer({
     journalDirectory,
     journalId: journal.id,
-    storePath,
+    store,
     onIndexed: () => {},
     onTrim: sequence => void journal.trim(sequence),
   })
   durable = sequence => indexer.durable(sequence)
   durable(journal.status().durableSequence)
-  const reader = startReader({ storePath })
+  const reader = startReader({ store })
   return {
     reader,
     queries: createFreshQueries(reader, () => indexer.caughtUp(journal.status().durableSequence, FRESH_MS)),

@@ -14,6 +14,9 @@ export interface Size {
   /** Of 20 events each, waited for until a checkpoint covers them. */
   readonly signedRounds: number
   readonly verifyEvents: number
+  /** Rows in PostgreSQL when it is asked; and how many records each of four instances has to index together. */
+  readonly postgresEvents: number
+  readonly postgresSharedEvents: number
   /** Of logins beside questions, for the memory they take. */
   readonly servingSeconds: number
 }
@@ -30,6 +33,8 @@ export const FULL: Size = {
   logRounds: 7,
   signedRounds: 10,
   verifyEvents: 1_000_000,
+  postgresEvents: 5_000_000,
+  postgresSharedEvents: 250_000,
   servingSeconds: 10,
 }
 
@@ -45,5 +50,7 @@ export const QUICK: Size = {
   logRounds: 1,
   signedRounds: 1,
   verifyEvents: 200_000,
+  postgresEvents: 200_000,
+  postgresSharedEvents: 25_000,
   servingSeconds: 2,
 }

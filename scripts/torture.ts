@@ -8,15 +8,19 @@
  *   npm run torture -- database                       every damage of the event database's files
  *   npm run torture -- log                            mutations of signed logs, and pristine ones; --seeds N of each (40)
  *   npm run torture -- kill                           1,000 kills of the service under load; --cycles N
+ *   npm run torture -- instances                      two instances on one PostgreSQL: 20 restarts, 200 ended sessions, 20 kills, a stop of
+ *                                                     60 s, a cut of 30 s, a failover; --rounds N
  *
  * A failure prints how to replay it; the others go on. Ends with a table of counts and the line `N runs, N failed`.
  */
 import { parseArgs } from 'node:util'
+import { startPostgres } from '../test/harness/postgres.ts'
 import { DAMAGES, type DatabaseDamage, runDatabaseDamage } from '../test/torture/database-damage.ts'
 import { FAULTS, type OperationFault, runWithFault } from '../test/torture/every-operation.ts'
 import { killUnderLoad } from '../test/torture/kill-under-load.ts'
 import { MUTATIONS, removeGrounds, runLogMutation, runPristineLog } from '../test/torture/log-mutations.ts'
 import { runModel } from '../test/torture/model.ts'
+import { runPostgresFaults } from '../test/torture/postgres-faults.ts'
 import {
   CALLS,
   type Call,
@@ -42,6 +46,7 @@ const { values, positionals } = parseArgs({
     mutation: { type: 'string' },
     pristine: { type: 'boolean' },
     cycles: { type: 'string', default: '1000' },
+    rounds: { type: 'string', default: '1' },
   },
 })
 
@@ -61,6 +66,7 @@ const PARTS: Record<string, (line: Line) => Promise<void>> = {
   database,
   log,
   kill,
+  instances,
 }
 const FAILURES_SHOWN = 10
 
@@ -178,6 +184,38 @@ async function kill(line: Line): Promise<void> {
     const { answered } = await killUnderLoad({ cycles, checkEvery: 10, onCycle: done => progress(line, cycles, done) })
     add(line, { kills: cycles, answered, lost: 0, doubled: 0 })
   })
+}
+
+async function instances(line: Line): Promise<void> {
+  const faults = { restarts: 20, terminations: 200, kills: 20 }
+  const total = Number(values.rounds) * (faults.restarts + faults.terminations + faults.kills)
+  const server = startPostgres()
+  try {
+    for (let round = 0; round < Number(values.rounds); round++) {
+      await attempt(line, async () => {
+        const seen = await runPostgresFaults(server, { ...faults, onCycle: done => progress(line, total, done) })
+        add(line, { ...faults, ...seen, lost: 0, doubled: 0 })
+      })
+      await attempt(line, async () => {
+        await runPostgresFaults(server, { restarts: 0, terminations: 0, kills: 0, stopMs: 60_000, cutMs: 30_000 })
+        add(line, { stops: 1, cuts: 1 })
+      })
+      await attempt(line, failOver)
+      add(line, { failovers: 1 })
+    }
+  } finally {
+    await server.stop()
+  }
+}
+
+async function failOver(): Promise<void> {
+  const primary = startPostgres()
+  try {
+    const failOverTo = await primary.addStandby()
+    await runPostgresFaults(primary, { restarts: 5, terminations: 20, kills: 2, failOverTo })
+  } finally {
+    await primary.stop()
+  }
 }
 
 async function attempt(line: Line, work: () => Promise<unknown>): Promise<void> {

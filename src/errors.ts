@@ -378,7 +378,21 @@ export const ERRORS = {
     title: 'The security state cannot be written now',
     retry: 'after a while',
     exit: 1,
-    help: 'Nothing was changed. The disk of security.db is full or failing, or another process holds the database.',
+    help: 'Nothing was changed. The disk of security.db is full or failing, or another process holds the database; or PostgreSQL cannot be reached.',
+  },
+  NOT_WITH_POSTGRESQL: {
+    status: 501,
+    title: 'Not available with EVC_DATABASE_URL',
+    retry: 'no',
+    exit: 2,
+    help: 'This version does it with the embedded SQLite only. Nothing was changed.',
+  },
+  STATE_UNCERTAIN: {
+    status: 503,
+    title: 'The connection was lost while the change was committed',
+    retry: 'no',
+    exit: 1,
+    help: 'It happened as a whole, or not at all: look whether it did before you ask again.',
   },
   AUDIT_UNAVAILABLE: {
     status: 503,

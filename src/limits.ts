@@ -19,7 +19,7 @@ export const LIMITS = {
   streamClientsMax: 64,
   streamHeartbeatMs: 15_000,
   streamPageEvents: 200,
-  streamRecheckMs: 1_000,
+  streamRecheckMs: 500,
   closeGraceMs: 5_000,
   forwardedAddressesMax: 32,
 
@@ -60,6 +60,16 @@ export const LIMITS = {
 
   // indexer
   batchRecordsMax: 10_000,
+
+  // PostgreSQL
+  /** Of one part of one instance (security, indexer, queries). */
+  postgresConnectionsMax: 8,
+  /** Also of the wait for a free connection. */
+  postgresConnectMsMax: 5_000,
+  postgresStatementMsMax: 30_000,
+  postgresLockMsMax: 10_000,
+  /** Of a transaction without a statement: an instance that is gone holds its locks for no longer. */
+  postgresIdleMsMax: 10_000,
 
   // queries
   pageEventsMax: 1_000,
@@ -143,6 +153,8 @@ export const LIMITS = {
   overviewStreamMsMin: 2_000,
 
   // security
+  /** How long a change waits for PostgreSQL to come back and say whether its commit happened. */
+  stateSettleMsMax: 8_000,
   listChargePointsMax: 1_000,
   scryptConcurrentMax: 1,
   scryptWaitingMax: 128,

@@ -117,21 +117,16 @@ export function createAuditService(deps: {
     statusCode: number,
   ): void {
     const from = context ?? currentContext()
-    const ip = from?.ip ?? '-'
-    const subject = found.scope === 'ip' ? `from IP ${ip}` : `for CP ${cpId}`
-    const description = `Brute force attack suspected: ${found.failureCount} failures ${subject} (window: ${deps.windowSeconds} seconds)`
-    const metadata = {
-      scope: found.scope,
-      ip,
+    record(context, () => events.bruteForce(cpId, from, found, deps.windowSeconds, statusCode))
+    const { scope, failureCount, distinctCpIds } = found
+    const report = {
+      scope,
+      ip: from?.ip ?? '-',
       cp_id: cpId,
-      failure_count: found.failureCount,
-      time_window_seconds: deps.windowSeconds,
-      distinct_cp_ids: found.distinctCpIds,
+      failure_count: failureCount,
+      distinct_cp_ids: distinctCpIds,
     }
-    record(context, () =>
-      events.incident(cpId, context, INCIDENT.BRUTE_FORCE_SUSPECTED, { description, statusCode, metadata }),
-    )
-    logger.fatal({ ...metadata, request_id: from?.requestId }, 'brute force attack suspected')
+    logger.fatal({ ...report, request_id: from?.requestId }, 'brute force attack suspected')
   }
 
   const ipOf = (context: RequestContext | undefined) => (context ?? currentContext())?.ip ?? '-'

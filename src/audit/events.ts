@@ -5,10 +5,11 @@
  * journal afterwards (outbox), with the same words as everywhere else.
  */
 import { createContext, currentContext, type RequestContext } from '../context/context.ts'
-import { type Action, type Severity, SYSTEM_SEVERITY, type SystemReason } from '../event/catalogue.ts'
+import { type Action, INCIDENT, type Severity, SYSTEM_SEVERITY, type SystemReason } from '../event/catalogue.ts'
 import type { AuditEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
 import type { KeyDetails, Metadata } from './audit.ts'
+import type { BruteForceReport } from './detector.ts'
 import { metadataJson, safeError, safeText } from './redaction.ts'
 
 const NO_CONTEXT = createContext({ requestId: 'none' })
@@ -178,6 +179,30 @@ export function incident(
 ): AuditEvent {
   const description = describe(options.description ?? `Security incident: ${kind}`)
   return event(context, { action: 'INCIDENT', severity: 'CRITICAL', who, reasonCode: kind, ...options, description })
+}
+
+/** What was counted, and of what; a report that others come to as well names its episode. */
+export function bruteForce(
+  cpId: string,
+  context: RequestContext | undefined,
+  report: BruteForceReport,
+  windowSeconds: number,
+  statusCode: number,
+): AuditEvent {
+  const { scope, failureCount, distinctCpIds, episode } = report
+  const ip = context?.ip ?? '-'
+  const subject = scope === 'ip' ? `from IP ${ip}` : `for CP ${cpId}`
+  const description = `Brute force attack suspected: ${failureCount} failures ${subject} (window: ${windowSeconds} seconds)`
+  const metadata = {
+    scope,
+    ip,
+    cp_id: cpId,
+    failure_count: failureCount,
+    time_window_seconds: windowSeconds,
+    distinct_cp_ids: distinctCpIds,
+    ...(episode === 0 ? {} : { episode }),
+  }
+  return incident(cpId, context, INCIDENT.BRUTE_FORCE_SUSPECTED, { description, statusCode, metadata })
 }
 
 export function access(

@@ -6,6 +6,7 @@
 import { CommanderError } from 'commander'
 import { safeError } from '../audit/redaction.ts'
 import { ERRORS, Refusal } from '../errors.ts'
+import { PostgresError } from '../postgres/postgres-error.ts'
 import { SecurityStateError } from '../security/security-state.ts'
 import { SettingsError } from '../settings/settings.ts'
 import { StoreError } from '../store/event-store.ts'
@@ -40,6 +41,9 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof Refusal) return { exitCode: ERRORS[error.code].exit, message: refusalText(error) }
   if (error instanceof SecurityStateError) return { exitCode: EXIT.usage, message: `error: ${error.message}` }
   if (error instanceof StoreError) return storeFailure(error)
+  if (error instanceof PostgresError) {
+    return { exitCode: error.code === 'FOREIGN' ? EXIT.usage : EXIT.failed, message: `error: ${error.message}` }
+  }
   return systemFailure(error)
 }
 

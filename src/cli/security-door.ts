@@ -1,5 +1,5 @@
 /**
- * The security stage as commands reach it: over the state file, beside a running server or without one.
+ * The security stage as commands reach it: over the state file or in PostgreSQL, beside running servers or without one.
  *
  * There is no journal here, as only one process may write it. Events of changes stay in the outbox, committed with
  * the change itself; the running server delivers them within a second, or the next one that starts does.
@@ -12,9 +12,12 @@ import { createDetector } from '../audit/detector.ts'
 import { createContext, runInContext } from '../context/context.ts'
 import { createSecurity } from '../security/create-security.ts'
 import type { Actor, Security } from '../security/security.ts'
+import type { SecurityState } from '../security/security-state.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { dataFolder } from '../service/data-folder.ts'
-import { readKeyEncryptionKey } from '../service/secrets.ts'
+import { openSharedState } from '../service/open-state.ts'
+import { readKeyEncryptionKey, sharedSecrets } from '../service/secrets.ts'
+import type { Settings } from '../settings/settings.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 
@@ -30,11 +33,6 @@ export async function withSecurity<T>(
   work: (security: Security, actor: Actor) => Promise<T>,
 ): Promise<T> {
   const settings = shell.settings(command)
-  const folder = dataFolder(settings.dataDir)
-  if (!options.mayCreate && !existsSync(folder.securityDatabase)) {
-    throw new UsageError(`${folder.path} holds no charge points or admins; --data-dir names another data folder`)
-  }
-  const keyEncryptionKey = readKeyEncryptionKey(settings, folder)
   const logger = silentLogger()
   const audit = createAuditService({
     journal: { append: refuseRecord, acknowledged: async () => 'late' },
@@ -43,7 +41,7 @@ export async function withSecurity<T>(
     windowSeconds: settings.bruteForceWindowSeconds,
   })
   await using undo = new AsyncDisposableStack()
-  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  const { state, keyEncryptionKey } = await openState(settings, options.mayCreate)
   undo.defer(() => state.close())
   // No command issues or checks a token, so a token secret of the moment will do.
   const secrets = { tokenSecret: randomBytes(32), keyEncryptionKey }
@@ -51,6 +49,27 @@ export async function withSecurity<T>(
   undo.defer(() => security.close())
   return await runInContext(createContext(), () => work(security, { name: shell.user, role: 'admin' }))
 }
+
+/** @throws {UsageError} */
+async function openState(
+  settings: Settings,
+  mayCreate: boolean,
+): Promise<{ state: SecurityState; keyEncryptionKey: Uint8Array }> {
+  if (settings.databaseUrl !== undefined) {
+    const state = await openSharedState(settings.databaseUrl, NO_INSTANCE)
+    const { keyEncryptionKey } = await sharedSecrets(settings, state, silentLogger())
+    return { state, keyEncryptionKey }
+  }
+  const folder = dataFolder(settings.dataDir)
+  if (!mayCreate && !existsSync(folder.securityDatabase)) {
+    throw new UsageError(`${folder.path} holds no charge points or admins; --data-dir names another data folder`)
+  }
+  const keyEncryptionKey = readKeyEncryptionKey(settings, folder)
+  return { state: createSqliteSecurityState({ path: folder.securityDatabase }), keyEncryptionKey }
+}
+
+/** Whatever it leaves in the outbox, the instances take from there. */
+const NO_INSTANCE = ''
 
 /** What the outbox takes for "not now". */
 function refuseRecord(): never {

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { Command } from 'commander'
+import { formatPostgresAddress, parsePostgresUrl } from '../postgres/postgres-url.ts'
 import type { Central } from '../service/central.ts'
 import { isEveryAddress } from '../service/listening-url.ts'
 import { VERSION } from '../service/version.ts'
@@ -62,8 +63,12 @@ function printBanner(central: Central, settings: Settings, terminal: Terminal): 
   terminal.print(`  console      ${url}/console`)
   terminal.print(`  reference    ${url}/docs`)
   terminal.print(`  data folder  ${folder.path}`)
-  if (central.generated.length > 0)
-    terminal.print(`  secrets      ${join(folder.path, 'secrets')} (generated, mode 0600)`)
+  const { databaseUrl } = settings
+  if (databaseUrl !== undefined)
+    terminal.print(`  database     ${formatPostgresAddress(parsePostgresUrl(databaseUrl))}`)
+  const place =
+    databaseUrl === undefined ? `${join(folder.path, 'secrets')} (generated, mode 0600)` : 'in the database (generated)'
+  if (central.generated.length > 0) terminal.print(`  secrets      ${place}`)
   printShortcomings(central, settings, terminal)
   printFirstAdmin(central, terminal)
   terminal.print()
@@ -86,7 +91,9 @@ function printShortcomings(central: Central, settings: Settings, terminal: Termi
     ...(settings.tlsCertFile === undefined
       ? ['no TLS: set EVC_TLS_CERT and EVC_TLS_KEY, or put a proxy in front']
       : []),
-    'embedded SQLite: one machine, one process; back up the data folder',
+    ...(settings.databaseUrl === undefined
+      ? ['embedded SQLite: one machine, one process; back up the data folder']
+      : []),
   ]
   terminal.print()
   terminal.print('Not production-ready about these settings:')

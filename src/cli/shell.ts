@@ -1,6 +1,7 @@
 /** What every command gets: the terminal, the settings with `--data-dir` applied, and a way to end. */
 import { userInfo } from 'node:os'
 import type { Command } from 'commander'
+import { Refusal } from '../errors.ts'
 import { type DataFolder, dataFolder } from '../service/data-folder.ts'
 import { readSettings, type Settings } from '../settings/settings.ts'
 import type { ExitCode } from './outcome.ts'
@@ -17,6 +18,10 @@ export interface Shell {
   exitCode: ExitCode
   /** @throws {SettingsError} with every problem found. */
   settings(command: Command): Settings
+  /**
+   * The data folder with the embedded SQLite.
+   * @throws {Refusal} NOT_WITH_POSTGRESQL: with EVC_DATABASE_URL there is a journal in it and nothing else
+   */
   folder(command: Command): DataFolder
 }
 
@@ -31,8 +36,21 @@ export function createShell(terminal: Terminal, environment: Environment): Shell
     user: `cli:${osUser(environment)}`,
     exitCode: 0,
     settings,
-    folder: command => dataFolder(settings(command).dataDir),
+    folder(command) {
+      const { databaseUrl, dataDir } = settings(command)
+      if (databaseUrl === undefined) return dataFolder(dataDir)
+      throw new Refusal(
+        'NOT_WITH_POSTGRESQL',
+        `This version does \`${nameOf(command)}\` with the embedded SQLite only, and EVC_DATABASE_URL is set. Nothing was changed.`,
+      )
+    },
   }
+}
+
+/** As it is typed. */
+function nameOf(command: Command): string {
+  const above = command.parent?.parent == null ? '' : `${nameOf(command.parent)} `
+  return `${above}${command.name()}`
 }
 
 function osUser(environment: Environment): string {

@@ -1,6 +1,6 @@
 /**
  * The audit trail as commands reach it: reading through the query stage, whether a server runs or not; recording through
- * the outbox of the security database, from where the running server (or the next one that starts) takes the event.
+ * the outbox of the security state, from where a running server (or the next one that starts) takes the event.
  */
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
@@ -11,8 +11,10 @@ import { createContext } from '../context/context.ts'
 import type { AuditEvent } from '../event/event.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { startReader } from '../query/reader-host.ts'
+import type { SecurityState } from '../security/security-state.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { DataFolder } from '../service/data-folder.ts'
+import { openSharedState } from '../service/open-state.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 
@@ -29,6 +31,8 @@ export interface Reading {
  * @throws {UsageError} when the data folder holds no events database.
  */
 export async function openTrail(shell: Shell, command: Command, reading: Reading): Promise<OpenTrail> {
+  const { databaseUrl } = shell.settings(command)
+  if (databaseUrl !== undefined) return openSharedTrail(shell, command, reading, databaseUrl)
   const folder = shell.folder(command)
   if (!existsSync(folder.auditDatabase)) {
     throw new UsageError(
@@ -36,7 +40,13 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
     )
   }
   await recordAccess(shell, folder, command.name(), reading)
-  const queries = startReader({ storePath: folder.auditDatabase })
+  const queries = startReader({ store: { kind: 'sqlite', path: folder.auditDatabase } })
+  return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
+}
+
+async function openSharedTrail(shell: Shell, command: Command, reading: Reading, url: string): Promise<OpenTrail> {
+  await record(() => openSharedState(url, ''), accessOf(shell, command.name(), reading)).catch(ignore)
+  const queries = startReader({ store: { kind: 'postgres', url } })
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
 }
 
@@ -50,18 +60,24 @@ export async function recordAccess(
   reading: Reading,
 ): Promise<void> {
   if (!existsSync(folder.securityDatabase)) return
-  const { access, filter } = reading
+  await recordEvent(folder, accessOf(shell, commandName, reading)).catch(ignore)
+}
+
+/** Reading is what was asked for, and what can only be read can be read too. */
+function ignore(): void {}
+
+function accessOf(shell: Shell, commandName: string, { access, filter }: Reading): AuditEvent {
   const description = `Audit trail ${DONE[access]}: command line, ${commandName}`
-  try {
-    await recordEvent(folder, events.access(shell.user, createContext(), access, { description, metadata: filter }))
-  } catch {
-    // Reading is what was asked for, and a copy of a data folder on a read-only disk can be read too.
-  }
+  return events.access(shell.user, createContext(), access, { description, metadata: filter })
 }
 
 /** Puts an event into the outbox, durably. Crash before: it is not there; after: it reaches the trail. */
 export async function recordEvent(folder: DataFolder, event: AuditEvent): Promise<void> {
-  const state = createSqliteSecurityState({ path: folder.securityDatabase })
+  await record(async () => createSqliteSecurityState({ path: folder.securityDatabase }), event)
+}
+
+async function record(open: () => Promise<SecurityState>, event: AuditEvent): Promise<void> {
+  const state = await open()
   try {
     await state.change(transaction => transaction.addToOutbox(randomUUID(), event))
   } finally {

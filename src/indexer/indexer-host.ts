@@ -8,6 +8,7 @@
 import { once } from 'node:events'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import type { StoreLocation } from '../store/location.ts'
 import type { IndexerProgress, Phase } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
 
@@ -36,7 +37,7 @@ export interface IndexerHost {
 export interface IndexerOptions {
   readonly journalDirectory: string
   readonly journalId: string
-  readonly storePath: string
+  readonly store: StoreLocation
   /** The last record of the journal before this process appends any; left out, no row is looked at for being newer. */
   readonly openedSequence?: number | undefined
   /** Rows were added, or the store was reached for the first time; about every 20 ms at most. */
@@ -73,13 +74,13 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
   let worker: Worker | undefined = startWorker()
 
   function startWorker(): Worker {
-    const { journalDirectory, journalId, storePath } = options
+    const { journalDirectory, journalId, store } = options
     // A thread started again finds rows of its predecessor.
     const openedSequence = progress.indexedSequence === undefined ? options.openedSequence : undefined
     const workerData: IndexerThreadData = {
       journalDirectory,
       journalId,
-      storePath,
+      store,
       openedSequence,
       durable: durable.buffer,
       wanted: wanted.buffer,

@@ -1,10 +1,11 @@
 /** What an indexer host and its thread say to each other. */
+import type { StoreLocation } from '../store/location.ts'
 import type { IndexerProgress } from './indexer.ts'
 
 export interface IndexerThreadData {
   readonly journalDirectory: string
   readonly journalId: string
-  readonly storePath: string
+  readonly store: StoreLocation
   /** See `createIndexer`. */
   readonly openedSequence: number | undefined
   /** One BigInt64: the last durable sequence. The host stores and notifies, the thread waits; no message per event. */

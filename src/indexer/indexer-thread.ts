@@ -9,7 +9,10 @@ import { setImmediate, setTimeout } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { openJournalReader } from '../journal/segment-reader.ts'
 import { startLogBuilder } from '../log/log-host.ts'
-import { startCheckpointer } from '../store/checkpointer.ts'
+import { type Checkpointer, startCheckpointer } from '../store/checkpointer.ts'
+import type { EventStore } from '../store/event-store.ts'
+import type { StoreLocation } from '../store/location.ts'
+import { createPostgresEventStore } from '../store/postgres-event-store.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { createIndexer, type IndexerProgress } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
@@ -25,11 +28,10 @@ const CHECKPOINT_INTERVAL_MS = 5_000
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
-const { journalDirectory, journalId, storePath, openedSequence, ...shared } = workerData as IndexerThreadData
+const { journalDirectory, journalId, store: location, openedSequence, ...shared } = workerData as IndexerThreadData
 const durable = new BigInt64Array(shared.durable)
 const wanted = new BigInt64Array(shared.wanted)
-const store = createSqliteEventStore({ path: storePath, startLog: startLogBuilder })
-const checkpointer = startCheckpointer(storePath)
+const { store, checkpointer } = openStore(location)
 const indexer = createIndexer({
   journalId,
   openReader: after => openJournalReader({ directory: journalDirectory, after }),
@@ -53,6 +55,18 @@ await checkpointer.close()
 await store.close()
 send({ progress: indexer.progress() })
 port.close()
+
+function openStore(at: StoreLocation): { store: EventStore; checkpointer: Checkpointer } {
+  if (at.kind === 'sqlite') {
+    return {
+      store: createSqliteEventStore({ path: at.path, startLog: startLogBuilder }),
+      checkpointer: startCheckpointer(at.path),
+    }
+  }
+  // What PostgreSQL has committed is on disk.
+  const checkpointer = { checkpoint: async () => true, close: async () => {} }
+  return { store: createPostgresEventStore({ url: at.url, startLog: () => startLogBuilder() }), checkpointer }
+}
 
 async function run(): Promise<void> {
   const checkpoints = createCheckpoints()

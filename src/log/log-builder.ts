@@ -45,6 +45,8 @@ export interface LogGrowth extends LogState {
   readonly salts: Uint8Array
   /** Of the new rows that are in the bundle that is not full, 32 bytes each. */
   readonly commitments: Uint8Array
+  /** The tiles and bundles that the new rows completed, of a builder that writes no files; else undefined. */
+  readonly fullTiles?: readonly TileFile[]
 }
 
 export interface LogBuilder {
@@ -60,7 +62,7 @@ export interface LogBuilder {
 }
 
 /** @param sync told the size after a batch; answers up to which size the files are on disk, also after a power loss. */
-export function createLogBuilder(files: LogFiles, sync: (size: number) => number): LogBuilder {
+export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync: (size: number) => number): LogBuilder {
   let tree: GrowingTree | undefined
   let tiles: TileCollector | undefined
   const partialTiles = new Map<TileLevel, TileFile>()
@@ -128,6 +130,31 @@ export function openLogBuilder(root: string): LogBuilder {
     for (const path of files.takeUnsynced()) syncPath(path)
     return size
   })
+}
+
+/** One that writes no files: what a batch completed comes back with its growth, for whoever stores it. Works in the caller's thread. */
+export function createDetachedLogBuilder(): LogBuilder {
+  let fullTiles: TileFile[] = []
+  const keep: LogFiles['write'] = (level, index, bytes) => {
+    fullTiles.push({ tile: { level, index, width: TILE_WIDTH }, bytes })
+  }
+  const builder = createLogBuilder({ write: keep, close: () => {} }, size => size)
+  return {
+    get size() {
+      return builder.size
+    },
+    resume(state) {
+      fullTiles = []
+      builder.resume(state)
+    },
+    add: builder.add,
+    finish() {
+      const growth = { ...builder.finish(), fullTiles }
+      fullTiles = []
+      return growth
+    },
+    close: builder.close,
+  }
 }
 
 /** Random salts, drawn many at a time, as each call of the generator costs more than a salt. */

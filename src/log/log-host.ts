@@ -25,8 +25,8 @@ interface Thread {
   readonly answered: Int32Array
 }
 
-/** @param root of the log's files */
-export function startLogBuilder(root: string): LogBuilder {
+/** @param root of the log's files; left out, full tiles come back with each growth. */
+export function startLogBuilder(root?: string): LogBuilder {
   /** Begun before it is needed, else the first rows after a start would wait for it. */
   let thread: Thread | undefined = start()
   let size: number | undefined

@@ -3,7 +3,8 @@ import type { MessagePort } from 'node:worker_threads'
 import type { LogGrowth, LogState } from './log-builder.ts'
 
 export interface LogThreadData {
-  readonly root: string
+  /** Of the log's files; undefined when full tiles are not files but come back with each growth. */
+  readonly root: string | undefined
   /** One Int32, counted up and notified with each answer: the host waits for it without its event loop. */
   readonly answered: SharedArrayBuffer
   readonly port: MessagePort

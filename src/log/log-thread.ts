@@ -6,7 +6,7 @@
 import { open } from 'node:fs/promises'
 import { workerData } from 'node:worker_threads'
 import { parseEntry } from '../event/codec.ts'
-import { createLogBuilder } from './log-builder.ts'
+import { createDetachedLogBuilder, createLogBuilder } from './log-builder.ts'
 import { openLogFiles } from './log-files.ts'
 import type { LogAnswer, LogMessage, LogThreadData } from './log-protocol.ts'
 
@@ -16,14 +16,14 @@ const SYNC_ENTRIES = 65_536
 
 const { root, answered, port } = workerData as LogThreadData
 const turns = new Int32Array(answered)
-const files = openLogFiles(root)
+const files = root === undefined ? undefined : openLogFiles(root)
 let syncedSize = 0
 let syncing: Promise<void> | undefined
 let canSync = true
 let syncedAt = performance.now()
 /** Counts the times that a batch was given up, as what was written for it may be on disk and not be what is written anew. */
 let resumed = 0
-const builder = createLogBuilder(files, () => syncedSize)
+const builder = files === undefined ? createDetachedLogBuilder() : createLogBuilder(files, () => syncedSize)
 /** Of a batch that cannot be finished any more. */
 let failure: unknown
 
@@ -71,7 +71,7 @@ function finish(): void {
 
 function isSyncDue(): boolean {
   const entries = (builder.size ?? 0) - syncedSize
-  return canSync && (entries >= SYNC_ENTRIES || performance.now() - syncedAt >= SYNC_INTERVAL_MS)
+  return files !== undefined && canSync && (entries >= SYNC_ENTRIES || performance.now() - syncedAt >= SYNC_INTERVAL_MS)
 }
 
 function answer(what: LogAnswer): void {
@@ -86,7 +86,7 @@ async function sync(): Promise<void> {
   const turn = resumed
   syncedAt = performance.now()
   try {
-    for (const path of files.takeUnsynced()) {
+    for (const path of files?.takeUnsynced() ?? []) {
       const file = await open(path)
       await file.sync().finally(() => file.close())
     }

@@ -9,11 +9,10 @@ import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
 import { INCIDENT } from '../event/catalogue.ts'
 import { isErased, type StoredEvent } from '../event/event.ts'
-import type { EventDatabase } from './event-database.ts'
-import type { Episode, EventFilter, EventQueries } from './event-queries.ts'
+import type { Episode, EventFilter, EventPage, EventQueries } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
 import { parseTime } from './planner.ts'
-import { walkEvents } from './walk.ts'
+import type { WalkRequest } from './walk.ts'
 
 export type EpisodesRequest = Parameters<EventQueries['episodes']>[0]
 
@@ -30,39 +29,42 @@ interface Draft {
 
 const PAGE = 200
 
+/** An answer that takes several walks: yields each, and is given its page, whoever the store is. */
+export type Walking<Answer> = Generator<WalkRequest, Answer, EventPage>
+
 /** @throws {Refusal} QUERY_TIMEOUT */
-export function findEpisodes(database: EventDatabase, request: EpisodesRequest, deadline: Deadline): Episode[] {
+export function* findEpisodes(request: EpisodesRequest, deadline: Deadline): Walking<Episode[]> {
   const quietMs = request.quietSeconds * 1000
   const drafts: Draft[] = []
   const filter: EventFilter = { action: ['INCIDENT'], ...timeOf(request) }
   let unwalked: EventFilter | undefined
   let below: number | undefined
-  for (const incident of walk(database, filter, deadline)) {
-    if (join(drafts, incident, quietMs)) continue
+  yield* walk(filter, deadline, undefined, incident => {
+    if (join(drafts, incident, quietMs)) return true
     if (drafts.length === request.limit) {
       unwalked = filter
       below = incident.id + 1
-      break
+      return false
     }
     drafts.push(draftOf(incident))
-  }
-  if (unwalked !== undefined) completeOpen(database, drafts, quietMs, unwalked, below, deadline)
+    return true
+  })
+  if (unwalked !== undefined) yield* completeOpen(drafts, quietMs, unwalked, below, deadline)
   if (request.start_time !== undefined) {
     const before = { end_time: request.start_time }
-    completeOpen(database, drafts, quietMs, before, undefined, deadline)
+    yield* completeOpen(drafts, quietMs, before, undefined, deadline)
   }
   return drafts.map(formatEpisode).sort((a, b) => (b.event_ids.at(-1) as number) - (a.event_ids.at(-1) as number))
 }
 
 /** Looks as far back as an episode could still reach, again and again until no episode has grown. */
-function completeOpen(
-  database: EventDatabase,
+function* completeOpen(
   drafts: Draft[],
   quietMs: number,
   filter: EventFilter,
   below: number | undefined,
   deadline: Deadline,
-): void {
+): Walking<void> {
   const seen = new Set<number>()
   for (let hasGrown = true; hasGrown; ) {
     if (deadline.passed()) throw new Refusal('QUERY_TIMEOUT')
@@ -77,24 +79,27 @@ function completeOpen(
       action: ['INCIDENT'],
       start_time,
     }
-    for (const incident of walk(database, brute, deadline, below)) {
-      if (seen.has(incident.id) || !join(drafts, incident, quietMs)) continue
-      seen.add(incident.id)
-      hasGrown = true
-    }
+    yield* walk(brute, deadline, below, incident => {
+      if (!seen.has(incident.id) && join(drafts, incident, quietMs)) {
+        seen.add(incident.id)
+        hasGrown = true
+      }
+      return true
+    })
   }
 }
 
+/** @param take false when no more is wanted */
 function* walk(
-  database: EventDatabase,
   filter: EventFilter,
   deadline: Deadline,
-  below?: number,
-): Generator<StoredEvent> {
+  below: number | undefined,
+  take: (incident: StoredEvent) => boolean,
+): Walking<void> {
   let after = below
   do {
-    const page = walkEvents(database, { filter, order: 'desc', limit: PAGE, after }, deadline)
-    yield* page.events
+    const page = yield { filter, order: 'desc', limit: PAGE, after }
+    if (!page.events.every(take)) return
     after = page.next ?? undefined
     if (after !== undefined && deadline.passed()) throw new Refusal('QUERY_TIMEOUT')
   } while (after !== undefined)

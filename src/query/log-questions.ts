@@ -98,7 +98,7 @@ export function proveEvents(database: EventDatabase, request: ProvenRequest, dea
 }
 
 /** The same answers, each worked out once. */
-function once<Asked>(answer: (asked: Asked) => Uint8Array, nameOf: (asked: Asked) => string) {
+export function once<Asked>(answer: (asked: Asked) => Uint8Array, nameOf: (asked: Asked) => string) {
   const known = new Map<string, Uint8Array>()
   return (asked: Asked): Uint8Array => {
     const name = nameOf(asked)
@@ -109,7 +109,7 @@ function once<Asked>(answer: (asked: Asked) => Uint8Array, nameOf: (asked: Asked
 }
 
 /** What the leaf of an erased event commits to, from its entry: it cannot be computed any more. */
-function commitmentOf(id: number, size: number, readEntries: (tile: Tile) => Uint8Array): Hash {
+export function commitmentOf(id: number, size: number, readEntries: (tile: Tile) => Uint8Array): Hash {
   const bundle = tileAt('entries', Math.floor((id - 1) / TILE_WIDTH), size)
   const entries = bundle && parseBundle(readEntries(bundle), bundle.width)
   const parsed = parseLeaf(entries?.[(id - 1) % TILE_WIDTH] ?? new Uint8Array())

@@ -12,9 +12,10 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
+import type { StoreLocation } from '../store/location.ts'
 import type { EventQueries } from './event-queries.ts'
-import type { AskMessage, Reply } from './reader-protocol.ts'
-import type { Answer, Asked, Question } from './sqlite-event-queries.ts'
+import type { AskMessage, ReaderThreadData, Reply } from './reader-protocol.ts'
+import type { Answer, Asked, Question } from './timed-event-queries.ts'
 
 /** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
 const THREAD = new URL(`./reader-thread${extname(import.meta.url)}`, import.meta.url)
@@ -22,9 +23,9 @@ const THREAD = new URL(`./reader-thread${extname(import.meta.url)}`, import.meta
 const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const CLOSE_MS_MAX = 2_000
 
-export function startReader(options: { storePath: string }): EventQueries {
-  const lookup = startLane('lookup', options.storePath)
-  const scan = startLane('scan', options.storePath)
+export function startReader(options: { store: StoreLocation }): EventQueries {
+  const lookup = startLane('lookup', options.store)
+  const scan = startLane('scan', options.store)
   return {
     page: request => lookup.ask('page', request),
     event: id => lookup.ask('event', id),
@@ -51,7 +52,7 @@ interface Waiting {
   readonly timer: NodeJS.Timeout
 }
 
-function startLane(name: string, storePath: string) {
+function startLane(name: string, store: StoreLocation) {
   const waiting = new Map<number, Waiting>()
   let asked = 0
   /** Questions sent and not answered, given up on or not: what the thread still has to go through. */
@@ -61,7 +62,7 @@ function startLane(name: string, storePath: string) {
 
   function startWorker(): Worker {
     const started = new Worker(THREAD, {
-      workerData: { storePath },
+      workerData: { store } satisfies ReaderThreadData,
       name: `evc-reader-${name}`,
       execArgv: [],
       resourceLimits: HEAP,

@@ -1,6 +1,11 @@
 /** What a reader host and its threads say to each other. */
 import type { ErrorCode, Violation } from '../errors.ts'
-import type { Question } from './sqlite-event-queries.ts'
+import type { StoreLocation } from '../store/location.ts'
+import type { Question } from './timed-event-queries.ts'
+
+export interface ReaderThreadData {
+  readonly store: StoreLocation
+}
 
 export interface AskMessage {
   readonly number: number

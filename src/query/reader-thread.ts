@@ -2,8 +2,10 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { Refusal } from '../errors.ts'
 import type { Deadline } from './id-streams.ts'
-import type { AskMessage, Reply } from './reader-protocol.ts'
-import { createSqliteEventQueries, type Question } from './sqlite-event-queries.ts'
+import { createPostgresEventQueries } from './postgres-event-queries.ts'
+import type { AskMessage, ReaderThreadData, Reply } from './reader-protocol.ts'
+import { createSqliteEventQueries } from './sqlite-event-queries.ts'
+import type { Question, TimedEventQueries } from './timed-event-queries.ts'
 
 /** A walk that takes longer answers with what it has and where to go on, so that it does not hold up its lane. */
 const WALK_MS_MAX = 1_000
@@ -14,18 +16,22 @@ const WALKS: ReadonlySet<Question> = new Set<Question>(['page', 'exportChunk', '
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
-const queries = createSqliteEventQueries({ path: (workerData as { storePath: string }).storePath })
+const queries = openQueries(workerData as ReaderThreadData)
 
-port.on('message', (message: AskMessage | 'close') => {
+port.on('message', async (message: AskMessage | 'close') => {
   if (message === 'close') {
-    queries.close()
+    await queries.close()
     port.close()
   } else {
-    port.postMessage(reply(message))
+    port.postMessage(await reply(message))
   }
 })
 
-function reply({ number, question, asked, expiresAt }: AskMessage): Reply {
+function openQueries({ store }: ReaderThreadData): TimedEventQueries {
+  return store.kind === 'sqlite' ? createSqliteEventQueries(store) : createPostgresEventQueries(store)
+}
+
+async function reply({ number, question, asked, expiresAt }: AskMessage): Promise<Reply> {
   const now = () => performance.timeOrigin + performance.now()
   if (now() >= expiresAt) return { number, refusal: { code: 'QUERY_TIMEOUT' } } // nobody waits for it any more
   const latest = expiresAt - REPLY_MARGIN_MS
@@ -33,7 +39,7 @@ function reply({ number, question, asked, expiresAt }: AskMessage): Reply {
   const deadline: Deadline = { passed: () => now() >= giveUpAt }
   try {
     const ask = queries[question] as (asked: unknown, deadline: Deadline) => unknown
-    return { number, answer: ask(asked, deadline) }
+    return { number, answer: await ask(asked, deadline) }
   } catch (error) {
     if (!(error instanceof Refusal)) return { number, defect: String(error) }
     const { code, message: detail, retryAfterSeconds, violations } = error

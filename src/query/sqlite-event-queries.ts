@@ -5,24 +5,15 @@
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { StoreError } from '../store/event-store.ts'
-import { findEpisodes } from './episodes.ts'
+import { findEpisodes, type Walking } from './episodes.ts'
 import { connectToEvents, type EventDatabase } from './event-database.ts'
-import type { EventQueries } from './event-queries.ts'
 import { formatEvents } from './export-format.ts'
 import type { Deadline } from './id-streams.ts'
 import { countEvents, proveConsistency, proveEvent, proveEvents, readTile } from './log-questions.ts'
 import { countSteps } from './steps.ts'
 import { summarize } from './summary.ts'
+import type { Asked, SyncEventQueries } from './timed-event-queries.ts'
 import { walkEvents } from './walk.ts'
-
-export type Question = Exclude<keyof EventQueries, 'close'>
-export type Asked<Q extends Question> = Parameters<EventQueries[Q]>[0]
-export type Answer<Q extends Question> = Awaited<ReturnType<EventQueries[Q]>>
-
-/** As `EventQueries`, but synchronous and with the time at which to give up. */
-export type SyncEventQueries = {
-  readonly [Q in Question]: (asked: Asked<Q>, deadline: Deadline) => Answer<Q>
-} & { close(): void }
 
 /** Every answer may also be a Refusal: STORE_UNAVAILABLE, or VALIDATION_FAILED for a time that is none. */
 export function createSqliteEventQueries(options: { path: string }): SyncEventQueries {
@@ -50,7 +41,8 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
       }),
     summary: (request, deadline) => read(database => summarize(database, request, deadline)),
     steps: (request, deadline) => read(database => countSteps(database, request, deadline)),
-    episodes: (request, deadline) => read(database => findEpisodes(database, request, deadline)),
+    episodes: (request, deadline) =>
+      read(database => answerWalking(database, findEpisodes(request, deadline), deadline)),
     tile: request => read(database => readTile(database, request)),
     proof: request => read(database => proveEvent(database, request)),
     consistency: request => read(database => proveConsistency(database, request)),
@@ -58,6 +50,12 @@ export function createSqliteEventQueries(options: { path: string }): SyncEventQu
     count: (request, deadline) => read(database => countEvents(database, request, deadline)),
     close: () => connection.close(),
   }
+}
+
+function answerWalking<Answer>(database: EventDatabase, question: Walking<Answer>, deadline: Deadline): Answer {
+  let step = question.next()
+  while (!step.done) step = question.next(walkEvents(database, step.value, deadline))
+  return step.value
 }
 
 /** Half of the failures would read as calm, so running out of time is a refusal here. */

@@ -11,7 +11,8 @@
  * refusals are an incident each; from then on, and while the network is closed, only those that double the count are:
  * 20, 40, 80 ... So a scanner fills neither the trail nor the operator's screen.
  *
- * Owns the lanes, least recently seen forgotten first. Nothing survives a restart, which opens every network again.
+ * Owns the lanes, least recently seen forgotten first. Nothing survives a restart of an instance that is alone, which opens every
+ * network again; where there are several, each counts the incidents of the others (`followed`).
  */
 import { createRecencyMap } from '../audit/recency-map.ts'
 import { LIMITS } from '../limits.ts'
@@ -24,6 +25,8 @@ export interface AdminThrottle {
    * @param isThrottled whether it was refused for its number alone
    */
   incidentOf(network: string, isThrottled: boolean): number | undefined
+  /** Counts a wrong key that another instance refused, and put on record. `digest` as above, or its beginning. */
+  followed(network: string, digest: string): void
   /** Lanes held, for the memory bound. */
   readonly size: number
 }
@@ -41,7 +44,8 @@ interface Lane {
   refusedAt: number
 }
 
-const DIGEST_CHARACTERS = 8
+/** What tells guesses apart, also in the trail. */
+export const DIGEST_CHARACTERS = 8
 
 /** @param now milliseconds that only grow */
 export function createAdminThrottle(windowMs: number, now = () => performance.now()): AdminThrottle {
@@ -54,24 +58,34 @@ export function createAdminThrottle(windowMs: number, now = () => performance.no
     return lane
   }
 
+  function count(lane: Lane, digest: string): void {
+    lane.checkedAt = now()
+    if (lane.closedBy > 0) {
+      lane.closedBy++
+      return
+    }
+    lane.wrong++
+    lane.guesses.add(digest.slice(0, DIGEST_CHARACTERS))
+    if (lane.guesses.size >= LIMITS.adminGuessesMax || lane.wrong >= LIMITS.adminWrongKeysMax) {
+      lane.closedBy = 1
+      lane.guesses.clear()
+    }
+  }
+
   return {
     wrongKey(network, digest) {
       const lane = laneOf(network)
-      const at = now()
-      const waitMs = lane.closedBy === 0 ? 0 : lane.checkedAt + delayMs(lane) - at
+      const waitMs = lane.closedBy === 0 ? 0 : lane.checkedAt + delayMs(lane) - now()
       if (waitMs > 0) return Math.ceil(waitMs / 1000)
-      lane.checkedAt = at
-      if (lane.closedBy > 0) {
-        lane.closedBy++
-        return 0
-      }
-      lane.wrong++
-      lane.guesses.add(digest.slice(0, DIGEST_CHARACTERS))
-      if (lane.guesses.size >= LIMITS.adminGuessesMax || lane.wrong >= LIMITS.adminWrongKeysMax) {
-        lane.closedBy = 1
-        lane.guesses.clear()
-      }
+      count(lane, digest)
       return 0
+    },
+
+    followed(network, digest) {
+      const lane = laneOf(network)
+      lane.refusedAt = now()
+      lane.refusals++
+      count(lane, digest)
     },
 
     incidentOf(network, isThrottled) {

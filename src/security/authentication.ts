@@ -4,6 +4,7 @@
  *   1. look up                      known or not, one read
  *   2. generated secret             always computed (a decoy if there is none); right: no throttle can stop it
  *   3. throttle                     before any expensive hash, and blind to whether the id exists
+ *      look up again                with the news of other instances: one who was let in there just now is not refused here
  *   4. chosen secret                one scrypt for every wrong answer, if the deployment has any chosen secret at all
  *   5. wrong or unknown             one and the same refusal; the audit trail alone knows which
  *   6. status                       only whoever proved to be the charge point learns that it is revoked
@@ -31,7 +32,7 @@ type Method = 'credentials' | 'token'
 
 export interface Authentication {
   readonly doors: Security['authentication']
-  /** Stored AUTH_FAIL events, oldest first, back into the throttles after a restart; others are skipped. */
+  /** Stored AUTH_FAIL events, oldest first, into the throttles: after a restart, or of another instance; others are skipped. */
   replay(stored: readonly StoredEvent[]): Promise<void>
 }
 
@@ -41,15 +42,17 @@ const SUCCESS_METADATA = {
 }
 
 export function createAuthentication(deps: {
-  state: Pick<SecurityState, 'chargePoint' | 'hasChosenCredentials'>
+  state: Pick<SecurityState, 'chargePoint' | 'hasChosenCredentials' | 'refresh'>
   audit: Audit
   credentials: Credentials
   tokens: Tokens
   lastSeen: LastSeenNotes
   settings: { readonly bruteForceThreshold: number; readonly bruteForceWindowSeconds: number }
   clock: Clock
+  /** Where several instances write one trail: which of them refused. */
+  instance?: string | undefined
 }): Authentication {
-  const { state, audit, credentials, tokens, lastSeen, settings, clock } = deps
+  const { state, audit, credentials, tokens, lastSeen, settings, clock, instance } = deps
   const windows = { threshold: settings.bruteForceThreshold, windowMs: settings.bruteForceWindowSeconds * 1000 }
   const throttles: Record<Method, Throttle> = {
     credentials: createThrottle({ ...windows, acrossAddresses: true }),
@@ -70,7 +73,10 @@ export function createAuthentication(deps: {
   /** Records the failure; the refusal is for the caller to throw. */
   function refuse(cpId: string, method: Method, reason: Reason, code: ErrorCode, retryAfterSeconds?: number): Refusal {
     const statusCode = ERRORS[code].status
-    audit.authFail(cpId, undefined, reason, { statusCode, metadata: { method } })
+    audit.authFail(cpId, undefined, reason, {
+      statusCode,
+      metadata: { method, ...(instance !== undefined && { instance }) },
+    })
     audit.detectAndReportBruteForce(cpId, undefined, statusCode)
     return new Refusal(code, undefined, retryAfterSeconds === undefined ? {} : { retryAfterSeconds })
   }
@@ -89,31 +95,47 @@ export function createAuthentication(deps: {
     return publicPart(record)
   }
 
-  /** Steps 3 and 4: the record the secret belongs to, or undefined. */
-  async function checkChosen(record: ChargePointRecord | undefined, cpId: string, secret: string) {
+  /** What is known of a charge point: at once if that will do, else with the latest news. */
+  async function look(
+    cpId: string,
+    willDo: (record: ChargePointRecord) => boolean,
+  ): Promise<ChargePointRecord | undefined> {
+    const known = await state.chargePoint(cpId)
+    if (known !== undefined && willDo(known)) return known
+    await state.refresh()
+    return state.chargePoint(cpId)
+  }
+
+  /** Steps 3 and 4: the record the secret belongs to, and why there is none. */
+  async function checkFurther(cpId: string, secret: string) {
     const attempt = await attemptOf(cpId)
     admit('credentials', attempt)
+    let record: ChargePointRecord | undefined
     let isRight: boolean
     try {
-      isRight = (await state.hasChosenCredentials()) && (await credentials.isRightChosen(record, secret))
+      await state.refresh()
+      record = await state.chargePoint(cpId)
+      isRight = credentials.isRightGenerated(record, secret)
+      if (!isRight && (await state.hasChosenCredentials())) isRight = await credentials.isRightChosen(record, secret)
     } catch (error) {
       throttles.credentials.cancelled(attempt) // busy: nothing was checked
       throw error
     }
-    if (!isRight) return undefined
+    if (!isRight) return record === undefined ? REASON.UNKNOWN_CP : REASON.INVALID_CREDENTIALS
     throttles.credentials.succeeded(attempt)
     // The check took its time: what it was checked against may be revoked, changed or gone by now.
     const now = await state.chargePoint(cpId)
-    return now?.credential_hash === record?.credential_hash ? now : undefined
+    return now !== undefined && now.credential_hash === record?.credential_hash ? now : REASON.INVALID_CREDENTIALS
   }
 
   async function byCredentials(cpId: string, secret: string): Promise<Login> {
     const record = await state.chargePoint(cpId)
     const isRight = credentials.isRightGenerated(record, secret)
-    const proven = isRight ? record : await checkChosen(record, cpId, secret)
-    if (proven === undefined) {
-      const reason = record === undefined ? REASON.UNKNOWN_CP : REASON.INVALID_CREDENTIALS
-      throw refuse(cpId, 'credentials', reason, 'AUTHENTICATION_FAILED')
+    const found = isRight && record !== undefined ? record : await checkFurther(cpId, secret)
+    if (typeof found === 'string') throw refuse(cpId, 'credentials', found, 'AUTHENTICATION_FAILED')
+    const proven = isActive(found) ? found : await look(cpId, isActive)
+    if (proven === undefined || proven.credential_hash !== found.credential_hash) {
+      throw refuse(cpId, 'credentials', REASON.INVALID_CREDENTIALS, 'AUTHENTICATION_FAILED')
     }
     refuseUnlessActive(proven, 'credentials')
     const { token, expiresIn } = await tokens.issue(proven.cp_id, proven.token_version)
@@ -129,7 +151,7 @@ export function createAuthentication(deps: {
     const cpId = claimed ?? read.cpId ?? 'unknown'
     if ('reason' in read) throw await refuseToken(cpId, read.reason)
     if (read.cpId !== cpId) throw await refuseToken(cpId, REASON.INVALID_TOKEN)
-    const record = await state.chargePoint(cpId)
+    const record = await look(cpId, known => isActive(known) && known.token_version === read.version)
     if (record === undefined) throw await refuseToken(cpId, REASON.UNKNOWN_CP)
     refuseUnlessActive(record, 'token')
     if (record.token_version !== read.version) throw await refuseToken(cpId, REASON.TOKEN_VERSION_MISMATCH)
@@ -162,6 +184,10 @@ export function createAuthentication(deps: {
   }
 
   return { doors: { byCredentials, byToken, bearer }, replay }
+}
+
+function isActive({ security_status }: ChargePointRecord): boolean {
+  return security_status === 'ACTIVE'
 }
 
 function currentNetwork(): string {

@@ -18,7 +18,7 @@ const newTokenVersion = () => randomInt(2 ** 48 - 1)
 type Registration = Parameters<Security['chargePoints']['register']>[0]
 
 export function createChargePoints(deps: {
-  state: Pick<SecurityState, 'chargePoint' | 'chargePoints' | 'status' | 'statuses' | 'statusCounts'>
+  state: Pick<SecurityState, 'chargePoint' | 'chargePoints' | 'status' | 'statuses' | 'statusCounts' | 'refresh'>
   change: Change
   audit: Pick<Audit, 'failuresInWindow'>
   credentials: Credentials
@@ -29,6 +29,7 @@ export function createChargePoints(deps: {
   const register: Security['chargePoints']['register'] = async (input, actor) => {
     refuseInvalid(input)
     const { cp_id, location = null, credentials: chosen } = input
+    await state.refresh()
     if ((await state.chargePoint(cp_id)) !== undefined) throw new Refusal('CP_EXISTS') // before the expensive hash
     const generated = chosen === undefined ? credentials.generate() : undefined
     const stored = generated?.stored ?? (await credentials.hashChosen(cp_id, chosen ?? ''))

@@ -29,7 +29,7 @@ import { createTokens } from './tokens.ts'
 
 export interface SecurityService extends Security {
   readonly bootstrap: Admins['bootstrap']
-  /** Feeds stored AUTH_FAIL events, oldest first, back into the throttles after a restart; others are skipped. */
+  /** Feeds stored failures, oldest first, into the throttles: after a restart, or of another instance; other events are skipped. */
   replay(stored: readonly StoredEvent[]): Promise<void>
   /** Saves last logins, hands over the events of changes, and forgets those that are durable; false when it cannot now. */
   settle(): Promise<boolean>
@@ -61,24 +61,37 @@ export async function createSecurity(deps: {
   }
   /** Whether the journal can be relied on now. A process without one leaves it out: its record is the outbox row. */
   isRecording?: () => Promise<boolean>
+  /** Whether everything handed over so far is safe with the state: only then is it forgotten here. Left out: once it is durable. */
+  isSafe?: () => Promise<boolean>
+  /** Where several instances write one trail: which one this is, for the events of refused logins. */
+  instance?: string
   logger: AuditLogger
   /** What throttles measure by. */
   clock?: Clock
 }): Promise<SecurityService> {
-  const { state, audit, secrets, settings, logger, clock = systemClock } = deps
+  const { state, audit, secrets, settings, instance, logger, clock = systemClock } = deps
   const { keyEncryptionKey } = secrets
   await refuseOtherKey(state, keyEncryptionKey)
 
   const policy = createFailurePolicy(settings.strictEvents ?? [], deps.isRecording ?? (async () => true))
-  const outbox = createOutbox({ state, audit, policy, logger })
+  const outbox = createOutbox({ state, audit, policy, logger, isSafe: deps.isSafe })
   const { change } = outbox
   const credentials = createCredentials(keyEncryptionKey)
   const tokens = createTokens({ tokenSecret: secrets.tokenSecret, ttlSeconds: settings.tokenTtlSeconds })
   const lastSeen = createLastSeen({ state, logger })
   const keys = createKeys({ state, change, keyEncryptionKey })
-  const refusals = createAdminRefusals({ audit, windowSeconds: settings.bruteForceWindowSeconds })
+  const refusals = createAdminRefusals({ audit, windowSeconds: settings.bruteForceWindowSeconds, instance })
   const admins = createAdmins({ state, change, refusals, keyEncryptionKey })
-  const authentication = createAuthentication({ state, audit, credentials, tokens, lastSeen, settings, clock })
+  const authentication = createAuthentication({
+    state,
+    audit,
+    credentials,
+    tokens,
+    lastSeen,
+    settings,
+    clock,
+    instance,
+  })
 
   await outbox.deliver()
   const stopOutbox = repeat(OUTBOX_POLL_MS, async () => {
@@ -101,7 +114,10 @@ export async function createSecurity(deps: {
     sessions: createSessions({ state, change, admins, refusals }),
     incidents: createIncidents(change),
     bootstrap: admins.bootstrap,
-    replay: authentication.replay,
+    async replay(stored) {
+      await authentication.replay(stored)
+      refusals.replay(stored)
+    },
     async settle() {
       await lastSeen.save()
       await outbox.deliver()

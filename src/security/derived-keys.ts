@@ -11,6 +11,7 @@ export type KeyPurpose =
   | 'key-wrap'
   | 'charge-point-tokens'
   | 'key-check'
+  | 'log-signing-keys'
 
 export function deriveKey(secret: Uint8Array, purpose: KeyPurpose): KeyObject {
   return createSecretKey(new Uint8Array(hkdfSync('sha256', secret, '', `ev-central ${purpose} v1`, 32)))

@@ -3,7 +3,8 @@
  *
  *   1. the change and its event are committed together        crash before: neither happened
  *   2. the event is appended to the journal                   crash before: the row is delivered at the next start
- *   3. the journal reports the event durable                  crash before: the same; the journal may have it already
+ *   3. the journal reports the event durable, and where the   crash before: the same; the journal may have it already
+ *      state outlives this machine, the event is a row there
  *   4. the row is deleted                                     crash before: the same
  *
  * So an event may be appended more than once, always under the uuid of its row, and the indexer writes one row per uuid,
@@ -45,8 +46,10 @@ export function createOutbox(deps: {
   audit: Pick<Audit, 'deliver' | 'settled'>
   policy: FailurePolicy
   logger: Pick<AuditLogger, 'warn'>
+  /** Whether what was handed over, and is durable in the journal, is as safe as the state is. Left out: it is. */
+  isSafe?: (() => Promise<boolean>) | undefined
 }): Outbox {
-  const { state, audit, policy, logger } = deps
+  const { state, audit, policy, logger, isSafe = async () => true } = deps
   /** Rows without a request of this process: found at start or written by another process. */
   const background = createContext()
   /** The request each row of ours belongs to, until it is handed over: its answer waits for the record. */
@@ -109,7 +112,7 @@ export function createOutbox(deps: {
     try {
       // The journal keeps order: if the last one is durable, so are those before it. Late is not durable: keep the rows.
       const outcome: unknown = await audit.settled(lastOwner)
-      if (outcome === 'late') return false
+      if (outcome === 'late' || !(await isSafe())) return false
       await state.deleteOutbox(through)
       deleted = through
       return true

@@ -1,11 +1,11 @@
 /**
  * The security state's promise: charge points, keys, admins, used nonces and the outbox, kept apart from the audit
- * events (decision D6). One contract suite (test/contract/security-state.ts) holds every implementation to it: SQLite
- * today, PostgreSQL next, which is why everything here is asynchronous.
+ * events (decision D6). One contract suite (test/contract/security-state.ts) holds every implementation to it: SQLite,
+ * PostgreSQL, and PostgreSQL behind a copy in memory.
  *
- * Other processes write the same state while we run (the command line, later other instances), so every read asks the
- * database and nothing is cached on this side of the interface. No plain secret passes through here: hashes, wrapped
- * keys and nonces only.
+ * Other processes write the same state while we run (the command line, other instances). An implementation may answer from
+ * a copy that is a moment old (cached-state.ts); who must not be, asks for a `refresh` first. No plain secret passes through
+ * here: hashes, wrapped keys and nonces only.
  */
 import type { AuditEvent } from '../event/event.ts'
 import type { CpStatus, Role } from './security.ts'
@@ -92,6 +92,11 @@ export interface LastSeen {
 export type NonceVerdict = 'new' | 'repeated' | 'exhausted' | 'gone'
 
 export interface SecurityState {
+  /**
+   * Resolves when reads see whatever anybody had committed before the call, or when that cannot be had now. To be awaited before
+   * somebody is refused: nobody is told no because news of a yes has not come yet. Never rejects.
+   */
+  refresh(): Promise<void>
   /** Takes the same time whether or not there is such a charge point: logins ask before they know who asks. */
   chargePoint(cpId: string): Promise<ChargePointRecord | undefined>
   /** Ordered by cp_id (code point order), at most `limit`. */
@@ -115,7 +120,8 @@ export interface SecurityState {
    * rejects. Changes are serial, across processes too: what `work` read is still true when it commits. `work` awaits
    * nothing but the transaction's methods.
    * @throws {Refusal} STATE_UNAVAILABLE when the database cannot be written now: its disk is full, failing or read-only, or
-   * another process keeps it locked; and whatever `work` throws.
+   * another process keeps it locked, or it cannot be reached. STATE_UNCERTAIN when it went away during the commit and did not
+   * come back in time to say whether that happened. And whatever `work` throws.
    */
   change<T>(work: (transaction: StateTransaction) => Promise<T>): Promise<T>
 

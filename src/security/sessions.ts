@@ -24,7 +24,7 @@ const REMEMBERED_SECONDS = 24 * 60 * 60
 const SHOWN_DIGITS = 12
 
 export function createSessions(deps: {
-  readonly state: Pick<SecurityState, 'session' | 'adminByKeyHash'>
+  readonly state: Pick<SecurityState, 'session' | 'adminByKeyHash' | 'refresh'>
   readonly change: Change
   readonly admins: Pick<Admins, 'holderOf'>
   readonly refusals: AdminRefusals
@@ -33,10 +33,13 @@ export function createSessions(deps: {
 
   /** @throws {Refusal} SESSION_ENDED */
   async function holder(record: SessionRecord): Promise<AdminRecord> {
+    if (record.ended_at !== null || record.expires_at <= now()) throw new Refusal('SESSION_ENDED')
     const admin = await state.adminByKeyHash(record.key_hash)
-    const isOver = record.ended_at !== null || record.expires_at <= now()
-    if (isOver || admin === undefined || admin.revoked_at !== null) throw new Refusal('SESSION_ENDED')
-    return admin
+    if (admin?.revoked_at === null) return admin
+    await state.refresh() // another instance may have let them in just now
+    const latest = await state.adminByKeyHash(record.key_hash)
+    if (latest?.revoked_at !== null) throw new Refusal('SESSION_ENDED')
+    return latest
   }
 
   async function opened(secret: string): Promise<{ record: SessionRecord; admin: AdminRecord }> {

@@ -19,6 +19,7 @@ export function createSqliteSecurityState(options: { path: string }): SecuritySt
   const deleteOutbox = writer.prepare('DELETE FROM outbox WHERE id <= ?')
 
   return {
+    refresh: async () => {}, // nothing is kept
     chargePoint: async cpId => reads.chargePoint(cpId),
     chargePoints: async page => reads.chargePoints(page),
     status: async cpId => reads.status(cpId),

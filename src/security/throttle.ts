@@ -38,7 +38,7 @@ export interface Throttle {
   passed(network: string, cpId: string): void
   /** It was not checked after all. */
   cancelled(attempt: Attempt): void
-  /** Counts a failure of the past, after a restart. Oldest first. */
+  /** Counts a failure of the past, after a restart, or one of another instance. Oldest first. */
   replay(attempt: Attempt, at: number): void
   /** Lanes held, for the memory bound. */
   readonly size: number
@@ -133,7 +133,7 @@ function waitIn(lane: Lane, at: number): number {
 
 function countIn(lane: Lane, cpId: string, at: number, windowMs: number): void {
   forget(lane, at, windowMs)
-  lane.lastAt = at
+  lane.lastAt = Math.max(lane.lastAt, at) // one that another instance counted may come a moment late
   if (lane.closedBy > 0) {
     lane.closedBy++
     return

@@ -1,35 +1,44 @@
 /**
  * EV Central, put together: the one place that names the concrete parts, in the order an event passes them.
  *
- *   data folder -> audit pipeline (journal, indexer, store, query) -> security -> checkpoints -> HTTP door
+ *   data folder -> security state -> audit pipeline (journal, indexer, store, query) -> security -> checkpoints -> HTTP door
+ *
+ * With EVC_DATABASE_URL, events and security state are in a PostgreSQL that other instances share; the data folder holds the
+ * journal of this one. Which of the two it is, is asked here and in what this names: `openState`, the pipeline, `startLog`.
  *
  * Undo is written next to do: stopping runs in reverse, also for a start that failed half-way.
  */
-import { readFileSync } from 'node:fs'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { readRetention } from '../archive/archive.ts'
 import { startRetention } from '../archive/archive-host.ts'
 import { withArchives } from '../archive/proven-archives.ts'
+import { createSharedDetector } from '../audit/shared-detector.ts'
 import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
 import { createHttpServer } from '../http/server.ts'
 import { createSecurity } from '../security/create-security.ts'
-import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { listArchives } from '../store/retention.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
-import { createErasures } from './erasure.ts'
+import { createErasures, refuseErasures } from './erasure.ts'
+import { followFailures } from './failure-follower.ts'
 import { createHealth } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
 import { startLog } from './log.ts'
+import { openState } from './open-state.ts'
 import { openPipeline } from './pipeline.ts'
 import { openPositionGuard } from './position-guard.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
-import { readSecrets } from './secrets.ts'
 import { releaseStartReserve } from './start-reserve.ts'
-import { createVerification } from './verification.ts'
+import { createVerification, refuseVerification } from './verification.ts'
 import { VERSION } from './version.ts'
+
+const INSTANCE_BYTES = 4
+/** How long a look at the outbox waits for the rows of what was handed over. */
+const ROWS_MS = 500
 
 export interface Central {
   /** Where it can be reached from this machine, for example `http://127.0.0.1:8080`. */
@@ -56,37 +65,62 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const folder = dataFolder(settings.dataDir)
   refuseHalfRestored(folder)
   const startReserve = undo.use(releaseStartReserve(folder))
-  const guard = undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
+  const { bruteForceThreshold, bruteForceWindowSeconds, databaseUrl } = settings
+  const isShared = databaseUrl !== undefined
+  if (isShared) refuseEmbedded(folder)
+  const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
-  const secrets = readSecrets(settings, folder)
+  /** Of this process, among those that share a database. */
+  const instance = randomBytes(INSTANCE_BYTES).toString('hex')
+  const { state, secrets } = await openState(settings, folder, instance, logger)
+  undo.defer(() => state.close())
 
+  const detector = isShared
+    ? createSharedDetector({ threshold: bruteForceThreshold, windowSeconds: bruteForceWindowSeconds })
+    : undefined
   const pipeline = await open({
     folder,
+    store: isShared ? { kind: 'postgres', url: databaseUrl } : { kind: 'sqlite', path: folder.auditDatabase },
     logger,
     ackTimeoutMs: settings.ackTimeoutMs,
-    bruteForceThreshold: settings.bruteForceThreshold,
-    bruteForceWindowSeconds: settings.bruteForceWindowSeconds,
+    bruteForceThreshold,
+    bruteForceWindowSeconds,
+    detector: detector?.detector,
   })
   const { audit, queries } = pipeline
   undo.defer(async () => {
     await pipeline.close()
     if (pipeline.status().indexer.lagRecords === 0) lock.markClean()
   })
-  await guard.follow(pipeline)
+  await guard?.follow(pipeline)
 
-  const state = createSqliteSecurityState({ path: folder.securityDatabase })
-  undo.defer(() => state.close())
   const isRecording = createRecordingCheck({ pipeline, folder })
-  const security = await createSecurity({ state, audit, secrets, settings, isRecording, logger })
+  const security = await createSecurity({
+    state,
+    audit,
+    secrets,
+    settings,
+    isRecording,
+    // The state outlives this machine: so must the event of a change, before the outbox forgets it.
+    ...(isShared && { isSafe: () => pipeline.caughtUp(ROWS_MS), instance }),
+    logger,
+  })
   undo.defer(() => security.close())
   await security.replay(pipeline.recentFailures)
+  if (detector !== undefined) {
+    detector.replay(pipeline.recentFailures)
+    const after = pipeline.replayedThrough
+    undo.use(followFailures({ pipeline, audit, detector, security, instance, after, logger }))
+  }
   await settleGivenKey(settings, security)
 
-  const erasures = undo.use(createErasures({ folder, pipeline, settleState: security.settle, logger }))
-  const log = startLog({ pipeline, folder, settings, logger })
+  const erasures = isShared
+    ? refuseErasures
+    : undo.use(createErasures({ folder, pipeline, settleState: security.settle, logger }))
+  const log = startLog({ pipeline, folder, settings, keyEncryptionKey: secrets.keyEncryptionKey, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })
-  const verification = undo.use(createVerification({ dataFolder: folder.path, audit }))
+  const verification = isShared ? refuseVerification : undo.use(createVerification({ dataFolder: folder.path, audit }))
   const app = await createHttpServer({
     security,
     audit,
@@ -96,7 +130,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
-    packSource: () => withArchives(queries, readRetention(folder.auditDatabase, listArchives)),
+    packSource: () => withArchives(queries, isShared ? [] : readRetention(folder.auditDatabase, listArchives)),
     erasures,
     evidence: log.evidence,
     verification,
@@ -149,6 +183,14 @@ async function settleGivenKey(settings: Settings, security: Awaited<ReturnType<t
   else if (settings.isProduction && (await security.admins.list()).length === 0) {
     throw new SettingsError(['EVC_ADMIN_KEY is required in production until there is an admin'])
   }
+}
+
+/** Its journal goes on where its own database ends; in another one, records would be missing or be rows twice. */
+function refuseEmbedded({ path, auditDatabase }: DataFolder): void {
+  if (!existsSync(auditDatabase)) return
+  throw new SettingsError([
+    `EVC_DATA_DIR names ${path}, which holds the trail of an embedded SQLite: with EVC_DATABASE_URL it has to be another folder`,
+  ])
 }
 
 function readTls(settings: Settings): { tls?: { cert: Buffer; key: Buffer } } {

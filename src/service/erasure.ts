@@ -20,7 +20,7 @@ import type { Subject } from '../store/subject.ts'
 import { archivePaths, type DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 
-export interface Erasures extends AsyncDisposable {
+export interface Erasures {
   /**
    * Resolves when nothing in the data folder shows the subject any more.
    * @throws {Refusal} as `erase` of erase.ts, and STATE_UNAVAILABLE: nothing was changed; ERASURE_UNFINISHED: erased, but remains
@@ -32,6 +32,17 @@ export interface Erasures extends AsyncDisposable {
 }
 
 const INDEX_MS_MAX = 60_000
+
+/** Where the trail is in PostgreSQL. */
+export const refuseErasures: Erasures = {
+  async erase() {
+    throw new Refusal(
+      'NOT_WITH_POSTGRESQL',
+      'This version erases nobody from a trail in PostgreSQL. Nothing was changed.',
+    )
+  },
+  async finishEarlier() {},
+}
 
 export function erasurePaths(folder: DataFolder): ErasurePaths {
   const { directory: archives, lockFile } = archivePaths(folder)
@@ -45,7 +56,7 @@ export function createErasures(deps: {
   pipeline: Pick<Pipeline, 'caughtUp' | 'dropIndexed'>
   settleState: () => Promise<boolean>
   logger: Pick<Logger, 'info' | 'warn'>
-}): Erasures {
+}): Erasures & AsyncDisposable {
   const { folder, pipeline, settleState, logger } = deps
   const paths = erasurePaths(folder)
   const steps = createErasureSteps(paths)

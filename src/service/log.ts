@@ -1,5 +1,5 @@
 /**
- * The log of a data folder while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
+ * The log of a data folder, or of a PostgreSQL, while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
  * here, as neither the signer nor the witnesses' client knows the trail.
  */
 import { existsSync, readFileSync } from 'node:fs'
@@ -7,11 +7,14 @@ import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
 import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
+import { startPostgresCheckpoints } from '../checkpoint/postgres-checkpoints.ts'
 import { createContext } from '../context/context.ts'
 import { openCheckpoint } from '../evidence/checkpoint.ts'
-import { formatKeyChain } from '../evidence/key-chain.ts'
+import { formatKeyChain, type KeyChain, parseKeyChain } from '../evidence/key-chain.ts'
 import { createVerifier } from '../evidence/signature.ts'
 import type { EvidenceStatus } from '../http/deps.ts'
+import { deriveKey } from '../security/derived-keys.ts'
+import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
 import type { Settings } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -38,20 +41,25 @@ export function startLog(deps: {
   pipeline: Pipeline
   folder: DataFolder
   settings: Settings
+  keyEncryptionKey: Uint8Array
   logger: Logger
 }): ServedLog {
-  const { pipeline, folder, settings, logger } = deps
+  const { pipeline, folder, settings, keyEncryptionKey, logger } = deps
   const { audit, queries } = pipeline
   const folders = keyFolders(folder)
+  const { databaseUrl: url } = settings
+  const readChain = (): KeyChain | undefined => {
+    if (url === undefined) return readKeyChain(folders)
+    const text = shared?.keyChain()
+    return text === undefined ? undefined : parseKeyChain(text)
+  }
   const witnesses = createWitnessClient({
     witnesses: settings.witnesses,
     quorum: settings.witnessQuorum,
     readProof: (from, to) => queries.consistency({ from, to }),
-    readHandOvers: () => readKeyChain(folders)?.handOvers.map(({ note }) => note) ?? [],
+    readHandOvers: () => readChain()?.handOvers.map(({ note }) => note) ?? [],
   })
-  const checkpoints = startCheckpoints({
-    storePath: folder.auditDatabase,
-    folders,
+  const options: Omit<Parameters<typeof startCheckpoints>[0], 'storePath' | 'folders'> = {
     origin: settings.logOrigin,
     watchMs: settings.selfCheckPercent * 10,
     onTampered(id, detail) {
@@ -71,19 +79,22 @@ export function startLog(deps: {
       audit.system('LOG_KEY_ROTATED', context, { description, metadata: { note: note.split('\n') } })
       await audit.settled(context)
     },
-  })
+  }
+  const shared =
+    url === undefined ? undefined : startPostgresCheckpoints({ ...options, url, keys: keyWrap(keyEncryptionKey) })
+  const checkpoints = shared ?? startCheckpoints({ ...options, storePath: folder.auditDatabase, folders })
   witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
   const shown = createShownCheckpoint({
     newest: checkpoints.newest,
     witnesses,
-    readKept: () => readWitnessed(folders, settings),
+    readKept: () => (url === undefined ? readWitnessed(folders, settings) : undefined),
   })
   checkpoints.indexed(pipeline.lastEventId())
   pipeline.onIndexed(checkpoints.indexed)
   return {
     shown,
     keyChain() {
-      const chain = readKeyChain(folders)
+      const chain = readChain()
       return chain && formatKeyChain(chain)
     },
     status: checkpoints.status,
@@ -128,5 +139,14 @@ function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus
       last_fault: witness.lastFault ?? null,
     })),
     self_check: signed.watched,
+  }
+}
+
+function keyWrap(keyEncryptionKey: Uint8Array) {
+  const wrappingKey = deriveKey(keyEncryptionKey, 'log-signing-keys')
+  const ownerOf = (key_id: string) => ({ cp_id: 'log', key_id, version: 1 })
+  return {
+    wrap: (key: Uint8Array, name: string) => wrapKey(wrappingKey, key, ownerOf(name)),
+    unwrap: (wrapped: Uint8Array, name: string) => unwrapKey(wrappingKey, wrapped, ownerOf(name)),
   }
 }

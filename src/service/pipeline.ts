@@ -6,7 +6,7 @@
  * durable, the indexer drains it, then the connections go.
  */
 import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
-import { createDetector } from '../audit/detector.ts'
+import { createDetector, type Detector } from '../audit/detector.ts'
 import { Refusal } from '../errors.ts'
 import { isErased, type StoredEvent } from '../event/event.ts'
 import { type IndexerStatus, startIndexer } from '../indexer/indexer-host.ts'
@@ -16,16 +16,21 @@ import { LIMITS } from '../limits.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
+import type { StoreLocation } from '../store/location.ts'
 import { watchClock } from './clock-watch.ts'
 import type { DataFolder } from './data-folder.ts'
 import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
 
 export interface PipelineOptions {
   readonly folder: DataFolder
+  /** Left out: SQLite, in the folder. */
+  readonly store?: StoreLocation
   readonly logger: AuditLogger
   readonly ackTimeoutMs: number
   readonly bruteForceThreshold: number
   readonly bruteForceWindowSeconds: number
+  /** Left out: one that counts what is recorded here. */
+  readonly detector?: Detector | undefined
 }
 
 export interface Pipeline {
@@ -33,6 +38,8 @@ export interface Pipeline {
   readonly queries: EventQueries
   /** Stored AUTH_FAIL and brute-force events of the recent past, oldest first, as replayed into the detector. */
   readonly recentFailures: readonly StoredEvent[]
+  /** The last row that there was when those were read. */
+  readonly replayedThrough: number
   /** Calls back whenever rows were added; returns how to stop that. */
   onIndexed(listener: (lastEventId: number) => void): () => void
   lastEventId(): number
@@ -53,6 +60,8 @@ const DRAIN_MS = 5_000
 /** How long a question waits for the rows of what was durable when it was asked. */
 const FRESH_MS = 250
 const REPLAY_HOURS = 24
+/** How often an instance asks for rows of others. */
+const HEAD_MS = 150
 
 /** @throws {Refusal} JOURNAL_BEHIND */
 export async function openPipeline(options: PipelineOptions): Promise<Pipeline> {
@@ -60,6 +69,13 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   await using undo = new AsyncDisposableStack()
   const listeners = new Set<(lastEventId: number) => void>()
   let lastEventId = 0
+  const { store = { kind: 'sqlite', path: folder.auditDatabase } } = options
+
+  /** There are rows up to this one. */
+  function follow(id: number): void {
+    lastEventId = Math.max(lastEventId, id)
+    for (const listener of listeners) listener(lastEventId)
+  }
 
   refuseJournalBehind(folder)
   let indexerDurable: (sequence: number) => void = () => {}
@@ -80,7 +96,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const indexer = startIndexer({
     journalDirectory: folder.journalDirectory,
     journalId: journal.id,
-    storePath: folder.auditDatabase,
+    store,
     openedSequence,
     onHalted: ({ lastError, indexedSequence }) => {
       logger.fatal({ lastError }, 'the indexer halted: events wait in the journal until somebody looks')
@@ -89,10 +105,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
         logger.fatal({ code: error?.code }, 'that the journal is older than the database could not be noted'),
       )
     },
-    onIndexed: progress => {
-      lastEventId = progress.lastEventId
-      for (const listener of listeners) listener(lastEventId)
-    },
+    onIndexed: progress => follow(progress.lastEventId),
     onTrim: sequence => {
       journal.trim(sequence).catch(error => logger.warn({ code: error?.code }, 'the journal could not be trimmed'))
     },
@@ -101,16 +114,15 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   indexer.durable(journal.status().durableSequence)
   undo.defer(() => indexer.stop(DRAIN_MS))
 
-  const reader = startReader({ storePath: folder.auditDatabase })
+  const reader = startReader({ store })
   undo.defer(() => reader.close())
   const queries = createFreshQueries(reader, async () => {
     if (indexer.status().lastError === null) await indexer.caughtUp(journal.status().durableSequence, FRESH_MS)
   })
 
-  const detector = createDetector({
-    threshold: options.bruteForceThreshold,
-    windowMs: options.bruteForceWindowSeconds * 1000,
-  })
+  const detector =
+    options.detector ??
+    createDetector({ threshold: options.bruteForceThreshold, windowMs: options.bruteForceWindowSeconds * 1000 })
   const audit = createAuditService({ journal, detector, logger, windowSeconds: options.bruteForceWindowSeconds })
   declaration = audit.declaration
 
@@ -120,7 +132,16 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
   if (indexer.status().indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
   isOpen = true
-  const recentFailures = await readRecentFailures(queries, logger)
+  if (store.kind === 'postgres')
+    undo.use(
+      followHead(
+        () => reader.lastId(),
+        follow,
+        () => lastEventId,
+      ),
+    )
+  const replayedThrough = await readLastId(reader, lastEventId)
+  const recentFailures = (await readRecentFailures(queries, logger)).filter(({ id }) => id <= replayedThrough)
   audit.replay(recentFailures)
   undo.use(watchClock({ audit, logger }))
 
@@ -130,6 +151,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     audit,
     queries,
     recentFailures,
+    replayedThrough,
     onIndexed(listener) {
       listeners.add(listener)
       return () => listeners.delete(listener)
@@ -155,6 +177,41 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     await journal.close(DRAIN_MS) // durable first, so that the indexer's drain sees the end of it
     await owned.disposeAsync()
   }
+}
+
+/** Rows of other instances: nobody tells us of them. */
+function followHead(
+  readLast: () => Promise<number>,
+  onRows: (lastEventId: number) => void,
+  known: () => number,
+): AsyncDisposable {
+  let isOver = false
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+
+  async function look(): Promise<void> {
+    const id = await readLast().catch(() => 0) // asked again
+    if (id > known() && !isOver) onRows(id)
+  }
+  function wait(): void {
+    timer = setTimeout(() => {
+      running = look().finally(() => {
+        if (!isOver) wait()
+      })
+    }, HEAD_MS).unref()
+  }
+  wait()
+  return {
+    async [Symbol.asyncDispose]() {
+      isOver = true
+      clearTimeout(timer)
+      await running
+    },
+  }
+}
+
+async function readLastId(queries: Pick<EventQueries, 'lastId'>, otherwise: number): Promise<number> {
+  return queries.lastId().catch(() => otherwise)
 }
 
 async function within(ms: number, work: Promise<boolean>): Promise<boolean> {

@@ -14,6 +14,7 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Audit } from '../audit/audit.ts'
 import { createContext, currentContext } from '../context/context.ts'
+import { Refusal } from '../errors.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import type { VerificationDoor, VerificationStatus } from '../http/deps.ts'
 
@@ -33,6 +34,14 @@ const NEVER: VerificationStatus = {
   total: 0,
   verdict: null,
   sentence: null,
+}
+
+/** For a trail in PostgreSQL, which this version's verifier does not read. */
+export const refuseVerification: VerificationDoor = {
+  start() {
+    throw new Refusal('NOT_WITH_POSTGRESQL', 'This version verifies no trail in PostgreSQL.')
+  },
+  status: () => NEVER,
 }
 
 export function createVerification(deps: {

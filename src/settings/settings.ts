@@ -10,6 +10,9 @@ export interface Settings {
   readonly host: string
   readonly port: number
   readonly dataDir: string
+  /** Undefined: the embedded SQLite. Holds a password. */
+  readonly databaseUrl: string | undefined
+  readonly stateTrustSeconds: number
   readonly adminKey: string | undefined
   readonly tokenSecret: string | undefined
   readonly keyEncryptionKey: string | undefined
@@ -60,11 +63,12 @@ export function readSettings(environment: Environment): Settings {
       return entry.fallback
     }
   }
-  value('EVC_DATABASE_URL')
   const settings: Settings = {
     host: value('EVC_HOST'),
     port: value('EVC_PORT'),
     dataDir: value('EVC_DATA_DIR'),
+    databaseUrl: value('EVC_DATABASE_URL'),
+    stateTrustSeconds: value('EVC_STATE_TRUST_SECONDS'),
     adminKey: value('EVC_ADMIN_KEY'),
     tokenSecret: value('EVC_TOKEN_SECRET'),
     keyEncryptionKey: value('EVC_KEY_ENCRYPTION_KEY'),
@@ -88,6 +92,12 @@ export function readSettings(environment: Environment): Settings {
   }
   if ((settings.tlsCertFile === undefined) !== (settings.tlsKeyFile === undefined)) {
     problems.push('EVC_TLS_CERT and EVC_TLS_KEY go together')
+  }
+  if (settings.databaseUrl !== undefined) {
+    if (settings.positionFile !== undefined)
+      problems.push('EVC_POSITION_FILE is for the embedded SQLite: PostgreSQL knows how far each journal is')
+    if (settings.retentionDays !== undefined)
+      problems.push('EVC_RETENTION_DAYS is for the embedded SQLite: this version archives nothing from PostgreSQL')
   }
   if (settings.witnessQuorum > settings.witnesses.length) {
     problems.push('EVC_WITNESS_QUORUM must be at most the number of EVC_WITNESSES')

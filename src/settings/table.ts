@@ -5,6 +5,7 @@
 import { parseTrustedProxies } from '../context/client-address.ts'
 import { parseVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
 import { LIMITS } from '../limits.ts'
+import { parsePostgresUrl } from '../postgres/postgres-url.ts'
 
 export interface Setting<T> {
   readonly description: string
@@ -115,8 +116,9 @@ function isWitnessUrl(text: string): boolean {
   return /^https?:$/.test(protocol) && username === '' && password === '' && !/[?#\s]/.test(text)
 }
 
-function databaseUrl(): never {
-  throw new Error('must not be set: this version stores events in the embedded SQLite only')
+function databaseUrl(value: string): string {
+  parsePostgresUrl(value)
+  return value
 }
 
 function adminKey(value: string): string {
@@ -145,12 +147,20 @@ export const SETTINGS = {
     fallback: './data',
     parse: text(1024),
   }),
-  EVC_DATABASE_URL: setting<undefined>({
+  EVC_DATABASE_URL: setting<string | undefined>({
     description:
-      'Reserved for a shared database server. Unset means the embedded SQLite in the data folder, the only store of this version.',
+      '`postgres://user:password@host:port/database`: events and security state are in this PostgreSQL, shared by all instances that name it; each has a data folder of its own for its journal. Unset: the embedded SQLite in the data folder. See [instances.md](instances.md).',
     defaultText: 'none',
     fallback: undefined,
     parse: databaseUrl,
+    secret: 'read and change everything the database role may',
+  }),
+  EVC_STATE_TRUST_SECONDS: setting({
+    description:
+      'With PostgreSQL: how long logins and admins are answered from the copy of the security state in memory while the database cannot be read. Past it they are refused (503), so nothing that was revoked elsewhere stays accepted for longer.',
+    defaultText: '120',
+    fallback: 120,
+    parse: integer(1, 86_400),
   }),
   EVC_ADMIN_KEY: setting<string | undefined>({
     description: 'Key of the first admin, named `admin`. A changed value replaces that key at the next start.',

@@ -73,7 +73,12 @@ export function readLog(db: DatabaseSync, files: LogFiles): LogSnapshot {
 }
 
 /** The first `width` of the hashes or entries there are. */
-function beginning(level: Tile['level'], bytes: Uint8Array, there: number, width: number): Uint8Array | undefined {
+export function beginning(
+  level: Tile['level'],
+  bytes: Uint8Array,
+  there: number,
+  width: number,
+): Uint8Array | undefined {
   if (there === width) return bytes
   if (level !== 'entries') return bytes.subarray(0, width * HASH_BYTES)
   const entries = parseBundle(bytes, there)

@@ -5,10 +5,10 @@ import type { SecurityState } from '../../src/security/security-state.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { securityStateContract } from './security-state.ts'
 
-securityStateContract('SQLite security state', t => {
+securityStateContract('SQLite security state', async t => {
   const folder = mkdtempSync(join(tmpdir(), 'evc-state-'))
   const opened: SecurityState[] = []
-  const open = () => {
+  const open = async () => {
     const state = createSqliteSecurityState({ path: join(folder, 'security.db') })
     opened.push(state)
     return state
@@ -17,5 +17,5 @@ securityStateContract('SQLite security state', t => {
     for (const state of opened) await state.close()
     rmSync(folder, { recursive: true })
   })
-  return { state: open(), reopen: open }
+  return { state: await open(), reopen: open }
 })

@@ -14,7 +14,7 @@ import type {
 export interface StateUnderTest {
   readonly state: SecurityState
   /** A second handle on the same state, as another process would have. */
-  reopen(): SecurityState
+  reopen(): Promise<SecurityState>
 }
 
 const AT = '2026-01-02T03:04:05.678Z'
@@ -49,7 +49,7 @@ function adminRecord(fields: Partial<AdminRecord> = {}): AdminRecord {
   return { name: 'alice', role: 'admin', key_hash: 'aa', created_at: AT, revoked_at: null, ...fields }
 }
 
-function event(description: string): AuditEvent {
+export function eventOf(description: string): AuditEvent {
   return {
     date_time: AT,
     who: 'system',
@@ -66,9 +66,9 @@ function event(description: string): AuditEvent {
   }
 }
 
-export function securityStateContract(name: string, create: (t: TestContext) => StateUnderTest): void {
+export function securityStateContract(name: string, create: (t: TestContext) => Promise<StateUnderTest>): void {
   const prove = (what: string, proof: (subject: StateUnderTest) => Promise<void>) =>
-    test(`${name}: ${what}`, t => proof(create(t)))
+    test(`${name}: ${what}`, async t => proof(await create(t)))
   const put = (state: SecurityState, ...records: ChargePointRecord[]) =>
     state.change(async transaction => {
       for (const record of records) await transaction.putChargePoint(record)
@@ -78,14 +78,14 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
     const record = chargePointRecord({ location: 'Höhenweg 3 \u{1F50C}' })
     await put(state, record)
     assert.deepEqual(await state.chargePoint('CP-1'), record)
-    assert.deepEqual(await reopen().chargePoint('CP-1'), record)
+    assert.deepEqual(await (await reopen()).chargePoint('CP-1'), record)
     assert.equal(await state.chargePoint('cp-1'), undefined)
   })
 
   prove('a change that throws leaves nothing, and the next one works', async ({ state }) => {
     const thrown = state.change(async transaction => {
       await transaction.putChargePoint(chargePointRecord())
-      await transaction.addToOutbox(randomUUID(), event('lost'))
+      await transaction.addToOutbox(randomUUID(), eventOf('lost'))
       assert.ok(await transaction.chargePoint('CP-1'), 'it reads its own writes')
       throw new Error('changed my mind')
     })
@@ -106,7 +106,7 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
 
   prove('changes are serial: 50 concurrent increments over two handles all count', async ({ state, reopen }) => {
     await put(state, chargePointRecord({ token_version: 0 }))
-    const handles = [state, reopen()]
+    const handles = [state, await reopen()]
     const increment = (handle: SecurityState) =>
       handle.change(async transaction => {
         const record = await transaction.chargePoint('CP-1')
@@ -114,6 +114,7 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
         await transaction.putChargePoint({ ...record, token_version: record.token_version + 1 })
       })
     await Promise.all(Array.from({ length: 50 }, (_, i) => increment(handles[i % 2] as SecurityState)))
+    await state.refresh()
     assert.equal((await state.chargePoint('CP-1'))?.token_version, 50)
   })
 
@@ -239,6 +240,7 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
         3,
       )
     }
+    await state.refresh()
     const usual = await Promise.all([0, 1, 2, 3, 4].map(i => state.isUsualAddress('CP-1', `192.0.2.${i}`)))
     assert.deepEqual(usual, [false, false, true, true, true])
     assert.equal(await state.isUsualAddress('CP-9', '192.0.2.4'), false)
@@ -306,7 +308,7 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
         await transaction.putSession(session('1'))
         await transaction.putSession(session('3', { admin: 'bob', expires_at: '2026-01-01T00:00:00.000Z' }))
       })
-      assert.deepEqual(await opened.reopen().session('1'), session('1'))
+      assert.deepEqual(await (await opened.reopen()).session('1'), session('1'))
       assert.equal(await state.session('4'), undefined)
       await state.change(async transaction => {
         assert.deepEqual(
@@ -335,19 +337,19 @@ export function securityStateContract(name: string, create: (t: TestContext) => 
   prove('the outbox keeps order and identity; its ids are never used again', async ({ state, reopen }) => {
     const uuids = [randomUUID(), randomUUID(), randomUUID()]
     await state.change(async transaction => {
-      for (const [i, uuid] of uuids.entries()) await transaction.addToOutbox(uuid, event(`event ${i}`))
+      for (const [i, uuid] of uuids.entries()) await transaction.addToOutbox(uuid, eventOf(`event ${i}`))
     })
-    const rows = await reopen().outbox(0, 10)
+    const rows = await (await reopen()).outbox(0, 10)
     assert.deepEqual(
       rows.map(row => row.uuid),
       uuids,
     )
-    assert.deepEqual(rows[1]?.event, event('event 1'))
+    assert.deepEqual(rows[1]?.event, eventOf('event 1'))
     assert.deepEqual(await state.outbox(0, 1), rows.slice(0, 1))
     assert.deepEqual(await state.outbox(rows[0]?.id ?? 0, 10), rows.slice(1))
     await state.deleteOutbox(rows[2]?.id ?? 0)
     assert.deepEqual(await state.outbox(0, 10), [])
-    await state.change(transaction => transaction.addToOutbox(randomUUID(), event('later')))
+    await state.change(transaction => transaction.addToOutbox(randomUUID(), eventOf('later')))
     assert.ok(((await state.outbox(0, 10))[0]?.id ?? 0) > (rows[2]?.id ?? 0))
   })
 }

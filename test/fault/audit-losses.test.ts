@@ -30,7 +30,13 @@ for (const ending of ['space returns', 'the process ends first'] as const) {
     const pipeline = await open()
     t.after(() => pipeline.close())
     const { audit } = pipeline
-    const log = startLog({ pipeline, folder, settings: readSettings({}), logger: pino({ level: 'silent' }) })
+    const log = startLog({
+      pipeline,
+      folder,
+      settings: readSettings({}),
+      keyEncryptionKey: Buffer.alloc(32),
+      logger: pino({ level: 'silent' }),
+    })
     t.after(() => log.close())
     const health = createHealth({ pipeline, audit, folder, state: { lastWriteError: () => null }, log })
     const losses = async () => (await health.ready()).checks.find(({ name }) => name === 'losses')

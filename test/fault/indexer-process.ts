@@ -15,7 +15,7 @@ if (typeof header === 'string') throw new Error(`the first segment is ${header}`
 const indexer = startIndexer({
   journalDirectory,
   journalId: header.journalId,
-  storePath: join(directory, 'audit', 'audit.db'),
+  store: { kind: 'sqlite', path: join(directory, 'audit', 'audit.db') },
   onIndexed: ({ sequence }) => console.log(`indexed ${sequence}`),
   onTrim: () => {},
 })

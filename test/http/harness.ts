@@ -10,12 +10,15 @@ import { createAuditService } from '../../src/audit/audit-service.ts'
 import { createDetector } from '../../src/audit/detector.ts'
 import { readKeyChain } from '../../src/checkpoint/key-files.ts'
 import type { StoredEvent } from '../../src/event/event.ts'
+import { parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
 import { createSecurity } from '../../src/security/create-security.ts'
 import type { Role, Security } from '../../src/security/security.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { startCentral } from '../../src/service/central.ts'
+import { openSharedState } from '../../src/service/open-state.ts'
 import { readSettings } from '../../src/settings/settings.ts'
+import { type PostgresServer, postgresServer } from '../harness/postgres.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
 const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
@@ -69,7 +72,16 @@ export interface Answer {
   readonly body: any
 }
 
-export async function startTestCentral(environment: Record<string, string> = {}): Promise<TestCentral> {
+/** Set by on-postgres.test.ts, which runs files of this folder a second time: every service gets a database of its own. */
+const server = process.env.EVC_TEST_STORE === 'postgres' ? postgresServer({ max_connections: '200' }) : undefined
+/** For tests that open a file of the data folder, or of what the embedded SQLite alone has. */
+export const ONLY_SQLITE = server === undefined ? false : 'with the embedded SQLite only'
+
+/** @param shared the keys of an instance before this one on the same database */
+export async function startTestCentral(
+  environment: Record<string, string> = {},
+  shared?: TestCentral['keys'],
+): Promise<TestCentral> {
   const dataDir = mkdtempSync(join(tmpdir(), 'evc-http-'))
   const lines: string[] = []
   const logger = pino({ level: 'info' }, { write: line => lines.push(line) })
@@ -79,16 +91,18 @@ export async function startTestCentral(environment: Record<string, string> = {})
     EVC_ADMIN_KEY: ADMIN_KEY,
     EVC_KEY_ENCRYPTION_KEY: KEY_ENCRYPTION_KEY,
     EVC_TRUSTED_PROXIES: '127.0.0.1',
+    ...(server && { EVC_DATABASE_URL: await server.createDatabase() }),
     ...environment,
   })
   let central = await startCentral(settings, logger)
   const { security, close: closeSecurity } = await securityBeside(central.folder.securityDatabase, settings)
   const founder = { name: 'admin', role: 'admin' } as const
-  const keys = {
+  const keys = shared ?? {
     admin: ADMIN_KEY,
     operator: (await security.admins.add('olga', 'operator', founder)).key,
     auditor: (await security.admins.add('aldo', 'auditor', founder)).key,
   }
+  const sharedKey = server === undefined ? undefined : await sharedLogKey(server, settings.databaseUrl)
   const { url } = central
   const port = Number(new URL(url).port)
   let serial = 0
@@ -141,7 +155,7 @@ export async function startTestCentral(environment: Record<string, string> = {})
       database.exec('ALTER TABLE charge_points RENAME TO gone')
       database.close()
     },
-    logKey: () => formatVerifierKey((readKeyChain({ log: central.folder.log }) ?? assert.fail()).first),
+    logKey: () => sharedKey ?? formatVerifierKey((readKeyChain({ log: central.folder.log }) ?? assert.fail()).first),
     changeRow(id) {
       const database = new DatabaseSync(central.folder.auditDatabase, { timeout: 5_000 })
       database.prepare("UPDATE audit_events SET who = 'somebody' WHERE id = ?").run(id)
@@ -158,6 +172,15 @@ export async function startTestCentral(environment: Record<string, string> = {})
       rmSync(dataDir, { recursive: true })
     },
   }
+}
+
+async function sharedLogKey(server: PostgresServer, url = ''): Promise<string> {
+  let found: { chain: string }[] = []
+  await eventually(async () => {
+    found = await server.run<{ chain: string }>(url, 'SELECT chain FROM log_key_chain').catch(() => [])
+    return found.length > 0
+  })
+  return formatVerifierKey((parseKeyChain(found[0]?.chain ?? '') ?? assert.fail()).first)
 }
 
 async function answer(response: Response): Promise<Answer> {
@@ -185,7 +208,8 @@ async function securityBeside(path: string, settings: ReturnType<typeof readSett
     logger,
     windowSeconds: 600,
   })
-  const state = createSqliteSecurityState({ path })
+  const { databaseUrl } = settings
+  const state = databaseUrl === undefined ? createSqliteSecurityState({ path }) : await openSharedState(databaseUrl, '')
   const secrets = { tokenSecret: Buffer.alloc(32), keyEncryptionKey: Buffer.from(KEY_ENCRYPTION_KEY) }
   const security = await createSecurity({ state, audit, secrets, settings, logger })
   return {

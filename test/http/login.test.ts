@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
 import test, { after, before } from 'node:test'
-import { problemOf, type RequestOptions, startTestCentral, type TestCentral } from './harness.ts'
+import { eventually, problemOf, type RequestOptions, startTestCentral, type TestCentral } from './harness.ts'
 
 let central: TestCentral
 before(async () => {
@@ -139,8 +139,12 @@ test('POST /auth/credentials: an incident has the status that the failure which 
     const { requestId, status } = await login(cpId, `guess-${i}`, from)
     answers.set(requestId, status)
   }
-  const { body } = await central.send('GET', `/audit/events?action=INCIDENT&who=${cpId}`, { as: 'auditor' })
-  const incidents = body.events as { request_id: string; status_code: number }[]
+  let incidents: { request_id: string; status_code: number }[] = []
+  await eventually(async () => {
+    const { body } = await central.send('GET', `/audit/events?action=INCIDENT&who=${cpId}`, { as: 'auditor' })
+    incidents = body.events
+    return incidents.length >= 2
+  })
   assert.deepEqual(
     incidents.map(({ status_code }) => status_code),
     incidents.map(({ request_id }) => answers.get(request_id)),

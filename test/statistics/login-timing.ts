@@ -1,5 +1,6 @@
 /**
- * Does the time of a refused login tell whether the id exists? Run by hand: `node test/statistics/login-timing.ts`
+ * Does the time of a refused login tell whether the id exists? Run by hand: `node test/statistics/login-timing.ts`, and with
+ * `--postgres` over PostgreSQL behind the copy in memory.
  *
  * Times refused logins of an unknown id, a known one with a generated secret and a known one with a chosen secret, in
  * random order, each attempt from an address of its own so that no throttle comes in. Compares each pair of kinds with
@@ -10,8 +11,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createContext, runInContext } from '../../src/context/context.ts'
+import { createPostgres } from '../../src/postgres/postgres.ts'
+import { openCachedState } from '../../src/security/cached-state.ts'
 import { createSecurity, type SecurityService } from '../../src/security/create-security.ts'
+import { createPostgresFeed } from '../../src/security/postgres-feed.ts'
+import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
+import type { SecurityState } from '../../src/security/security-state.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
+import { startPostgres } from '../harness/postgres.ts'
 import { auditOver, LOGGER, memoryJournal, OPERATOR, SECRETS, SETTINGS } from '../unit/security/security-under-test.ts'
 
 const Z_MAX = 3.29
@@ -53,6 +60,16 @@ async function sample(security: SecurityService, kinds: readonly string[], round
   return samples
 }
 
+async function openCopy(url: string): Promise<SecurityState> {
+  const plain = await openPostgresSecurityState({ postgres: createPostgres({ url }), instance: 'one' })
+  return openCachedState({
+    state: plain,
+    feed: createPostgresFeed(createPostgres({ url, connectionsMax: 1 })),
+    trustMs: 60_000,
+    logger: LOGGER,
+  })
+}
+
 const of = (samples: readonly Sample[], kind: string) =>
   samples
     .filter(sampled => sampled.kind === kind)
@@ -90,7 +107,11 @@ function judge(title: string, samples: readonly Sample[], kinds: readonly string
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'evc-timing-'))
-const state = createSqliteSecurityState({ path: join(folder, 'security.db') })
+const server = process.argv.includes('--postgres') ? startPostgres() : undefined
+const state =
+  server === undefined
+    ? createSqliteSecurityState({ path: join(folder, 'security.db') })
+    : await openCopy(await server.createDatabase())
 const settings = { ...SETTINGS, bruteForceThreshold: 100 }
 const audit = auditOver(memoryJournal(), settings)
 const security = await createSecurity({ state, audit, secrets: SECRETS, settings, logger: LOGGER })
@@ -105,5 +126,6 @@ const kinds = ['unknown', 'generated', 'chosen']
 isFound = judge('With chosen secrets (one scrypt each)', await sample(security, kinds, 200, 4), kinds) || isFound
 await security.close()
 await state.close()
+await server?.stop()
 rmSync(folder, { recursive: true })
 process.exitCode = isFound ? 1 : 0

@@ -139,6 +139,7 @@ export function evidenceStatusRoutes(app: App, deps: HttpDeps, guards: Guards): 
     '/evidence/verification',
     {
       onRequest,
+      config: { errors: ['NOT_WITH_POSTGRESQL'] },
       schema: {
         ...common,
         operationId: 'verifyNow',

@@ -38,7 +38,7 @@ async function partlyArchived(t: TestContext) {
   await log.append(300, n => sampleEvent(n))
   const checkpoint = log.sign()
   const folder = dataFolder(log.path)
-  const reader = startReader({ storePath: log.database })
+  const reader = startReader({ store: { kind: 'sqlite', path: log.database } })
   t.after(() => reader.close())
   const keys = readFileSync(join(log.root, 'keys'), 'utf8')
   async function packOf(selection: Partial<PackSelection>) {
@@ -87,7 +87,7 @@ test('packs: an archive that is moved away is named; one that was changed is ref
   await archive()
   const [first] = readRetention(log.database, listArchives)
   renameSync(first!.file, `${first!.file}.away`)
-  const reader = startReader({ storePath: log.database })
+  const reader = startReader({ store: { kind: 'sqlite', path: log.database } })
   t.after(() => reader.close())
   using queries = withArchives(reader, readRetention(log.database, listArchives))
   assert.deepEqual(queries.missing({ start_time: at(5), end_time: at(6) }), [1])

@@ -49,7 +49,7 @@ test('detector: a quiet window ends the episode and the next one is reported ane
 test('detector: one address trying many charge points is one episode of scope ip', () => {
   const on = detector()
   const reports = Array.from({ length: 5 }, (_, i) => fail(on, '192.0.2.1', `CP-${i}`, START + i))
-  assert.deepEqual(reports.at(-1), { scope: 'ip', failureCount: 5, distinctCpIds: 5 })
+  assert.deepEqual(reports.at(-1), { scope: 'ip', failureCount: 5, distinctCpIds: 5, episode: 0, step: 5 })
 })
 
 test('detector: many addresses trying one charge point are one episode of scope cp_id', () => {

@@ -37,7 +37,13 @@ async function inFolder(body: (pipe: Pipe) => Promise<void>, prepare = (_storePa
       storePath,
       start(options = {}) {
         const callbacks = { onIndexed: () => {}, onTrim: () => {} }
-        const host = startIndexer({ journalDirectory, journalId: journal.id, storePath, ...callbacks, ...options })
+        const host = startIndexer({
+          journalDirectory,
+          journalId: journal.id,
+          store: { kind: 'sqlite', path: storePath },
+          ...callbacks,
+          ...options,
+        })
         host.durable(journal.status().durableSequence)
         hosts.push(host)
         return host

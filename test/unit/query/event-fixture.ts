@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { ACTIONS, SEVERITIES } from '../../../src/event/catalogue.ts'
 import type { AuditEvent, StoredEvent } from '../../../src/event/event.ts'
 import type { EventFilter, Order } from '../../../src/query/event-queries.ts'
-import { createSqliteEventQueries, type SyncEventQueries } from '../../../src/query/sqlite-event-queries.ts'
+import { createSqliteEventQueries } from '../../../src/query/sqlite-event-queries.ts'
+import type { SyncEventQueries, TimedEventQueries } from '../../../src/query/timed-event-queries.ts'
 import type { EventStore } from '../../../src/store/event-store.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
 
@@ -13,37 +14,49 @@ export const NEVER = { passed: () => false }
 export const START = Date.UTC(2026, 0, 1)
 export const timeAt = (seconds: number) => new Date(START + Math.round(seconds * 1000)).toISOString()
 
-export interface EventFixture extends AsyncDisposable {
-  readonly path: string
+/** A store and its questions, whichever they are. */
+export interface QueriedStore extends AsyncDisposable {
   readonly store: EventStore
-  readonly queries: SyncEventQueries
+  readonly queries: TimedEventQueries
   /** What was appended, oldest first, as stored. */
   readonly rows: StoredEvent[]
   append(events: readonly AuditEvent[]): Promise<void>
+}
+
+export interface EventFixture extends QueriedStore {
+  readonly path: string
+  readonly queries: SyncEventQueries
 }
 
 /** @param segmentIds small, so that walks and counts cross from table to table */
 export function createEventFixture(segmentIds = 1_024): EventFixture {
   const directory = mkdtempSync(join(tmpdir(), 'evc-query-'))
   const path = join(directory, 'audit.db')
-  const created = timeAt(0)
   const store = createSqliteEventStore({ path, clock: () => START, segmentIds })
   const queries = createSqliteEventQueries({ path })
-  const rows: StoredEvent[] = []
   return {
     path,
-    store,
     queries,
-    rows,
-    async append(events) {
-      const batch = { source: 'test', after: rows.length, through: rows.length + events.length }
-      await store.append({ ...batch, rows: events.map(event => ({ event, onceKey: null })) })
-      for (const event of events) rows.push({ id: rows.length + 1, ...event, created_at: created })
-    },
+    ...queriedRows(store),
     async [Symbol.asyncDispose]() {
       queries.close()
       await store.close()
       rmSync(directory, { recursive: true })
+    },
+  }
+}
+
+/** @param store whose clock says START */
+export function queriedRows(store: EventStore): Pick<QueriedStore, 'store' | 'rows' | 'append'> {
+  const created_at = timeAt(0)
+  const rows: StoredEvent[] = []
+  return {
+    store,
+    rows,
+    async append(events) {
+      const batch = { source: 'test', after: rows.length, through: rows.length + events.length }
+      await store.append({ ...batch, rows: events.map(event => ({ event, onceKey: null })) })
+      for (const event of events) rows.push({ id: rows.length + 1, ...event, created_at })
     },
   }
 }

@@ -11,7 +11,7 @@ import { createEventFixture, createRandom, NEVER, randomEvents, timeAt } from '.
 test('reader: the threads answer as the synchronous queries do', async () => {
   await using fixture = createEventFixture()
   await fixture.append(randomEvents(2_000, createRandom(9)))
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   const { queries } = fixture
   const page = { filter: { action: ['AUTH_FAIL', 'INCIDENT'] as const }, order: 'desc' as const, limit: 50 }
   const summary = { start_time: timeAt(0), end_time: timeAt(9_000), bucketSeconds: 60 }
@@ -32,7 +32,7 @@ test('reader: the threads answer as the synchronous queries do', async () => {
 test('reader: a refusal comes back as one, with its code and violations', async () => {
   await using fixture = createEventFixture()
   await fixture.append([sampleEvent(0)])
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   await assert.rejects(reader.page({ filter: { start_time: 'never' }, order: 'asc', limit: 1 }), {
     name: 'Refusal',
     code: 'VALIDATION_FAILED',
@@ -43,7 +43,7 @@ test('reader: a refusal comes back as one, with its code and violations', async 
 
 test('reader: no database yet is STORE_UNAVAILABLE, later it is read; so is one that went away and came back', async () => {
   await using fixture = createEventFixture()
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   await assert.rejects(reader.lastId(), { name: 'Refusal', code: 'STORE_UNAVAILABLE' })
   await fixture.append([sampleEvent(0)])
   assert.equal(await reader.lastId(), 1)
@@ -58,7 +58,7 @@ test('reader: no database yet is STORE_UNAVAILABLE, later it is read; so is one 
 test('reader: more questions than the limit are refused at once as OVERLOADED, the others are answered', async () => {
   await using fixture = createEventFixture()
   await fixture.append([sampleEvent(0)])
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   const asked = Array.from({ length: LIMITS.queriesWaitingMax + 5 }, () => reader.lastId())
   const outcomes = await Promise.allSettled(asked)
   const refused = outcomes.filter(outcome => outcome.status === 'rejected')
@@ -72,7 +72,7 @@ test('reader: a question that is not answered within the limit is QUERY_TIMEOUT'
   await using fixture = createEventFixture()
   await fixture.append([sampleEvent(0)])
   await fixture.store.close()
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   const selfish = new DatabaseSync(fixture.path)
   selfish.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; DELETE FROM positions; COMMIT')
   const outcomes = await Promise.allSettled(Array.from({ length: 40 }, () => reader.lastId()))
@@ -87,7 +87,7 @@ test('reader: a question that is not answered within the limit is QUERY_TIMEOUT'
 test('reader: a long summary does not delay a lookup', async () => {
   await using fixture = createEventFixture()
   for (let i = 0; i < 4; i++) await fixture.append(randomEvents(10_000, createRandom(i)))
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   await Promise.all([
     reader.lastId(),
     reader.summary({ start_time: timeAt(0), end_time: timeAt(1), bucketSeconds: 60 }),
@@ -104,7 +104,7 @@ test('reader: a long summary does not delay a lookup', async () => {
 test('reader: closing answers what was asked, and refuses what is asked afterwards', async () => {
   await using fixture = createEventFixture()
   await fixture.append([sampleEvent(0)])
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   const asked = reader.event(1)
   await Promise.all([reader.close(), reader.close()])
   assert.equal((await asked)?.id, 1)
@@ -117,7 +117,7 @@ test('reader: reading leaves the database file as it is', async () => {
   await fixture.store.checkpoint()
   const digest = () => createHash('sha256').update(readFileSync(fixture.path)).digest('hex')
   const before = digest()
-  const reader = startReader({ storePath: fixture.path })
+  const reader = startReader({ store: { kind: 'sqlite', path: fixture.path } })
   await reader.page({ filter: {}, order: 'desc', limit: 100 })
   await reader.close()
   assert.equal(digest(), before)

@@ -36,7 +36,7 @@ test('settings: every problem is reported at once, and no value is repeated', ()
     EVC_LOG_LEVEL: 'loud',
     EVC_TRUSTED_PROXIES: '10.0.0.0/99',
     EVC_TLS_CERT: '/c.pem',
-    EVC_DATABASE_URL: 'postgres://evc:hunter2@db/evc',
+    EVC_DATABASE_URL: 'postgres://evc:hunter2@db/evc?sslmode=maybe',
   })
   assert.equal(problems.length, 8)
   assert.ok(problems.some(problem => problem === 'EVC_ADMIM_KEY is not a setting'))

@@ -1,0 +1,22 @@
+/** The keys and checkpoints of a log in PostgreSQL, as migrations (src/postgres/migrations.ts): what is files in a data folder. */
+import type { Schema } from '../postgres/migrations.ts'
+
+/** `EVCK` in ASCII: whoever signs holds this advisory lock of the database until the checkpoint is committed. */
+export const SIGN_LOCK = 0x4556434b
+
+export const CHECKPOINT_SCHEMA: Schema = {
+  stage: 'checkpoints',
+  migrations: [
+    `
+    -- Private keys, wrapped with the key-encryption key; the chain of what others may know of them is text (docs/formats.md).
+    CREATE TABLE log_keys (id text PRIMARY KEY, wrapped bytea NOT NULL);
+    CREATE TABLE log_key_chain (one boolean PRIMARY KEY DEFAULT true CHECK (one), chain text NOT NULL);
+    CREATE TABLE log_checkpoints (
+      size      bigint PRIMARY KEY,
+      note      text NOT NULL,
+      signed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    );
+    `,
+  ],
+  grants: ['SELECT, INSERT ON log_keys, log_key_chain', 'SELECT, INSERT, UPDATE, DELETE ON log_checkpoints'],
+}

@@ -1,0 +1,243 @@
+/**
+ * Signs checkpoints of a log in PostgreSQL: one history, whichever instance signs next.
+ *
+ * Promise: as in signer.ts, no checkpoint is ever signed that does not continue the last one signed, and whose tree the stored
+ * bytes do not have. The order of the steps, and what a crash in between leaves:
+ *
+ *   1. what was added since the last checkpoint is hashed from its bytes, in one snapshot     nothing
+ *   2. the lock of all signers is taken; who does not get it goes on with what the other signs   free again with its session
+ *   3. the last checkpoint is read, and proven to be the beginning of the head                nothing
+ *   4. signed, and committed                                a checkpoint that nobody was shown; the next one continues it
+ *   5. shown                                                -
+ *
+ * The last checkpoint is read under the lock that the next one is committed under, so no two continue the same one. Whatever does
+ * not fit is refused. Owns the tables `log_checkpoints`, `log_keys` and `log_key_chain`; reads the rest.
+ */
+import { Refusal } from '../errors.ts'
+import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
+import { areSameBytes } from '../evidence/encoding.ts'
+import type { KeyChain } from '../evidence/key-chain.ts'
+import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
+import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
+import { formatNote, parseNote } from '../evidence/note.ts'
+import { createSignature, createVerifier } from '../evidence/signature.ts'
+import {
+  formatTilePath,
+  hashesFromTiles,
+  parseBundle,
+  parseHashTile,
+  TILE_WIDTH,
+  type Tile,
+  tileAt,
+  tilesFor,
+} from '../evidence/tile.ts'
+import { migrate } from '../postgres/migrations.ts'
+import type { Postgres, Session } from '../postgres/postgres.ts'
+import { PostgresError } from '../postgres/postgres-error.ts'
+import { StoreError } from '../store/event-store.ts'
+import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
+import { beginSharedChain, type KeyWrap, readSharedChain, readSharedKey } from './postgres-keys.ts'
+import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
+import type { Outcome, RefusalCause } from './signer.ts'
+
+export interface PostgresSigner {
+  sign(): Promise<Outcome>
+  /** Takes the cosignatures of a note over, if it is the newest. */
+  cosign(note: string): Promise<void>
+  /** As of the last `sign`. */
+  chain(): KeyChain | undefined
+}
+
+interface Last extends TreeHead {
+  /** Undefined before the first. */
+  readonly note: string | undefined
+}
+
+/** Bundles that are hashed in one snapshot. */
+const BUNDLES_AT_ONCE = 64
+const HISTORY_INTERVAL = "interval '10 minutes'"
+
+export function createPostgresSigner(deps: {
+  postgres: Postgres
+  keys: KeyWrap
+  origin: string | undefined
+}): PostgresSigner {
+  const { postgres, keys, origin } = deps
+  let ready: Promise<void> | undefined
+  let chain: KeyChain | undefined
+  /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
+  let checkedBundles: number | undefined
+
+  async function setUp(): Promise<void> {
+    ready ??= migrate(postgres, CHECKPOINT_SCHEMA)
+    await ready.catch(error => {
+      ready = undefined
+      throw error
+    })
+  }
+
+  async function sign(): Promise<Outcome> {
+    await setUp()
+    const fault = await checkBytes()
+    if (fault !== undefined) return fault
+    return postgres.transaction(async session => {
+      const lock = await session.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [SIGN_LOCK])
+      if (lock.rows[0]?.held !== true) return whatOthersSigned(session)
+      chain = await beginSharedChain(session, keys, origin)
+      const last = await readLast(session, chain)
+      return last === 'damaged' ? damaged() : signHead(session, chain, last)
+    })
+  }
+
+  async function whatOthersSigned(session: Session): Promise<Outcome> {
+    chain = await readSharedChain(session)
+    const last = chain && (await readLast(session, chain))
+    if (last === 'damaged') return damaged()
+    if (last?.note === undefined) return { kind: 'unavailable', detail: 'another instance signs the first checkpoint' }
+    return { kind: 'nothing-new', size: last.size, note: last.note }
+  }
+
+  async function signHead(session: Session, known: KeyChain, last: Last): Promise<Outcome> {
+    const head = await postgres.snapshot(async reading => {
+      const log = await readPostgresLog(reading)
+      // Rows may have come since step 1: few. And the bundle that is not full yet is hashed each time.
+      const wrong = (await checkUpTo(log, fullBundles(log))) ?? (await findWrongPartial(log))
+      return wrong === undefined ? proveHead(log, last) : bytesDiffer(wrong)
+    })
+    if ('kind' in head) return head
+    const { size, root } = head
+    if (last.note !== undefined && size === last.size) return { kind: 'nothing-new', size, note: last.note }
+    const { key, sign: signMessage } = await readSharedKey(session, keys, known)
+    const text = formatCheckpoint({ origin: known.first.name, size, root, extensions: [] })
+    const note = formatNote({ text, signatures: [createSignature(key, text, signMessage)] })
+    await session.query('INSERT INTO log_checkpoints (size, note) VALUES ($1, $2)', [size, note])
+    await forgetBetween(session, last.size)
+    return { kind: 'signed', size, note }
+  }
+
+  /** Step 1: all full bundles that are new, a piece at a time, so that no snapshot is held for long. */
+  async function checkBytes(): Promise<Outcome | undefined> {
+    for (let isAll = false; !isAll; ) {
+      const wrong = await postgres.snapshot(async session => {
+        const log = await readPostgresLog(session)
+        const full = fullBundles(log)
+        checkedBundles ??= Math.floor((await newestSize(session)) / TILE_WIDTH)
+        const until = Math.min(full, checkedBundles + BUNDLES_AT_ONCE)
+        isAll = until === full
+        return checkUpTo(log, until)
+      })
+      if (wrong !== undefined) return bytesDiffer(wrong)
+    }
+    return undefined
+  }
+
+  /** The first bundle whose entries do not have the hashes of their tile. */
+  async function checkUpTo(log: PostgresLogSnapshot, until: number): Promise<number | undefined> {
+    for (let next = checkedBundles ?? 0; next < until; next++) {
+      if (!(await isBundleSound(log, next))) return next
+      checkedBundles = next + 1
+    }
+    return undefined
+  }
+
+  return {
+    async sign() {
+      try {
+        return await sign()
+      } catch (error) {
+        const isPassing = error instanceof StoreError || error instanceof Refusal || error instanceof PostgresError
+        if (!isPassing) throw error
+        return { kind: 'unavailable', detail: error.message }
+      }
+    },
+    async cosign(cosigned) {
+      const given = parseNote(cosigned)
+      await postgres.transaction(async session => {
+        await session.query('SELECT pg_advisory_xact_lock($1)', [SIGN_LOCK])
+        const { rows } = await session.query<{ size: number; note: string }>(NEWEST)
+        const shown = rows[0]
+        if (shown === undefined || given === undefined || parseNote(shown.note)?.text !== given.text) return
+        await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), shown.size])
+      })
+    },
+    chain: () => chain,
+  }
+}
+
+const NEWEST = 'SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1'
+
+async function newestSize(session: Session): Promise<number> {
+  return (await session.query<{ size: number }>(NEWEST)).rows[0]?.size ?? 0
+}
+
+async function readLast(session: Session, chain: KeyChain): Promise<Last | 'damaged'> {
+  const note = (await session.query<{ note: string }>(NEWEST)).rows[0]?.note
+  if (note === undefined) return { size: 0, root: EMPTY_ROOT, note: undefined }
+  const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
+  const opened = openCheckpoint(note, { origin: chain.first.name, log })
+  return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
+}
+
+/** Step 3: the head, if it continues what was signed and the tiles have its root. */
+async function proveHead({ size, root, readTiles }: PostgresLogSnapshot, last: Last): Promise<TreeHead | Outcome> {
+  if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
+  const tiles = new Map<string, Uint8Array>()
+  const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])
+  try {
+    const read = await readTiles(needed)
+    for (const [n, tile] of needed.entries()) tiles.set(formatTilePath(tile), read[n] as Uint8Array)
+    const readHash = hashesFromTiles(size, tile => tiles.get(formatTilePath(tile)) as Uint8Array)
+    if (!areSameBytes(rootHash(size, readHash), root))
+      return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
+    if (!verifyConsistency(last, { size, root }, consistencyProof(last.size, size, readHash)))
+      return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
+  } catch (error) {
+    if (error instanceof RangeError) return refuse('BYTES_DIFFER', error.message) // a tile is not there, or is cut short
+    throw error
+  }
+  return { size, root }
+}
+
+const fullBundles = ({ size }: TreeHead) => Math.floor(size / TILE_WIDTH)
+
+async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | undefined> {
+  const index = fullBundles(log)
+  return log.size % TILE_WIDTH === 0 || (await isBundleSound(log, index)) ? undefined : index
+}
+
+/** Its entries have the hashes of their tile. */
+async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: number): Promise<boolean> {
+  const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
+  try {
+    const [bundleBytes, tileBytes] = (await readTiles([bundle, tile])) as [Uint8Array, Uint8Array]
+    const entries = parseBundle(bundleBytes, bundle.width)
+    const hashes = parseHashTile(tileBytes, tile.width)
+    if (entries === undefined || hashes === undefined) return false
+    return entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Uint8Array))
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}
+
+/** The one before is kept as history if there is none of the ten minutes before it. */
+async function forgetBetween(session: Session, size: number): Promise<void> {
+  await session.query(
+    `DELETE FROM log_checkpoints AS old WHERE size = $1 AND EXISTS (SELECT 1 FROM
+       (SELECT signed_at FROM log_checkpoints WHERE size < $1 ORDER BY size DESC LIMIT 1) AS before
+       WHERE before.signed_at > old.signed_at - ${HISTORY_INTERVAL})`,
+    [size],
+  )
+}
+
+function refuse(cause: RefusalCause, detail: string): Outcome {
+  return { kind: 'refused', cause, detail }
+}
+
+function bytesDiffer(bundle: number): Outcome {
+  return refuse('BYTES_DIFFER', `the entries from ${bundle * TILE_WIDTH} on do not have the hashes of their tile`)
+}
+
+function damaged(): Outcome {
+  return refuse('CHECKPOINT_DAMAGED', 'the newest row of log_checkpoints is not a checkpoint of this log')
+}

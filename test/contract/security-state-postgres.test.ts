@@ -1,0 +1,37 @@
+import type { TestContext } from 'node:test'
+import pino from 'pino'
+import { createPostgres } from '../../src/postgres/postgres.ts'
+import { openCachedState } from '../../src/security/cached-state.ts'
+import { createPostgresFeed } from '../../src/security/postgres-feed.ts'
+import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
+import type { SecurityState } from '../../src/security/security-state.ts'
+import { postgresServer } from '../harness/postgres.ts'
+import { securityStateContract } from './security-state.ts'
+
+const server = postgresServer()
+const logger = pino({ level: 'silent' })
+
+async function create(t: TestContext, open: (url: string) => Promise<SecurityState>) {
+  const url = await server.createDatabase()
+  const opened: SecurityState[] = []
+  t.after(() => Promise.all(opened.map(state => state.close())))
+  const reopen = async () => {
+    const state = await open(url)
+    opened.push(state)
+    return state
+  }
+  return { state: await reopen(), reopen }
+}
+
+async function openPlain(url: string): Promise<SecurityState> {
+  return openPostgresSecurityState({ postgres: createPostgres({ url }), instance: 'one' })
+}
+
+async function openCached(url: string): Promise<SecurityState> {
+  const postgres = createPostgres({ url })
+  const state = await openPostgresSecurityState({ postgres, instance: 'one' })
+  return openCachedState({ state, feed: createPostgresFeed(postgres), trustMs: 60_000, logger })
+}
+
+securityStateContract('PostgreSQL security state', t => create(t, openPlain))
+securityStateContract('PostgreSQL security state behind a copy', t => create(t, openCached))

@@ -1,0 +1,231 @@
+/** Several instances on one PostgreSQL, as clients see them. */
+import assert from 'node:assert/strict'
+import { createCipheriv, randomBytes } from 'node:crypto'
+import test, { type TestContext } from 'node:test'
+import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
+import { postgresServer } from '../harness/postgres.ts'
+import { eventually, problemOf, startTestCentral, type TestCentral } from './harness.ts'
+
+const server = postgresServer({ max_connections: '300' })
+
+/** What is promised is one second; the machine that runs this may have others to serve. */
+const SOON_MS = 3_000
+
+async function start(t: TestContext, count: number): Promise<TestCentral[]> {
+  const url = await server.createDatabase()
+  const environment = { EVC_DATABASE_URL: url }
+  const first = await startTestCentral(environment)
+  const instances = [first]
+  t.after(() => Promise.all(instances.map(instance => instance.close())))
+  while (instances.length < count) instances.push(await startTestCentral(environment, first.keys))
+  return instances
+}
+
+const login = (at: TestCentral, cpId: string, credentials: string, from?: string) =>
+  at.send('POST', '/auth/credentials', {
+    body: { cp_id: cpId, credentials },
+    ...(from === undefined ? {} : { from }),
+  })
+
+async function incidents(at: TestCentral, reason: string) {
+  const path = `/audit/events?action=INCIDENT&reason_code=${reason}&order=asc&limit=1000`
+  return (await at.send('GET', path, { as: 'auditor' })).body.events
+}
+
+test('instances: what is issued by one is right at every other, at once', async t => {
+  const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
+  const { cpId, credentials } = await a.chargePoint()
+  const answer = await login(b, cpId, credentials)
+  assert.equal(answer.status, 200, answer.text)
+  const { token } = answer.body
+  assert.equal((await a.send('POST', '/auth/token', { body: { cp_id: cpId, token } })).status, 200)
+  await a.send('POST', '/status/out-of-service', { as: 'operator', body: { cp_id: cpId, reason: 'maintenance' } })
+  await a.send('POST', '/status/restore', { as: 'operator', body: { cp_id: cpId } })
+  assert.equal((await login(b, cpId, credentials)).status, 200)
+  const renewed = await a.send('POST', `/charge-points/${cpId}/credentials`, { as: 'operator', body: {} })
+  assert.equal((await login(b, cpId, renewed.body.credentials)).status, 200)
+  const { key } = await a.security.admins.add('berta', 'auditor', { name: 'admin', role: 'admin' })
+  const read = await b.send('GET', '/security/status', { headers: { 'x-admin-key': key } })
+  assert.equal(read.status, 200, read.text)
+})
+
+test('instances: revoked at one, refused at every other within a second: logins, tokens, keys', async t => {
+  const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
+  const { cpId, credentials } = await a.chargePoint()
+  await a.send('POST', '/keys/generate', { as: 'operator', body: { cp_id: cpId } })
+  const { token } = (await login(b, cpId, credentials)).body
+  const bearer = { headers: { authorization: `Bearer ${token}` } }
+  assert.equal((await b.send('GET', '/keys/current', bearer)).status, 200)
+  await a.send('POST', '/status/revoke', { as: 'operator', body: { cp_id: cpId, reason: 'stolen' } })
+  const startedAt = performance.now()
+  await eventually(async () => (await login(b, cpId, credentials)).status === 403, SOON_MS)
+  t.diagnostic(`refused after ${Math.round(performance.now() - startedAt)} ms`)
+  problemOf(await b.send('POST', '/auth/token', { body: { cp_id: cpId, token } }), 403, 'CP_REVOKED')
+  assert.notEqual((await b.send('GET', '/keys/current', bearer)).status, 200)
+})
+
+test('instances: an admin revoked at one is refused at every other, and their live streams end', async t => {
+  const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
+  const { key } = await a.security.admins.add('eva', 'auditor', { name: 'admin', role: 'admin' })
+  const stream = await fetch(`${b.url}/audit/stream`, { headers: { 'x-admin-key': key } })
+  assert.equal(stream.status, 200)
+  const ended = (async () => {
+    for await (const _ of stream.body ?? []);
+    return performance.now()
+  })()
+  await a.security.admins.revoke('eva', { name: 'admin', role: 'admin' })
+  const revokedAt = performance.now()
+  await eventually(async () => {
+    const answer = await b.send('GET', '/security/status', { headers: { 'x-admin-key': key } })
+    return answer.status === 401
+  }, SOON_MS)
+  const endedAfter = (await ended) - revokedAt
+  t.diagnostic(`the stream ended after ${Math.round(endedAfter)} ms`)
+  assert.ok(endedAfter < SOON_MS, `${endedAfter} ms`)
+})
+
+test('instances: what one records, a stream of another shows', async t => {
+  const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
+  const stream = await fetch(`${b.url}/audit/stream?action=SYSTEM&reason_code=CP_REGISTERED`, {
+    headers: { 'x-admin-key': b.keys.auditor },
+  })
+  const { cpId } = await a.chargePoint()
+  let text = ''
+  for await (const bytes of stream.body ?? []) {
+    text += Buffer.from(bytes).toString()
+    if (text.includes(cpId)) break
+  }
+  assert.match(text, new RegExp(cpId))
+})
+
+test('instances: five failures spread over three of them are one episode, and so are ten', async t => {
+  const instances = await start(t, 3)
+  const [a] = instances as [TestCentral]
+  const { cpId } = await a.chargePoint()
+  const from = a.address()
+  const wrong = '0'.repeat(64)
+  for (let i = 0; i < 5; i++) {
+    const answer = await login(instances[i % 3] as TestCentral, cpId, wrong, from)
+    assert.equal(answer.status, 401)
+  }
+  const startedAt = performance.now()
+  await eventually(async () => (await incidents(a, 'BRUTE_FORCE_SUSPECTED')).length > 0, SOON_MS)
+  t.diagnostic(`an incident after ${Math.round(performance.now() - startedAt)} ms`)
+  const hasCounted = async (instance: TestCentral) =>
+    (await instance.send('GET', `/security/status/${cpId}`, { as: 'auditor' })).body.failures_in_window === 5
+  for (const instance of instances) await eventually(() => hasCounted(instance), SOON_MS)
+  // The pair is throttled by now, at all of them; what is refused for that counts too.
+  for (let i = 5; i < 11; i++) {
+    const answer = await login(instances[i % 3] as TestCentral, cpId, wrong, from)
+    assert.equal(answer.status, 429, 'a throttle that one of them closed is closed everywhere')
+  }
+  await eventually(async () => (await incidents(a, 'BRUTE_FORCE_SUSPECTED')).length > 1, SOON_MS)
+  for (const instance of instances) await instance.send('GET', '/audit/failures', { as: 'auditor' })
+  const found = await incidents(a, 'BRUTE_FORCE_SUSPECTED')
+  const counts = found.map((event: { metadata_json: string }) => JSON.parse(event.metadata_json).failure_count)
+  assert.deepEqual(counts, [5, 10])
+})
+
+test('instances: wrong admin keys are counted over all of them', async t => {
+  const instances = await start(t, 2)
+  const [a, b] = instances as [TestCentral, TestCentral]
+  const guess = (at: TestCentral, key: string) =>
+    at.send('GET', '/security/status', { from: '192.0.2.77', headers: { 'x-admin-key': key } })
+  for (let i = 0; i < 20; i++) assert.equal((await guess(a, `${i}`.padStart(32, 'x'))).status, 401)
+  assert.equal((await guess(a, 'y'.repeat(32))).status, 429)
+  await eventually(async () => (await guess(b, 'y'.repeat(32))).status === 429, SOON_MS)
+  const right = await b.send('GET', '/security/status', { as: 'auditor', from: '192.0.2.77' })
+  assert.equal(right.status, 200)
+})
+
+test('instances: ten that start at once share secrets, one log and one state', async t => {
+  const url = await server.createDatabase()
+  const environment = { EVC_DATABASE_URL: url, NODE_ENV: 'development' }
+  const keys = { admin: 'first-admin-key-0123456789abcdef0123456789', operator: '', auditor: '' }
+  const instances = await Promise.all(Array.from({ length: 10 }, () => startTestCentral(environment, keys)))
+  t.after(() => Promise.all(instances.map(instance => instance.close())))
+  const registered = await Promise.all(
+    instances.map((instance, i) =>
+      instance.send('POST', '/charge-points', { as: 'admin', body: { cp_id: `CP-${i}` } }),
+    ),
+  )
+  assert.deepEqual(
+    registered.map(answer => answer.status),
+    instances.map(() => 201),
+  )
+  const logins = await Promise.all(
+    registered.map(({ body }, i) => login(instances[(i + 1) % 10] as TestCentral, body.cp_id, body.credentials)),
+  )
+  assert.deepEqual(
+    logins.map(answer => answer.status),
+    instances.map(() => 200),
+  )
+  const started = async () =>
+    (await (instances[0] as TestCentral).send('GET', '/audit/events?reason_code=STARTED', { as: 'admin' })).body.events
+  await eventually(async () => (await started()).length === 10)
+  const checkpoints = () =>
+    Promise.all(instances.map(async each => (await each.send('GET', '/checkpoint', { as: 'admin' })).text))
+  await eventually(async () => {
+    const shown = await checkpoints()
+    return (
+      shown.every(note => note.startsWith('ev-central/')) && new Set(shown.map(note => note.split('\n')[0])).size === 1
+    )
+  })
+})
+
+test('instances: one that connects as a role with no more rights than it needs does everything the others do', async t => {
+  const url = await server.createDatabase()
+  const name = `runtime_${new URL(url).pathname.slice(-8)}`
+  const password = 'only-for-this-test'
+  await server.run(
+    url,
+    `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE}; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+     CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`,
+  )
+  const owner = await startTestCentral({ EVC_DATABASE_URL: url })
+  const limited = new URL(url)
+  limited.username = name
+  limited.password = password
+  const instance = await startTestCentral({ EVC_DATABASE_URL: limited.href }, owner.keys)
+  t.after(async () => {
+    await instance.close()
+    await server.run(url, `DROP OWNED BY ${name}; DROP ROLE ${name}`)
+  })
+  await owner.close()
+  const { cpId, credentials } = await instance.chargePoint()
+  const { token } = (await login(instance, cpId, credentials)).body
+  assert.equal((await instance.send('POST', '/keys/generate', { as: 'operator', body: { cp_id: cpId } })).status, 200)
+  const bearer = { headers: { authorization: `Bearer ${token}` } }
+  const payload = sealed(cpId, (await instance.send('GET', '/keys/current', bearer)).body.key)
+  const sent = await instance.send('POST', '/messages', { ...bearer, body: { payload } })
+  assert.equal(sent.status, 200, sent.text)
+  await eventually(async () => {
+    const found = await instance.send('GET', `/audit/events?who=${cpId}&action=KEY_GENERATE`, { as: 'auditor' })
+    return found.body.events.length === 1
+  })
+  const ready = async () => (await instance.send('GET', '/ready')).body.checks
+  await eventually(async () =>
+    (await ready()).every((check: { name: string; ok: boolean }) => check.ok || check.name === 'disk'),
+  )
+  assert.equal((await instance.send('POST', '/keys/revoke', { as: 'operator', body: { cp_id: cpId } })).status, 200)
+  assert.equal((await instance.send('DELETE', `/charge-points/${cpId}`, { as: 'operator' })).status, 204)
+  const forbidden = server.run(limited.href, "UPDATE audit_events SET who = 'somebody'")
+  await assert.rejects(forbidden, /permission denied/)
+})
+
+/** A message of a charge point. */
+function sealed(cpId: string, key: string): string {
+  const nonce = randomBytes(12)
+  const cipher = createCipheriv('aes-256-gcm', Buffer.from(key, 'base64'), nonce)
+  cipher.setAAD(Buffer.from(cpId))
+  return Buffer.concat([nonce, cipher.update('hello'), cipher.final(), cipher.getAuthTag()]).toString('base64')
+}
+
+test('instances: what only the embedded SQLite can do is refused in words', async t => {
+  const [a] = (await start(t, 1)) as [TestCentral]
+  const answer = await a.send('POST', '/audit/erasures', {
+    as: 'admin',
+    body: { who: 'somebody', reason: 'asked for it' },
+  })
+  problemOf(answer, 501, 'NOT_WITH_POSTGRESQL')
+})

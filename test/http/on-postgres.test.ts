@@ -1,0 +1,12 @@
+/** The door over PostgreSQL: the same tests, where they look at nothing but answers. */
+process.env.EVC_TEST_STORE = 'postgres'
+
+await import('./login.test.ts')
+await import('./operators.test.ts')
+await import('./admin-guessing.test.ts')
+await import('./stream.test.ts')
+await import('./trail.test.ts')
+await import('./export.test.ts')
+await import('./evidence-pack.test.ts')
+await import('./evidence.test.ts')
+await import('./service.test.ts')

@@ -1,0 +1,152 @@
+/** Checkpoints of a log in PostgreSQL: one history, whoever signs, and nothing that does not continue it. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import test, { type TestContext } from 'node:test'
+import type { KeyWrap } from '../../../src/checkpoint/postgres-keys.ts'
+import { createPostgresSigner } from '../../../src/checkpoint/postgres-signer.ts'
+import type { Outcome } from '../../../src/checkpoint/signer.ts'
+import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import type { KeyChain } from '../../../src/evidence/key-chain.ts'
+import { createVerifier } from '../../../src/evidence/signature.ts'
+import { createPostgres } from '../../../src/postgres/postgres.ts'
+import { deriveKey } from '../../../src/security/derived-keys.ts'
+import { unwrapKey, wrapKey } from '../../../src/security/key-wrap.ts'
+import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
+import { eventOf } from '../../contract/security-state.ts'
+import { postgresServer } from '../../harness/postgres.ts'
+
+const server = postgresServer()
+const secret = randomBytes(32)
+
+function wrapWith(keyEncryptionKey: Uint8Array): KeyWrap {
+  const key = deriveKey(keyEncryptionKey, 'log-signing-keys')
+  const owner = (key_id: string) => ({ cp_id: 'log', key_id, version: 1 })
+  return {
+    wrap: (bytes, name) => wrapKey(key, bytes, owner(name)),
+    unwrap: (bytes, name) => unwrapKey(key, bytes, owner(name)),
+  }
+}
+
+async function openLog(t: TestContext) {
+  const url = await server.createDatabase()
+  const store = createPostgresEventStore({ url })
+  t.after(() => store.close())
+  let position = 0
+  return {
+    url,
+    async grow(count: number) {
+      const rows = Array.from({ length: count }, (_, i) => ({ event: eventOf(`event ${i}`), onceKey: null }))
+      await store.append({ source: 'test', after: position, through: position + count, rows })
+      position += count
+    },
+    signer(options: { origin?: string; keys?: KeyWrap } = {}) {
+      const postgres = createPostgres({ url, connectionsMax: 2 })
+      t.after(() => postgres.close())
+      return createPostgresSigner({ postgres, keys: options.keys ?? wrapWith(secret), origin: options.origin })
+    },
+  }
+}
+
+function sizeOf(outcome: Outcome): number {
+  assert.ok('size' in outcome, JSON.stringify(outcome))
+  return outcome.size
+}
+
+test('postgres signer: signs what there is, and says when there is nothing new', async t => {
+  const log = await openLog(t)
+  const signer = log.signer({ origin: 'example.com/log' })
+  await log.grow(300)
+  const first = await signer.sign()
+  assert.equal(first.kind, 'signed')
+  assert.equal(sizeOf(first), 300)
+  const chain = signer.chain() as KeyChain
+  const opened = openCheckpoint('note' in first ? first.note : '', {
+    origin: 'example.com/log',
+    log: [createVerifier(chain.first)],
+  })
+  assert.ok(opened.isTrusted)
+  assert.equal((await signer.sign()).kind, 'nothing-new')
+  await log.grow(1)
+  assert.equal(sizeOf(await signer.sign()), 301)
+})
+
+test('postgres signer: of many that sign at once, one does, with one key; the history is one', async t => {
+  const log = await openLog(t)
+  const signers = Array.from({ length: 4 }, () => log.signer())
+  for (let i = 0; i < 10; i++) {
+    await log.grow(100)
+    const outcomes = await Promise.all(signers.map(signer => signer.sign()))
+    assert.equal(outcomes.filter(outcome => outcome.kind === 'signed').length, 1, JSON.stringify(outcomes))
+  }
+  for (const signer of signers) assert.equal(sizeOf(await signer.sign()), 1000)
+  assert.equal(new Set(signers.map(signer => signer.chain()?.first.id)).size, 1)
+  const [count] = await server.run<{ keys: string }>(log.url, 'SELECT count(*) AS keys FROM log_keys')
+  assert.equal(Number(count?.keys), 1)
+})
+
+test('postgres signer: bytes that were changed are not signed', async t => {
+  const changes = [
+    'UPDATE log_tiles SET bytes = set_byte(bytes, 100, get_byte(bytes, 100) # 1) WHERE level = -1',
+    'UPDATE log_tiles SET bytes = set_byte(bytes, 100, get_byte(bytes, 100) # 1) WHERE level = 0',
+    'DELETE FROM log_tiles WHERE level = 0 AND tile = 0',
+    'UPDATE log_edge SET hashes = set_byte(hashes, 0, get_byte(hashes, 0) # 1) WHERE level = 0',
+    "UPDATE audit_events SET reason_code = 'STOPPED' WHERE id = (SELECT max(id) FROM audit_events)",
+  ]
+  for (const change of changes) {
+    const log = await openLog(t)
+    const signer = log.signer()
+    await log.grow(300)
+    await server.run(log.url, change)
+    const outcome = await signer.sign()
+    assert.equal(outcome.kind === 'refused' && outcome.cause, 'BYTES_DIFFER', change)
+  }
+})
+
+test('postgres signer: a log that is shorter than what was signed is not signed', async t => {
+  const log = await openLog(t)
+  await log.grow(300)
+  assert.equal((await log.signer().sign()).kind, 'signed')
+  const other = await openLog(t)
+  await other.grow(10)
+  await other.signer().sign()
+  const rows = await server.run<{ note: string }>(log.url, 'SELECT note FROM log_checkpoints')
+  const [chain] = await server.run<{ chain: string }>(log.url, 'SELECT chain FROM log_key_chain')
+  await server.run(other.url, 'UPDATE log_key_chain SET chain = $1', [chain?.chain])
+  await server.run(other.url, 'UPDATE log_checkpoints SET size = 300, note = $1', [rows[0]?.note])
+  const outcome = await other.signer().sign()
+  assert.equal(outcome.kind === 'refused' && outcome.cause, 'ROLLED_BACK')
+  await other.grow(400)
+  const forked = await other.signer().sign()
+  assert.equal(forked.kind === 'refused' && forked.cause, 'FORKED')
+})
+
+test('postgres signer: another key-encryption key or origin is refused in words', async t => {
+  const log = await openLog(t)
+  await log.grow(1)
+  await log.signer({ origin: 'example.com/log' }).sign()
+  await log.grow(1)
+  const outcomes = [
+    await log.signer({ keys: wrapWith(randomBytes(32)) }).sign(),
+    await log.signer({ origin: 'example.com/other' }).sign(),
+  ]
+  for (const outcome of outcomes) assert.equal(outcome.kind, 'unavailable')
+  assert.match(JSON.stringify(outcomes[0]), /EVC_KEY_ENCRYPTION_KEY/)
+  assert.match(JSON.stringify(outcomes[1]), /EVC_LOG_ORIGIN/)
+})
+
+test('postgres signer: cosignatures are kept with the newest checkpoint only', async t => {
+  const log = await openLog(t)
+  const signer = log.signer()
+  await log.grow(5)
+  const first = await signer.sign()
+  assert.ok('note' in first)
+  const cosigned = `${first.note}— witness.example/w ${Buffer.alloc(76, 1).toString('base64')}\n`
+  await signer.cosign(cosigned)
+  const shown = await signer.sign()
+  assert.equal('note' in shown && shown.note, cosigned)
+  await log.grow(5)
+  await signer.sign()
+  await signer.cosign(cosigned)
+  const newest = await signer.sign()
+  assert.ok('note' in newest && !newest.note.includes('witness.example'))
+})

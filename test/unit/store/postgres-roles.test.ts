@@ -1,0 +1,168 @@
+/** The runtime role: what an instance that is not the owner of the tables can do, and what it cannot do to the trail. */
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import test from 'node:test'
+import type pg from 'pg'
+import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
+import { RUNTIME_ROLE } from '../../../src/postgres/migrations.ts'
+import { createPostgresEventQueries } from '../../../src/query/postgres-event-queries.ts'
+import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
+import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
+import { postgresServer } from '../../harness/postgres.ts'
+import { assertLogOfRows } from '../../harness/postgres-log.ts'
+import { NEVER } from '../query/event-fixture.ts'
+
+const server = postgresServer()
+
+/** A database with tables of its owner's, and the URL of a role that is only a member of the runtime role. */
+async function createRoles(): Promise<{ owner: string; runtime: string }> {
+  const owner = await server.createDatabase()
+  const name = `evc_app_${randomBytes(6).toString('hex')}`
+  const password = randomBytes(12).toString('hex')
+  await server.run(
+    owner,
+    `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`,
+  )
+  await server.run(owner, 'REVOKE CREATE ON SCHEMA public FROM PUBLIC') // as it is from PostgreSQL 15 on
+  await server.run(owner, `CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`)
+  const runtime = new URL(owner)
+  runtime.username = name
+  runtime.password = password
+  return { owner, runtime: runtime.href }
+}
+
+async function migrated(owner: string): Promise<void> {
+  const store = createPostgresEventStore({ url: owner })
+  await store.lastId()
+  await store.close()
+}
+
+test('runtime role: appends, makes partitions and asks everything, without owning anything', async () => {
+  const { owner, runtime } = await createRoles()
+  await migrated(owner)
+  await server.run(owner, 'UPDATE event_layout SET partition_ids = 1024')
+  const store = createPostgresEventStore({ url: runtime })
+  await store.append(batchOf(0, [{ event: sampleEvent(0), onceKey: 'a key' }, ...rowsFrom(1, 2_500)]))
+  await store.append(batchOf(2_501, [{ event: sampleEvent(0), onceKey: 'a key' }, ...rowsFrom(2_501, 99)]))
+  assert.equal(await store.lastId(), 2_600)
+  await assertLogOfRows(owner)
+  const queries = createPostgresEventQueries({ url: runtime })
+  const range = { start_time: sampleEvent(0).date_time, end_time: sampleEvent(9_999).date_time }
+  assert.equal((await queries.page({ filter: range, order: 'desc', limit: 9 }, NEVER)).events.length, 9)
+  assert.equal((await queries.summary({ ...range, bucketSeconds: 60 }, NEVER)).total, 2_600)
+  assert.ok(await queries.proof({ id: 7, size: 2_600 }, NEVER))
+  await queries.close()
+  await store.close()
+})
+
+test('runtime role: cannot change or remove what was recorded, nor give itself the right to', async () => {
+  const { owner, runtime } = await createRoles()
+  await migrated(owner)
+  const store = createPostgresEventStore({ url: runtime })
+  await store.append(batchOf(0, rowsFrom(0, 300)))
+  await store.close()
+  const forbidden = [
+    "UPDATE audit_events SET who = 'somebody else'",
+    'DELETE FROM audit_events WHERE id = 7',
+    'TRUNCATE audit_events',
+    "UPDATE audit_events_1 SET who = 'somebody else'",
+    'DELETE FROM audit_events_1',
+    'INSERT INTO audit_events_1 SELECT 999, date_time, who, ip, action, description, severity FROM audit_events LIMIT 1',
+    'DROP TABLE audit_events_1',
+    'ALTER TABLE audit_events DETACH PARTITION audit_events_1',
+    'ALTER TABLE audit_events DISABLE TRIGGER ALL',
+    "UPDATE log_tiles SET bytes = ''",
+    'DELETE FROM log_tiles',
+    "UPDATE log_salts SET salts = ''",
+    'DELETE FROM log_salts',
+    'DELETE FROM log_head',
+    'DELETE FROM once_keys',
+    'DELETE FROM positions',
+    'UPDATE event_times SET min_time = max_time',
+    'UPDATE event_partitions SET last_id = 0',
+    'UPDATE evc_schema SET version = 99',
+    'INSERT INTO log_erasures VALUES (1, 2)',
+    `GRANT UPDATE ON audit_events TO ${RUNTIME_ROLE}`,
+    'CREATE OR REPLACE FUNCTION evc_add_partition() RETURNS void LANGUAGE sql AS $$ SELECT $$',
+  ]
+  for (const sql of forbidden) {
+    // A GRANT of what one may not give is no error, but a warning: nothing is given.
+    if (sql.startsWith('GRANT')) await server.run(runtime, sql).catch(() => {})
+    else await assert.rejects(server.run(runtime, sql), (error: pg.DatabaseError) => error.code === '42501', sql)
+  }
+  await assert.rejects(server.run(runtime, 'UPDATE audit_events SET who = $1', ['x']), { code: '42501' })
+  assert.equal((await assertLogOfRows(owner)).length, 300)
+})
+
+test('runtime role: erases by the function alone, and only for a tombstone that is in the log', async () => {
+  const { owner, runtime } = await createRoles()
+  await migrated(owner)
+  const store = createPostgresEventStore({ url: runtime })
+  await store.append(batchOf(0, rowsFrom(0, 300)))
+  await store.append(batchOf(300, rowsFrom(300, 20)))
+  const erase = (ids: readonly number[], tombstone: number) =>
+    server.run(runtime, 'SELECT evc_erase_events($1, $2)', [ids, tombstone])
+  await assert.rejects(erase([5], 300), /event 300 is no tombstone/)
+  await assert.rejects(erase([5], 999), /is no tombstone/)
+  const tombstone = sampleEvent(0, { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-' })
+  await store.append(batchOf(320, [{ event: tombstone, onceKey: null }, ...rowsFrom(321, 1)]))
+  await assert.rejects(erase([321], 321), /neither tombstones/)
+  await assert.rejects(erase([322], 321), /neither tombstones/)
+  await erase([2, 5, 310], 321)
+
+  const queries = createPostgresEventQueries({ url: runtime })
+  for (const id of [2, 5, 310]) {
+    const before = sampleEvent(id - 1)
+    const { event, salt } = (await queries.proof({ id, size: 322 }, NEVER)) ?? assert.fail()
+    assert.deepEqual(
+      [
+        event.who,
+        event.ip,
+        event.description,
+        event.request_id,
+        event.endpoint,
+        event.http_method,
+        event.metadata_json,
+      ],
+      ['', '', '', null, null, null, null],
+    )
+    assert.deepEqual([event.action, event.date_time, event.status_code], [before.action, before.date_time, 401])
+    assert.deepEqual(new Uint8Array(salt), ERASED_SALT)
+  }
+  assert.notDeepEqual(new Uint8Array((await queries.proof({ id: 3, size: 322 }, NEVER))?.salt ?? []), ERASED_SALT)
+  const erasures = await server.run(owner, 'SELECT id::int, tombstone::int FROM log_erasures ORDER BY id')
+  assert.deepEqual(
+    erasures.map(({ id, tombstone }) => [id, tombstone]),
+    [
+      [2, 321],
+      [5, 321],
+      [310, 321],
+    ],
+  )
+  // The log goes on, from a bundle that is not full and has an erased row.
+  await store.close()
+  const later = createPostgresEventStore({ url: runtime })
+  await later.append(batchOf(322, rowsFrom(322, 300)))
+  const page = await queries.provenEvents({ filter: {}, after: 300, size: 622, limit: 20 }, NEVER)
+  assert.ok(page.events.some(({ event, opening }) => event.id === 310 && 'commitment' in opening))
+  await queries.close()
+  await later.close()
+})
+
+test('runtime role: made after the tables, it is given its rights when the owner starts again', async () => {
+  const { owner, runtime } = await createRoles()
+  await migrated(owner)
+  await server.run(owner, `REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ${RUNTIME_ROLE}`)
+  const store = createPostgresEventStore({ url: runtime })
+  await assert.rejects(store.lastId(), { code: 'UNAVAILABLE' })
+  await migrated(owner)
+  assert.equal(await store.lastId(), 0)
+  await store.close()
+})
+
+test('runtime role: tables that it would have to make are the owner to make first', async () => {
+  const { runtime } = await createRoles()
+  const store = createPostgresEventStore({ url: runtime })
+  await assert.rejects(store.lastId(), { code: 'FOREIGN', message: /start once with the URL of the owner/ })
+  await store.close()
+})
