@@ -51,7 +51,7 @@ export interface IndexerOptions {
 /** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
 const THREAD = new URL(`./indexer-thread${extname(import.meta.url)}`, import.meta.url)
 /** V8 would let the young generation of each thread grow to several times this before it looks for garbage. */
-const HEAP = { maxYoungGenerationSizeMb: 16 } as const
+const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const RESTART_MS_MIN = 100
 const RESTART_MS_MAX = 5_000
 const STOP_MARGIN_MS = 3_000

@@ -24,7 +24,7 @@ export interface EventDatabase
 
 /** Readers wait for nobody but a process that holds the whole database for itself. */
 const BUSY_TIMEOUT_MS = 250
-const CACHE_KIB = 16 * 1024
+const CACHE_KIB = 8 * 1024
 
 export interface EventConnection {
   /**

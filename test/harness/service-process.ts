@@ -8,10 +8,10 @@ import { createInterface } from 'node:readline'
 export const ADMIN_KEY = 'test-admin-key-0123456789abcdef0123456789'
 
 const ROOT = join(import.meta.dirname, '..', '..')
-/** What stands behind `exec node` in `npm start`. */
+/** What stands behind `node` in `npm start`. */
 const START: string[] = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-  .scripts.start.split(' ')
-  .slice(2)
+  .scripts.start.split(' node ')[1]
+  .split(' ')
 
 export interface ServiceProcess {
   readonly url: string
