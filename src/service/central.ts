@@ -19,7 +19,7 @@ import { type Settings, SettingsError } from '../settings/settings.ts'
 import { listArchives } from '../store/retention.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createErasures } from './erasure.ts'
-import { createHealth } from './health.ts'
+import { createHealth, type Health } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
 import { startLog } from './log.ts'
 import { openPipeline } from './pipeline.ts'
@@ -39,6 +39,8 @@ export interface Central {
   readonly firstAdmin: { readonly name: string; readonly key: string } | undefined
   /** Settings whose values were generated into the data folder. */
   readonly generated: readonly string[]
+  /** What `/ready` answers. */
+  readonly ready: Health['ready']
   /** Stops accepting, finishes requests, drains journal and indexer, records STOPPED. Safe to call twice. */
   stop(): Promise<void>
 }
@@ -136,6 +138,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     folder,
     firstAdmin,
     generated: secrets.generated,
+    ready: health.ready,
     stop() {
       stopping ??= owned.disposeAsync()
       return stopping
