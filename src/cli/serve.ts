@@ -9,10 +9,12 @@ import { VERSION } from '../service/version.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Shell } from './shell.ts'
 import type { Terminal } from './terminal.ts'
+import { becomeReady } from './until-ready.ts'
 
 export function serveCommand(shell: Shell): Command {
   return new Command('serve')
     .description('Serve the security API. Logs go to stderr, as JSON lines.')
+    .option('--until-ready', 'stop again once it is ready: what has to be made or migrated is, and the settings work')
     .addHelpText(
       'after',
       `
@@ -21,9 +23,10 @@ once (exit code 1).
 
 Examples:
   ev-central serve
+  ev-central serve --until-ready && echo "these settings work"
   EVC_PORT=9000 ev-central --data-dir /var/lib/ev-central serve 2> ev-central.log`,
     )
-    .action(async (_options: object, command: Command) => {
+    .action(async ({ untilReady = false }: { untilReady?: boolean }, command: Command) => {
       const settings = shell.settings(command)
       // Loaded only here and in `demo`: the server's parts would make every other command start twice as slowly.
       const { aborted, runServer } = await import('./server-process.ts')
@@ -32,7 +35,7 @@ Examples:
         printBanner(central, settings, shell.terminal)
         if (central.firstAdmin !== undefined && (await isUnread(shell.terminal))) logger.warn(KEY_NOT_SHOWN)
         logger.info({ url: central.url, version: VERSION }, 'serving')
-        await aborted(stopping)
+        await (untilReady ? becomeReady(central, stopping) : aborted(stopping))
       })
     })
 }

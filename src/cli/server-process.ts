@@ -14,7 +14,7 @@ import { EXIT, type ExitCode } from './outcome.ts'
 import { stopRequest } from './signals.ts'
 
 /** As promised to whoever runs us: a stop takes no longer. */
-const STOP_MS_MAX = 10_000
+export const STOP_MS_MAX = 10_000
 const LINGER_MS_MAX = 2_000
 /**
  * How far the old generation may grow over what the last collection left in it, in percent; left to itself V8 lets it

@@ -12,6 +12,9 @@
  *
  * A refused request leaves no event: nothing was decided. Owns no state; the count is
  * that of the metrics.
+ *
+ * `/health` is always let through, as a supervisor restarts what does not answer it: in an overload that would take away what still
+ * answers. It is done within its own turn of the event loop, so it holds nothing and waits for nothing.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
@@ -21,6 +24,7 @@ import { LIMITS } from '../limits.ts'
 import type { HttpMetrics } from './metrics.ts'
 import { PROBLEM_TYPE, problem } from './problem.ts'
 
+const LIVENESS = '/health'
 const RETRY_AFTER_SECONDS = 1
 const { status: STATUS } = ERRORS.OVERLOADED
 
@@ -55,7 +59,8 @@ export function createAdmission(options: {
   }
 
   return serve => (request, response) => {
-    if (metrics.requestsInFlight < LIMITS.requestsInFlightMax) serve(request, response)
+    const isLetThrough = metrics.requestsInFlight < LIMITS.requestsInFlightMax || request.url === LIVENESS
+    if (isLetThrough) serve(request, response)
     else refuse(request, response)
   }
 }

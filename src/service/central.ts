@@ -24,7 +24,7 @@ import { listArchives } from '../store/retention.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createErasures, refuseErasures } from './erasure.ts'
 import { followFailures } from './failure-follower.ts'
-import { createHealth } from './health.ts'
+import { createHealth, type Health } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
 import { startLog } from './log.ts'
 import { openState } from './open-state.ts'
@@ -48,6 +48,8 @@ export interface Central {
   readonly firstAdmin: { readonly name: string; readonly key: string } | undefined
   /** Settings whose values were generated into the data folder. */
   readonly generated: readonly string[]
+  /** What `/ready` answers. */
+  readonly ready: Health['ready']
   /** Stops accepting, finishes requests, drains journal and indexer, records STOPPED. Safe to call twice. */
   stop(): Promise<void>
 }
@@ -170,6 +172,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     folder,
     firstAdmin,
     generated: secrets.generated,
+    ready: health.ready,
     stop() {
       stopping ??= owned.disposeAsync()
       return stopping

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { run, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -200,3 +200,22 @@ test('command line: --version is the version of the package', async () => {
 async function waitFor(holds: () => boolean): Promise<void> {
   while (!holds()) await new Promise(resolve => setTimeout(resolve, 20))
 }
+
+test('serve: --until-ready ends with 0 as soon as it is ready, and leaves a clean data folder', async t => {
+  const dataDir = temporaryFolder(t)
+  const { code, stderr } = await run(t, ['serve', '--until-ready'], { EVC_DATA_DIR: dataDir })
+  assert.equal(code, 0, stderr)
+  assert.ok(!existsSync(join(dataDir, 'running')), 'a clean stop')
+  assert.equal((await runHere(['check', '--data-dir', dataDir])).code, 0)
+})
+
+test('serve: --until-ready ends with 1, and says what fails, when something asks it to stop before it is ready', async t => {
+  const dataDir = temporaryFolder(t)
+  mkdirSync(join(dataDir, 'audit'))
+  writeFileSync(join(dataDir, 'audit', 'audit.db'), 'no database at all')
+  const waiting = start(t, ['serve', '--until-ready'], { EVC_DATA_DIR: dataDir })
+  await waiting.printed(/^Ctrl-C stops it/m)
+  const { code, stderr } = await waiting.stop('SIGTERM')
+  assert.equal(code, 1)
+  assert.match(stderr, /^error: .*store \(/m)
+})

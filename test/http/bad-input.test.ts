@@ -262,14 +262,15 @@ test('overload: more requests than can be served at once are turned away with Re
   })
   let refused: Answer | undefined
   await eventually(async () => {
-    const answer = await central.send('GET', '/health')
+    const answer = await central.send('GET', '/ready')
     if (answer.status === 503) refused = answer
     return refused !== undefined
   })
   problemOf(refused as Answer, 503, 'OVERLOADED')
   assert.equal(refused?.headers.get('retry-after'), '1')
+  assert.equal((await central.send('GET', '/health')).status, 200, 'nobody restarts what is busy')
   for (const socket of sockets) socket.destroy()
-  await eventually(async () => (await central.send('GET', '/health')).status === 200)
+  await eventually(async () => (await central.send('GET', '/ready')).status === 200)
 })
 
 test('bad input: after all of it no line of the log and no event holds a character that acts on a terminal', async () => {
