@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { startCentral } from '../../src/service/central.ts'
 import { readSettings, type Settings } from '../../src/settings/settings.ts'
-import { SETTINGS } from '../../src/settings/table.ts'
 
 export const ROOT = join(import.meta.dirname, '..', '..')
 export const read = (...path: string[]) => readFileSync(join(ROOT, ...path), 'utf8')
@@ -19,9 +18,6 @@ const SECRETS: Record<string, string> = {
   EVC_DATABASE_URL: 'postgres://evc:secret-of-the-tests@postgres:5432/evc',
 }
 
-/** This version may have the name of the shared database only, and not its secret yet. */
-const isDatabaseKnown = 'secret' in SETTINGS.EVC_DATABASE_URL
-
 /**
  * The settings as the service would read them from this environment, with files for the secrets that it names.
  * @throws {SettingsError} a name that is no setting, a value that is not valid
@@ -32,7 +28,6 @@ export function settingsOf(environment: Readonly<Record<string, string>>): Setti
     const given: Record<string, string> = {}
     for (const [name, value] of Object.entries(environment)) {
       const setting = name.replace(/_FILE$/, '')
-      if (setting === 'EVC_DATABASE_URL' && !isDatabaseKnown) continue
       const secret = name.endsWith('_FILE') ? SECRETS[setting] : undefined
       if (secret !== undefined) writeFileSync(join(folder, setting), secret)
       given[name] = secret === undefined ? value : join(folder, setting)

@@ -29,10 +29,9 @@ test('systemd: a process of a user of its own, started again unless that would n
   for (const key of ['NoNewPrivileges', 'ProtectHome', 'PrivateTmp', 'PrivateDevices']) assert.equal(setTo(key), 'true')
   assert.equal(setTo('ProtectSystem'), 'strict')
   assert.equal(setTo('CapabilityBoundingSet'), '')
-  const start = JSON.parse(read('package.json')).scripts.start.split(' ').slice(2)
-  assert.deepEqual(
-    setTo('ExecStart')?.replace('/opt/ev-central/node_modules/ev-central/', '').split(' ').slice(1),
-    start,
+  assert.equal(
+    `exec env ${setTo('Environment')} ${setTo('ExecStart')?.replace(/\/usr\/bin\/|\/opt.*ev-central\/(?=bin)/g, '')}`,
+    JSON.parse(read('package.json')).scripts.start,
   )
 })
 
