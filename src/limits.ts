@@ -100,6 +100,13 @@ export const LIMITS = {
   evidencePackEventsMax: 100_000,
   /** Of its events and proofs, unpacked. */
   evidencePackBytesMax: 512 * 1024 * 1024,
+  /** Of whoever checks one. All of it but the page, unpacked: events, proofs, and what is small beside them. */
+  evidencePackUnpackedBytesMax: 544 * 1024 * 1024,
+  /** Of the zip: what cannot be compressed is in it, and once more in the page. */
+  evidencePackZipBytesMax: 1_280 * 1024 * 1024,
+  evidencePackFilesMax: 16,
+  /** Of one event or proof. */
+  evidencePackLineBytesMax: 512 * 1024,
   /** Built at the same time over HTTP: each holds what it has packed so far in memory. */
   evidencePacksMax: 2,
   /** Asked of a reader at once: what takes some milliseconds, so that other questions get their turn. */

@@ -4,13 +4,15 @@ import { join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
 import { readKeyChain } from '../checkpoint/key-files.ts'
+import { signManifest } from '../checkpoint/pack-note.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { currentKey, formatKeyChain } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
-import { writePack } from '../pack/write-pack.ts'
+import { type PackSource, writePack } from '../pack/write-pack.ts'
 import type { DataFolder } from '../service/data-folder.ts'
+import { keyFolders } from '../service/rotate-key.ts'
 import { knownArchives } from './archive.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
@@ -74,7 +76,13 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   const keys = chain && formatKeyChain(chain)
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
   using queries = withArchives(trail, knownArchives(folder))
-  const { manifest, zip } = await writePack({ queries, checkpoint, keys }, selection, { onProgress }).finally(() =>
+  const source: PackSource = {
+    queries,
+    checkpoint,
+    keys,
+    signManifest: async manifest => signManifest(keyFolders(folder), manifest),
+  }
+  const { manifest, isSelectionSigned, zip } = await writePack(source, selection, { onProgress }).finally(() =>
     terminal.progressDone(),
   )
   writeNew(output, zip)
@@ -86,6 +94,9 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
     terminal.note(
       `events of this time are in archives that are not where they were written to: ${missing.join(', ')}; they are not in the pack`,
     )
+  }
+  if (!isSelectionSigned) {
+    terminal.note('the selection is not signed: the private key of the log is not here, or was exchanged meanwhile')
   }
   const lastId = await trail.lastId()
   if (lastId > manifest.tree_size) {

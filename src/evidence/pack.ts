@@ -5,7 +5,8 @@
  *   proofs.ndjson    line by line for those: what opens its leaf, and its inclusion proof
  *   checkpoint       the signed note that all of the proofs lead to
  *   keys             the key chain of the log
- *   manifest.json    what was asked for, and the digests of the others; signed by nobody
+ *   manifest.json    what was asked for, and the digests of the others
+ *   manifest.note    the manifest's digest, signed by the log (pack-note.ts); left out where no private key is at hand
  *
  * `verify-pack.ts` checks them. What a parser accepts is what its formatter writes, to the letter.
  */
@@ -28,7 +29,11 @@ export const PACK_VERSION = 1
 export const PACK_PARTS = ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys'] as const
 export type PackPart = (typeof PACK_PARTS)[number]
 export const PACK_MANIFEST = 'manifest.json'
+export const PACK_NOTE = 'manifest.note'
+/** A program, and no evidence: it is read by browsers only. */
 export const PACK_PAGE = 'index.html'
+/** What is read of a pack. */
+export const PACK_FILES: ReadonlySet<string> = new Set([...PACK_PARTS, PACK_MANIFEST, PACK_NOTE])
 
 /** Which events were asked for. */
 export interface PackSelection {
@@ -91,6 +96,7 @@ function isManifest(said: Partial<PackManifest>): said is PackManifest {
     (cp_id === null || isText(cp_id)) &&
     (incident === null || isCount(incident)) &&
     [tree_size, events, erased].every(isCount) &&
+    events! <= LIMITS.evidencePackEventsMax &&
     PACK_PARTS.every(part => isCount(files?.[part]?.bytes) && isText(files?.[part]?.sha256))
   )
 }

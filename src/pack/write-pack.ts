@@ -17,6 +17,7 @@ import {
   formatPackProof,
   formatRow,
   PACK_MANIFEST,
+  PACK_NOTE,
   PACK_PAGE,
   type PackManifest,
   type PackPart,
@@ -35,6 +36,8 @@ export interface PackSource {
   readonly checkpoint: string | undefined
   /** The key chain as it is stored, read after the checkpoint: it has the key that signed. */
   readonly keys: string | undefined
+  /** Has the log sign the manifest (evidence/pack-note.ts). Undefined where that cannot be: then nobody vouches for the selection. */
+  readonly signManifest: (manifest: string) => Promise<string | undefined>
 }
 
 export interface PackOptions {
@@ -46,6 +49,8 @@ export interface PackOptions {
 
 export interface Pack {
   readonly manifest: PackManifest
+  /** Whether the log signed what was asked for and found. */
+  readonly isSelectionSigned: boolean
   /** The zip, in pieces. */
   readonly zip: Iterable<Uint8Array>
 }
@@ -75,7 +80,7 @@ export async function writePack(
     const [rows, openings] = [piece.map(rowLine).join(''), piece.map(proofLine).join('')]
     done += piece.length
     erased += piece.filter(({ opening }) => 'commitment' in opening).length
-    bytes += rows.length + openings.length
+    bytes += Buffer.byteLength(rows) + openings.length
     if (done > max || bytes > LIMITS.evidencePackBytesMax) throw new Refusal('EVIDENCE_TOO_LARGE')
     await Promise.all([events.push(rows), proofs.push(openings)])
     onProgress?.(done, Math.max(done, total)) // archived events are not counted before
@@ -96,8 +101,14 @@ export async function writePack(
     erased,
     files: files as Record<PackPart, PackManifest['files'][PackPart]>,
   }
-  const inner = [...parts, await packFile(PACK_MANIFEST, formatManifest(manifest))]
-  return { manifest, zip: zipFiles([await packPage(inner), ...inner]) }
+  const manifestText = formatManifest(manifest)
+  const note = await source.signManifest(manifestText)
+  const inner = [
+    ...parts,
+    await packFile(PACK_MANIFEST, manifestText),
+    ...(note === undefined ? [] : [await packFile(PACK_NOTE, note)]),
+  ]
+  return { manifest, isSelectionSigned: note !== undefined, zip: zipFiles([await packPage(inner), ...inner]) }
 }
 
 const rowLine = ({ event }: ProvenEvent) => `${formatRow(event)}\n`

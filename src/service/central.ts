@@ -97,6 +97,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     streams: pipeline,
     checkpoint: log.shown,
     packSource: () => withArchives(queries, readRetention(folder.auditDatabase, listArchives)),
+    signManifest: log.signManifest,
     erasures,
     evidence: log.evidence,
     verification,

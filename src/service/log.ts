@@ -26,6 +26,8 @@ export interface ServedLog {
   shown(): string | undefined
   /** As it is stored, with the key of the newest note; undefined before there is one. */
   keyChain(): string | undefined
+  /** The log's note on the manifest of an evidence pack; undefined when nothing is signed now. */
+  signManifest(manifest: string): Promise<string | undefined>
   status(): CheckpointStatus
   witnesses(): WitnessClientStatus
   /** Both, as the HTTP door shows them. */
@@ -86,6 +88,7 @@ export function startLog(deps: {
       const chain = readKeyChain(folders)
       return chain && formatKeyChain(chain)
     },
+    signManifest: checkpoints.signManifest,
     status: checkpoints.status,
     witnesses: witnesses.status,
     evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),

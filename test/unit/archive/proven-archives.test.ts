@@ -44,7 +44,7 @@ async function partlyArchived(t: TestContext) {
   async function packOf(selection: Partial<PackSelection>) {
     using queries = withArchives(reader, readRetention(log.database, listArchives))
     const asked = { start_time: at(0), end_time: '2036-01-01T00:00:00.000Z', cp_id: null, incident: null, ...selection }
-    const { zip } = await writePack({ queries, checkpoint, keys }, asked)
+    const { zip } = await writePack({ queries, checkpoint, keys, signManifest: async () => undefined }, asked)
     const files = new Map(Object.entries(unzipSync(Buffer.concat([...zip]))))
     const steps = verifyPack(files, [parseVerifierKey(log.key)!])
     for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return { report: step.value, files }
