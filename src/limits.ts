@@ -123,6 +123,8 @@ export const LIMITS = {
   witnessAttemptMsMax: 5_000,
   /** Beyond, what is signed is shown without the cosignatures that are wanted. */
   witnessedWaitMsMax: 30_000,
+  /** For the last checkpoint of a service that stops. */
+  lastCosignaturesMsMax: 2_000,
   witnessRetryMsMin: 1_000,
   witnessRetryMsMax: 300_000,
   /** How far the clock of a witness may be ahead of ours. */

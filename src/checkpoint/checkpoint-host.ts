@@ -41,7 +41,9 @@ export interface Checkpoints {
   cosigned(note: string, isWitnessed: boolean): void
   /** The log's note on the manifest of an evidence pack (pack-note.ts). Undefined when nothing is signed now, or not that. */
   signManifest(manifest: string): Promise<string | undefined>
-  /** Signs what there is, then ends the thread. */
+  /** Signs what there is, and nothing after that; cosignatures are still taken over. */
+  finish(): Promise<void>
+  /** `finish`, if that was not done, then ends the thread. */
   close(): Promise<void>
 }
 
@@ -192,6 +194,14 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     return running
   }
 
+  async function finish(): Promise<void> {
+    clearTimeout(timer)
+    await running
+    await run()
+    phase = 'stopped'
+    clearTimeout(timer)
+  }
+
   void run()
   return {
     newest: () => newest.note,
@@ -217,12 +227,9 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
       const answer = await answerTo({ manifest })
       return answer !== undefined && 'note' in answer ? answer.note : undefined
     },
+    finish,
     async close() {
-      clearTimeout(timer)
-      await running
-      await run()
-      phase = 'stopped'
-      clearTimeout(timer)
+      if (phase !== 'stopped') await finish()
       if (worker === undefined) return
       const exited = once(worker, 'exit')
       ask('close')

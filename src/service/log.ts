@@ -2,24 +2,24 @@
  * The log of a data folder while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
  * here, as neither the signer nor the witnesses' client knows the trail.
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
-import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
+import { readKeyChain } from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
-import { openCheckpoint } from '../evidence/checkpoint.ts'
 import { formatKeyChain } from '../evidence/key-chain.ts'
-import { createVerifier } from '../evidence/signature.ts'
 import type { EvidenceStatus } from '../http/deps.ts'
+import { LIMITS } from '../limits.ts'
 import type { Settings } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
+import { readWitnessed } from './stored-checkpoint.ts'
 
 const LAST_ROWS_MS = 2_000
+/** For the last rows, their checkpoint and its cosignatures together: a stop has 10 s, of which requests may take half. */
+const LAST_MS = 3_000
 
 export interface ServedLog {
   /** The signed note to show (shown-checkpoint.ts), with the cosignatures there are; undefined before the first. */
@@ -32,7 +32,7 @@ export interface ServedLog {
   witnesses(): WitnessClientStatus
   /** Both, as the HTTP door shows them. */
   evidence(): EvidenceStatus
-  /** Signs what was recorded. */
+  /** Signs what was recorded, and gives the witnesses a moment to cosign it. */
   close(): Promise<void>
 }
 
@@ -93,25 +93,14 @@ export function startLog(deps: {
     witnesses: witnesses.status,
     evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
+      const until = performance.now() + LAST_MS
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
+      await checkpoints.finish()
+      await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))
       await checkpoints.close()
       await witnesses.close()
     },
   }
-}
-
-/** The file `witnessed`, if it is of this log and has as many cosignatures as are wanted now. */
-function readWitnessed(folders: KeyFolders, { witnesses, witnessQuorum }: Settings): string | undefined {
-  const file = join(folders.log, 'witnessed')
-  const chain = readKeyChain(folders)
-  if (chain === undefined || !existsSync(file)) return undefined
-  const note = readFileSync(file, 'utf8')
-  const opened = openCheckpoint(note, {
-    origin: chain.first.name,
-    log: [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier),
-    witnesses: witnesses.map(({ key }) => createVerifier(key)),
-  })
-  return opened.isTrusted && opened.cosignatures.length >= witnessQuorum ? note : undefined
 }
 
 function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus): EvidenceStatus {
