@@ -85,6 +85,8 @@ export const LIMITS = {
   archiveBlockBytesMax: 64 * 1024 * 1024,
   archiveManifestBytesMax: 16 * 1024 * 1024,
   legalHoldsMax: 1_000,
+  /** Digests in the event that tells of an erasure: 72 characters each. */
+  tombstoneManifestsMax: 64,
 
   // evidence
   /** Signed notes. The specification asks for 16 signatures at least; one of ML-DSA-44 takes 3,300 characters. */
