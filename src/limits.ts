@@ -104,6 +104,7 @@ export const LIMITS = {
   evidencePackBytesMax: 512 * 1024 * 1024,
   /** Of whoever checks one. All of it but the page, unpacked: events, proofs, and what is small beside them. */
   evidencePackUnpackedBytesMax: 544 * 1024 * 1024,
+  evidencePackManifestBytesMax: 64 * 1024,
   /** Of the zip: what cannot be compressed is in it, and once more in the page. */
   evidencePackZipBytesMax: 1_280 * 1024 * 1024,
   evidencePackFilesMax: 16,

@@ -20,10 +20,12 @@ export function readPackZip(zip: Uint8Array): ReadonlyMap<string, Uint8Array> | 
         if (files.has(name)) throw new RangeError('a name is there twice')
         files.set(name, new Uint8Array())
         if (files.size > LIMITS.evidencePackFilesMax) throw new RangeError('too many files')
-        if (!PACK_FILES.has(name)) return false
+        const bytesMax = PACK_FILES.get(name)
+        if (bytesMax === undefined) return false
         // What is not compressed is as long as `size` says, whatever `originalSize` does.
-        bytes += Math.max(size, originalSize)
-        if (!(bytes <= LIMITS.evidencePackUnpackedBytesMax)) throw new RangeError('too large for a pack')
+        const own = Math.max(size, originalSize)
+        bytes += own
+        if (!(own <= bytesMax && bytes <= LIMITS.evidencePackUnpackedBytesMax)) throw new RangeError('too large')
         return true
       },
     })

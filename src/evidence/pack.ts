@@ -32,8 +32,16 @@ export const PACK_MANIFEST = 'manifest.json'
 export const PACK_NOTE = 'manifest.note'
 /** A program, and no evidence: it is read by browsers only. */
 export const PACK_PAGE = 'index.html'
-/** What is read of a pack. */
-export const PACK_FILES: ReadonlySet<string> = new Set([...PACK_PARTS, PACK_MANIFEST, PACK_NOTE])
+const NOTE_BYTES_MAX = 3 * LIMITS.noteCharactersMax
+/** What is read of a pack, and how many bytes it may have: little can be parsed into much. */
+export const PACK_FILES: ReadonlyMap<string, number> = new Map<string, number>([
+  ['events.ndjson', LIMITS.evidencePackBytesMax],
+  ['proofs.ndjson', LIMITS.evidencePackBytesMax],
+  ['checkpoint', NOTE_BYTES_MAX],
+  ['keys', LIMITS.keyChainBytesMax],
+  [PACK_MANIFEST, LIMITS.evidencePackManifestBytesMax],
+  [PACK_NOTE, NOTE_BYTES_MAX],
+])
 
 /** Which events were asked for. */
 export interface PackSelection {

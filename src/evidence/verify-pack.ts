@@ -126,7 +126,8 @@ export function* verifyPack(
     last = row.id
     const line = proofs.take(row.id)
     const proof = line === undefined ? undefined : parsePackProof(line)
-    if (line === undefined && proofs.count > 0) note('events.ndjson', 'no-proof', row.id)
+    if (line === undefined && isProofChanged && proofs.count > 0) note('proofs.ndjson', 'missing', row.id)
+    else if (line === undefined && proofs.count > 0) note('events.ndjson', 'no-proof', row.id)
     else if (line !== undefined && proof === undefined) note('proofs.ndjson', 'malformed', row.id)
     const fault = signed.checkpoint && proof && faultOf(row, proof, signed.checkpoint)
     if (fault !== undefined) note(isProofChanged ? 'proofs.ndjson' : 'events.ndjson', fault, row.id)

@@ -7,6 +7,7 @@
  */
 import { areSameBytes, decodeText } from '../evidence/encoding.ts'
 import { parseVerifierKey } from '../evidence/note.ts'
+import { PACK_PAGE } from '../evidence/pack.ts'
 import { readPackZip } from '../evidence/pack-zip.ts'
 import { PACK_FAULTS, type PackFault, type PackProblem, type PackReport, verifyPack } from '../evidence/verify-pack.ts'
 import { openChain, openSigned, readVerifier } from './chain.ts'
@@ -63,7 +64,7 @@ function judge(files: ReadonlyMap<string, Uint8Array>, report: PackReport, trust
   const findings = [...findingsOf(report.problems), ...checkTrust(files, report, trust)]
   return {
     ...verdictOf(findings, `${events.length} events, each under the signed checkpoint of size ${checkpoint?.size}`),
-    notes: [...notesOf(report, trust)],
+    notes: [...notesOf(files, report, trust)],
     origin: chain?.first.name,
     size: events.length,
     signed_size: events.filter(({ isProven }) => isProven).length,
@@ -93,7 +94,8 @@ function findingOf({ part, fault, id }: PackProblem): Finding {
   if (id === undefined) return { verdict, at, detail: `It ${words}` }
   // These are not about the event, which may be as it was logged.
   if (fault === 'not-asked-for') return { verdict, at: { part: 'the selection' }, detail: `Event ${id} ${words}` }
-  if (fault === 'unexpected') return { verdict, at: { part: `the proof of event ${id}` }, detail: `It ${words}` }
+  if (fault === 'unexpected' || fault === 'missing')
+    return { verdict, at: { part: `the proof of event ${id}` }, detail: `It ${words}` }
   return { verdict, at: { id }, detail: `Its line in ${part} ${words}` }
 }
 
@@ -107,7 +109,7 @@ function* checkTrust(
     const detail = 'The given key is no verifier key of a log'
     yield { verdict: 'UNVERIFIABLE', at: { part: 'the signature' }, detail }
   }
-  if (checkpoint === undefined) return
+  if (checkpoint === undefined || key === 'other') return
   const given = trust.witnesses ?? []
   const witnesses = given.map(readVerifier).filter(witness => witness !== undefined)
   if (witnesses.length < given.length) {
@@ -137,12 +139,19 @@ function* checkTrust(
 const textOf = (files: ReadonlyMap<string, Uint8Array>, name: string) =>
   decodeText(files.get(name) ?? new Uint8Array()) ?? ''
 
-function* notesOf({ events, selection }: PackReport, trust: Trust): Generator<string> {
+function* notesOf(
+  files: ReadonlyMap<string, Uint8Array>,
+  { events, selection }: PackReport,
+  trust: Trust,
+): Generator<string> {
   if (trust.key === undefined) {
     yield 'no --key was given: the key is the one in the pack, which proves no more than whoever made it'
   }
   if (selection === 'unsigned') {
     yield 'the selection is not signed: whoever had the pack could leave events out, and say that others were asked for'
+  }
+  if (files.has(PACK_PAGE)) {
+    yield `${PACK_PAGE} was not looked at: it is a program, and shows whatever whoever made this one wants`
   }
   const [first, last] = [events[0]?.row.id ?? 0, events.at(-1)?.row.id ?? -1]
   const left = last - first + 1 - events.length

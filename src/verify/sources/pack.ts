@@ -19,7 +19,8 @@ export function readPack(path: string): Uint8Array | ReadonlyMap<string, Uint8Ar
   let left: number = LIMITS.evidencePackUnpackedBytesMax
   // Hidden files are those of the system that it was unpacked on.
   for (const name of readdirSync(path).filter(name => !name.startsWith('.'))) {
-    const content = PACK_FILES.has(name) ? readAtMost(join(path, name), left) : new Uint8Array()
+    const bytesMax = PACK_FILES.get(name)
+    const content = bytesMax === undefined ? new Uint8Array() : readAtMost(join(path, name), Math.min(left, bytesMax))
     left -= content.length
     files.set(name, content)
     if (files.size > LIMITS.evidencePackFilesMax) throw new UnreadableSource('the folder has more files than a pack')

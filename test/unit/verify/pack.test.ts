@@ -57,7 +57,8 @@ test('verify a pack: a pristine one, as a zip and as files, by any key of its lo
     ['PRISTINE', 0, 'Nothing was changed: 290 events, each under the signed checkpoint of size 300.'],
   )
   assert.deepEqual([report.origin, report.size, report.signed_size, report.erased], [PACK_ORIGIN, 290, 290, 1])
-  assert.deepEqual(report.notes, ['1 events are erased; a pack does not say by which event'])
+  assert.match(report.notes[0] ?? '', /^index\.html was not looked at/)
+  assert.deepEqual(report.notes.slice(1), ['1 events are erased; a pack does not say by which event'])
   assert.equal(await verdictOf(copy(), { key: signerKey }), 'PRISTINE')
   const own = await verifyEvidencePack(zip)
   assert.equal(own.verdict, 'PRISTINE')
@@ -108,6 +109,7 @@ test('verify a pack: each file, edited in one place, gives its verdict', async (
       ),
       'EDITED 10',
     ],
+    [changed('proofs.ndjson', text => text.split('\n').toSpliced(99, 1).join('\n')), 'DELETED the proof of event 100'],
     [changed('checkpoint', text => text.replace('\n300\n', '\n301\n')), 'WRONG_KEY the checkpoint'],
     [changed('checkpoint', text => text.slice(1)), 'WRONG_KEY the checkpoint'],
     [copy().set('checkpoint', Buffer.from('nothing')), 'MALFORMED the checkpoint'],
@@ -134,6 +136,19 @@ const swapped = (text: string, n: number) =>
     .split('\n')
     .slice(n, n + 2)
     .reverse()
+
+test('verify a pack: any bit of any file changed gives another verdict, and exit code, than pristine', async () => {
+  for (const [name, bytes] of pack) {
+    if (name === 'index.html') continue
+    for (let n = 0; n < 24; n++) {
+      const at = Math.floor((n * bytes.length) / 24)
+      const { verdict, exit, findings } = await verifyEvidencePack(copy().set(name, flipped(bytes, at)), {
+        key: firstKey,
+      })
+      assert.ok(verdict !== 'PRISTINE' && exit >= 10 && findings.length > 0, `${name} ${at}`)
+    }
+  }
+})
 
 test('verify a pack: what was changed on purpose, with a manifest that fits, is found by the note of the log', async () => {
   const note = bytesOf('manifest.note')
@@ -223,6 +238,11 @@ test('verify a pack: what is no zip, or unpacks into more than a pack can be, is
     zip.subarray(0, 40),
     withDeclared('events.ndjson', 700 * 1024 * 1024),
     withDeclared('events.ndjson', 0xffffffff),
+    // Each would be parsed as a whole.
+    withDeclared('manifest.json', 65 * 1024),
+    withDeclared('checkpoint', 1024 * 1024),
+    withDeclared('keys', 17 * 1024 * 1024),
+    zipSync({ ...Object.fromEntries(pack), 'manifest.json': Buffer.alloc(65 * 1024, '[') }, { level: 0 }),
     zipSync(many),
     Buffer.concat(twice),
   ]) {
