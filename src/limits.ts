@@ -102,11 +102,14 @@ export const LIMITS = {
   evidencePackEventsMax: 100_000,
   /** Of its events and proofs, unpacked. */
   evidencePackBytesMax: 512 * 1024 * 1024,
-  /** Of whoever checks one. All of it but the page, unpacked: events, proofs, and what is small beside them. */
-  evidencePackUnpackedBytesMax: 544 * 1024 * 1024,
+  /** Of whoever checks one: all of it unpacked, with the page, which has the rest once more in base64. */
+  evidencePackUnpackedBytesMax: 1_280 * 1024 * 1024,
+  evidencePackPageBytesMax: 736 * 1024 * 1024,
   evidencePackManifestBytesMax: 64 * 1024,
-  /** Of the zip: what cannot be compressed is in it, and once more in the page. */
+  /** Of the zip, if nothing in it can be compressed. */
   evidencePackZipBytesMax: 1_280 * 1024 * 1024,
+  /** Of what is in the page before the rest. */
+  evidencePackFrameBytesMax: 4 * 1024 * 1024,
   evidencePackFilesMax: 16,
   /** Of one event or proof. */
   evidencePackLineBytesMax: 512 * 1024,

@@ -55,8 +55,7 @@ export function verifyCommand(shell: Shell): Command {
 const HELP = `
 Every row is compared with its leaf, every leaf with the tree, the tree with every signed checkpoint, and what was erased or
 archived with the events that say so. Works while the service runs, and on a copy. Of an evidence pack, the zip or the folder
-that it was unpacked into, every event is compared with the signed checkpoint; its page, a program, is not looked at. The
-first finding is the exit code:
+that it was unpacked into, every event is compared with the signed checkpoint. The first finding is the exit code:
 ${Object.entries(VERDICTS)
   .map(([code, { exit }]) => `  ${String(exit).padEnd(3)}${code}`)
   .join('\n')}

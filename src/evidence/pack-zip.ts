@@ -1,6 +1,6 @@
 /**
  * A pack as one zip, read by whoever trusts nobody: bounded in files and bytes before anything is unpacked. Only the files of a
- * pack are unpacked; of others, and of the page, which is a program and no evidence, only the names are told.
+ * pack are unpacked; of others only the names are told.
  *
  * The zip itself is only a container: bytes of it that change no file (times, comments) mean nothing. A name that is there twice
  * is refused, as programs do not agree on which of the two is meant.

@@ -6,6 +6,7 @@
  *   checkpoint       the signed note that all of the proofs lead to
  *   keys             the key chain of the log
  *   manifest.json    what was asked for, and the digests of the others
+ *   index.html       a page that checks and shows them (pack-page.ts)
  *   manifest.note    the manifest's digest, signed by the log (pack-note.ts); left out where no private key is at hand
  *
  * `verify-pack.ts` checks them. What a parser accepts is what its formatter writes, to the letter.
@@ -30,7 +31,6 @@ export const PACK_PARTS = ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys
 export type PackPart = (typeof PACK_PARTS)[number]
 export const PACK_MANIFEST = 'manifest.json'
 export const PACK_NOTE = 'manifest.note'
-/** A program, and no evidence: it is read by browsers only. */
 export const PACK_PAGE = 'index.html'
 const NOTE_BYTES_MAX = 3 * LIMITS.noteCharactersMax
 /** What is read of a pack, and how many bytes it may have: little can be parsed into much. */
@@ -41,6 +41,7 @@ export const PACK_FILES: ReadonlyMap<string, number> = new Map<string, number>([
   ['keys', LIMITS.keyChainBytesMax],
   [PACK_MANIFEST, LIMITS.evidencePackManifestBytesMax],
   [PACK_NOTE, NOTE_BYTES_MAX],
+  [PACK_PAGE, LIMITS.evidencePackPageBytesMax],
 ])
 
 /** Which events were asked for. */
@@ -61,12 +62,14 @@ export interface PackManifest extends PackSelection {
   readonly events: number
   /** How many of them are erased. */
   readonly erased: number
+  /** Of the frame of the page, hexadecimal. */
+  readonly page_sha256: string
   readonly files: Readonly<Record<PackPart, { readonly bytes: number; readonly sha256: string }>>
 }
 
 /** With its own digest, so that a changed byte is noticed; whoever changes it on purpose can make that too. */
 export function formatManifest(manifest: PackManifest): string {
-  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased } = manifest
+  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, page_sha256 } = manifest
   const files = Object.fromEntries(PACK_PARTS.map(part => [part, digestLine(manifest.files[part])]))
   const said = {
     format: 'ev-central evidence pack',
@@ -80,6 +83,7 @@ export function formatManifest(manifest: PackManifest): string {
     tree_size,
     events,
     erased,
+    page_sha256,
     files,
   }
   const sha256Hex = formatHex(sha256(encodeText(JSON.stringify(said))))
@@ -98,9 +102,9 @@ export function parseManifest(bytes: Uint8Array): PackManifest | 'malformed' | '
 }
 
 function isManifest(said: Partial<PackManifest>): said is PackManifest {
-  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, files } = said
+  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, page_sha256, files } = said
   return (
-    [made_at, origin, start_time, end_time].every(isText) &&
+    [made_at, origin, start_time, end_time, page_sha256].every(isText) &&
     (cp_id === null || isText(cp_id)) &&
     (incident === null || isCount(incident)) &&
     [tree_size, events, erased].every(isCount) &&

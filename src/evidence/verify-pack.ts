@@ -27,6 +27,7 @@ import {
   parseRow,
 } from './pack.ts'
 import { checkPackNote } from './pack-note.ts'
+import { isPageOf } from './pack-page.ts'
 import { createVerifier } from './signature.ts'
 
 /** What can be wrong, in words that follow the name of a file or an event. */
@@ -41,6 +42,7 @@ export const PACK_FAULTS = {
   'wrong-signature': 'is not signed by the key of the log: it was changed, or made by somebody else',
   'revoked-key': 'is signed by a key that was no longer allowed to sign a log of this size',
   'other-key': 'was signed with another key than the one you were given',
+  'other-page': 'is not the page that this pack was made with: do not believe what it shows',
   'not-signed-for': 'is not what the log signed: what was asked for, or what was found, was changed afterwards',
   'no-event': 'is missing from the pack, though its proof is there',
   'no-proof': 'has no proof in the pack',
@@ -109,6 +111,7 @@ export function* verifyPack(
   const changed = checkFiles(files, manifest, note)
   const signed = checkCheckpoint(files, given, note)
   const selection = checkSelection(files, signed.chain, note)
+  checkPage(files, manifest, note)
   const lines = linesOf(files.get('events.ndjson'))
   const proofs = indexProofs(files, lines, note)
   // Both have to fit each other; the digests say which of them was changed.
@@ -161,6 +164,12 @@ function checkManifest(files: ReadonlyMap<string, Uint8Array>, note: Note): Pack
   return undefined
 }
 
+function checkPage(files: ReadonlyMap<string, Uint8Array>, manifest: PackManifest | undefined, note: Note): void {
+  const page = files.get(PACK_PAGE)
+  if (page === undefined || manifest === undefined) return
+  if (!isPageOf(page, files.get(PACK_MANIFEST)!, manifest.page_sha256)) note(PACK_PAGE, 'other-page')
+}
+
 /** Which parts are not as the manifest says. */
 function checkFiles(
   files: ReadonlyMap<string, Uint8Array>,
@@ -177,7 +186,7 @@ function checkFiles(
       changed.add(part)
     }
   }
-  for (const name of files.keys()) if (!PACK_FILES.has(name) && name !== PACK_PAGE) note(name, 'unexpected')
+  for (const name of files.keys()) if (!PACK_FILES.has(name)) note(name, 'unexpected')
   return changed
 }
 

@@ -23,11 +23,12 @@ import {
   type PackPart,
   type PackSelection,
 } from '../evidence/pack.ts'
+import { frameDigest, PAGE_MARKS } from '../evidence/pack-page.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventFilter, EventQueries } from '../query/event-queries.ts'
 import type { ProvenEvent } from '../query/log-questions.ts'
 import { createFilePacker, type PackedFile, packFile } from './packed-file.ts'
-import { loadPage } from './page.ts'
+import { loadPage, type PageParts } from './page.ts'
 import { zipFiles } from './zip.ts'
 
 export interface PackSource {
@@ -92,6 +93,7 @@ export async function writePack(
     await packFile('keys', keys),
   ]
   const files = Object.fromEntries(parts.map(({ name, bytes, sha256 }) => [name, { bytes, sha256 }]))
+  const page = await loadPage()
   const manifest: PackManifest = {
     ...selection,
     made_at: new Date().toISOString(),
@@ -99,6 +101,7 @@ export async function writePack(
     tree_size: size,
     events: done,
     erased,
+    page_sha256: frameDigest(page.before, page.after),
     files: files as Record<PackPart, PackManifest['files'][PackPart]>,
   }
   const manifestText = formatManifest(manifest)
@@ -108,7 +111,7 @@ export async function writePack(
     await packFile(PACK_MANIFEST, manifestText),
     ...(note === undefined ? [] : [await packFile(PACK_NOTE, note)]),
   ]
-  return { manifest, isSelectionSigned: note !== undefined, zip: zipFiles([await packPage(inner), ...inner]) }
+  return { manifest, isSelectionSigned: note !== undefined, zip: zipFiles([await packPage(page, inner), ...inner]) }
 }
 
 const rowLine = ({ event }: ProvenEvent) => `${formatRow(event)}\n`
@@ -156,17 +159,16 @@ async function* pieces(queries: PackSource['queries'], filter: EventFilter, size
 const BASE64_BYTES = 3 * 16 * 1024
 
 /** The page with the files in it: a zip in base64, which no character of any event can break out of, and its digest. */
-async function packPage(files: readonly PackedFile[]): Promise<PackedFile> {
-  const { before, after } = await loadPage()
+async function packPage({ before, after }: PageParts, files: readonly PackedFile[]): Promise<PackedFile> {
   const page = createFilePacker(PACK_PAGE)
   const digest = createHash('sha256')
-  await page.push(`${before}<script type="text/plain" id="pack">`)
+  await page.push(before + PAGE_MARKS.pack)
   for (const piece of regrouped(zipFiles(files), BASE64_BYTES)) {
     const text = piece.toString('base64')
     digest.update(text)
     await page.push(text)
   }
-  await page.push(`</script>\n<script type="text/plain" id="pack-digest">${digest.digest('hex')}</script>${after}`)
+  await page.push(PAGE_MARKS.digest + digest.digest('hex') + PAGE_MARKS.end + after)
   return page.end()
 }
 

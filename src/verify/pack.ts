@@ -1,6 +1,6 @@
 /**
- * Judges an evidence pack: every event in it against its proof, the proofs against the signed checkpoint, the files against the
- * manifest, the manifest against the log's signature. What the page of a pack checks, as a verdict.
+ * Judges an evidence pack: every event in it against its proof, the proofs against the signed checkpoint, the files and the page
+ * against the manifest, the manifest against the log's signature. What the page of a pack checks, as a verdict.
  *
  * A pack is some events of a log, without its tree: whether the log is still the same is seen by verifying the log, with the
  * pack's `checkpoint` as the trusted one.
@@ -23,6 +23,7 @@ const VERDICT_OF: Readonly<Record<PackFault, Finding['verdict']>> = {
   'unknown-version': 'UNVERIFIABLE',
   changed: 'EDITED',
   'not-logged': 'EDITED',
+  'other-page': 'EDITED',
   'other-checkpoint': 'EDITED',
   'not-asked-for': 'EDITED',
   'wrong-count': 'EDITED',
@@ -35,7 +36,7 @@ const VERDICT_OF: Readonly<Record<PackFault, Finding['verdict']>> = {
   'revoked-key': 'REVOKED_KEY',
 }
 /** Told last, as they follow from what was changed, and say less: a manifest is as easily made anew as not. */
-const FOLLOWING: ReadonlySet<PackFault> = new Set(['wrong-count', 'not-signed-for', 'wrong-digest'])
+const FOLLOWING: ReadonlySet<PackFault> = new Set(['wrong-count', 'not-signed-for', 'other-page', 'wrong-digest'])
 const NAMES: Readonly<Record<string, string>> = { checkpoint: 'the checkpoint', keys: 'the key chain' }
 
 /**
@@ -150,8 +151,8 @@ function* notesOf(
   if (selection === 'unsigned') {
     yield 'the selection is not signed: whoever had the pack could leave events out, and say that others were asked for'
   }
-  if (files.has(PACK_PAGE)) {
-    yield `${PACK_PAGE} was not looked at: it is a program, and shows whatever whoever made this one wants`
+  if (files.has(PACK_PAGE) && selection === 'unsigned') {
+    yield `nobody vouches for ${PACK_PAGE} either: it is a program, and may show anything`
   }
   const [first, last] = [events[0]?.row.id ?? 0, events.at(-1)?.row.id ?? -1]
   const left = last - first + 1 - events.length

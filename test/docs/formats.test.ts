@@ -14,6 +14,7 @@ import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
 import { createVerifierKey, formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
 import { formatManifest, formatPackProof, formatRow } from '../../src/evidence/pack.ts'
 import { formatPackNote } from '../../src/evidence/pack-note.ts'
+import { frameDigest } from '../../src/evidence/pack-page.ts'
 import { formatDisclosure, formatProof, verifyProof } from '../../src/evidence/proof.ts'
 import { createSignature, createVerifier } from '../../src/evidence/signature.ts'
 import { createLog, hashesOf } from '../unit/evidence/log-under-test.ts'
@@ -75,6 +76,7 @@ const manifest = formatManifest({
   tree_size: 3,
   events: 1,
   erased: 0,
+  page_sha256: frameDigest('<!doctype html>', '</html>'),
   files: {
     'events.ndjson': digestOf(`${formatRow(ROW)}\n`),
     'proofs.ndjson': digestOf(`${formatPackProof(packProof)}\n`),

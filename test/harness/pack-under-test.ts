@@ -129,7 +129,7 @@ export async function makePack(selection?: Parameters<typeof writePack>[1]): Pro
   return new Map(Object.entries(unzipSync(await makeZip(selection))))
 }
 
-/** With a manifest that fits the files again, as somebody makes it who changed them on purpose and drops the log's note of the old one. */
+/** With a manifest that fits the files again, as somebody makes it who changed them on purpose, and drops what would give it away: the log's note, and the page, which holds the old one. */
 export function withOwnManifest(files: PackFiles, change: Partial<PackManifest> = {}): PackFiles {
   const manifest = parseManifest(files.get('manifest.json') ?? assert.fail())
   assert.ok(typeof manifest === 'object')
@@ -144,6 +144,7 @@ export function withOwnManifest(files: PackFiles, change: Partial<PackManifest> 
   }
   const made = new Map([...files, ['manifest.json', strToU8(formatManifest(own))] as const])
   made.delete('manifest.note')
+  made.delete('index.html')
   return made
 }
 

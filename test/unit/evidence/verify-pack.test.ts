@@ -18,10 +18,13 @@ import { type PackReport, verifyPack } from '../../../src/evidence/verify-pack.t
 import {
   ERASED_ID,
   flipped,
+  inlineRange,
   makePack,
   type PackFiles,
   packChain,
   packSource,
+  pageOf,
+  pageWith,
   SELECTION,
   signCheckpoint,
   signCheckpointByRevokedKey,
@@ -200,6 +203,35 @@ test('pack: the note on a manifest is of the last key of the chain, and nothing 
   const origin = packChain.first.name
   const log = [createVerifier(packChain.handOvers[0]?.to ?? assert.fail())]
   assert.deepEqual(openCheckpoint(note, { origin, log }), { isTrusted: false, reason: 'malformed' })
+})
+
+test('pack: a page that shows another pack, or is another page, is not the one that it was made with', async () => {
+  const page = textOf(pack, 'index.html')
+  const withPage = (content: string) => problemsOf(copy().set('index.html', Buffer.from(content)))
+  assert.deepEqual(withPage(page), [])
+  const { start, end } = inlineRange(page)
+  const inPack = Math.floor((start + end) / 2)
+  const other = pageOf(await makePack({ ...SELECTION, cp_id: 'CP-1' }))
+  for (const content of [
+    '',
+    'no page',
+    other,
+    pageWith(page, inner => withOwnManifest(inner, { events: 289 })),
+    pageWith(page, inner => {
+      inner.delete('manifest.json')
+      return inner
+    }),
+    page.replace('<h1>', '<h1>Not '),
+    `${page}<script>alert(1)</script>`,
+    page.slice(0, end),
+    page.slice(0, inPack) + (page[inPack] === 'A' ? 'B' : 'A') + page.slice(inPack + 1),
+  ]) {
+    assert.deepEqual(withPage(content), ['index.html other-page'], content.slice(0, 40))
+  }
+  // As a pack without a page is.
+  const files = copy()
+  files.delete('index.html')
+  assert.deepEqual(problemsOf(files), [])
 })
 
 test('pack: keys that were given are compared with those of the chain', () => {
