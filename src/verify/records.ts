@@ -74,15 +74,15 @@ export function* checkArchives({ archives, erasures = [] }: RowsOverview, seen: 
   let leftAlong = seen.entries.filter(({ reason }) => reason === 'ARCHIVED').length
   for (const claim of archives) {
     const at = { id: claim.first }
-    const within = erasures.filter(({ id }) => id >= claim.first && id <= claim.last)
-    const isRewritten = within.length > 0
-    const isTold = seen.rows.some(record => record.reason === 'ARCHIVED' && isRecordOf(record, claim, isRewritten))
+    const tombstones = erasures.filter(({ id }) => id >= claim.first && id <= claim.last).map(each => each.tombstone)
+    const last = Math.max(0, ...tombstones)
+    const isTold = seen.rows.some(record => isRecordOf(record, claim, last))
     // While rows are wrong, the one that tells of it may be among them.
     if (!isTold && seen.bad.size === 0 && leftAlong-- <= 0) {
       yield { verdict: 'DELETED', at, detail: `No event says that it left with archive ${claim.number}` }
     }
     const part = { part: `the manifest of archive ${claim.number}` }
-    const told = toldManifest(claim, Math.max(...within.map(({ tombstone }) => tombstone)), seen)
+    const told = toldManifest(claim, last, seen)
     if (told !== undefined && told !== claim.manifestSha256) {
       yield { verdict: 'EDITED', at: part, detail: 'The one on record is not the one that the last erasure tells of' }
     } else if (claim.foundSha256 !== undefined && claim.foundSha256 !== claim.manifestSha256) {
@@ -119,14 +119,11 @@ export function manifestsToldBy(metadata: string | null): ReadonlyMap<number, st
   return new Map(Object.entries(manifests).map(([number, digest]) => [Number(number), String(digest)]))
 }
 
-function isRecordOf(
-  record: LogRecord,
-  { number, first, last, manifestSha256 }: ArchiveClaim,
-  isRewritten: boolean,
-): boolean {
+/** @param erasedBy the last event that erased something in it: one behind the record had its manifest written anew */
+function isRecordOf(record: LogRecord, { number, first, last, manifestSha256 }: ArchiveClaim, erasedBy: number) {
   const { archive, first_id, last_id, manifest_sha256 } = readMetadata(record)
-  const isSame = isRewritten || manifest_sha256 === manifestSha256
-  return archive === number && first_id === first && last_id === last && isSame
+  const isSame = erasedBy > record.id || manifest_sha256 === manifestSha256
+  return record.reason === 'ARCHIVED' && archive === number && first_id === first && last_id === last && isSame
 }
 
 export function* checkHandOvers(chain: KeyChain, seen: RecordsSeen): Generator<Finding> {

@@ -201,6 +201,24 @@ test('archives: a copy from before an erasure is told by the log, by the log at 
   }
 })
 
+test('archives: one that left with blank rows is the one that its event tells of, as no erasure wrote it anew', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  await log.erase('CP-3')
+  log.sign()
+  await archive(log)
+  log.sign()
+  assert.equal((await verifyPath(log.path, { key: log.key })).verdict, 'PRISTINE')
+  const manifest = join(log.path, 'archive', 'events-000000000001-000000001024.manifest.json')
+  writeFileSync(manifest, `${readFileSync(manifest, 'utf8')} `)
+  const digest = createHash('sha256').update(readFileSync(manifest)).digest('hex')
+  withDatabase(log.database, db =>
+    db.prepare('UPDATE event_archives SET manifest_sha256 = ? WHERE number = 1').run(digest),
+  )
+  const { sentence } = await verifyPath(log.path, { key: log.key })
+  assert.match(sentence, /No event says that it left with archive 1/)
+})
+
 test('archive: what no checkpoint covers yet stays, and leaves once one does', async t => {
   const log = signedLog(t)
   await log.append(2_500)
