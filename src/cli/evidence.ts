@@ -73,7 +73,7 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
   await using trail = await openTrail(shell, command, { access: ACCESS.EXPORT, filter: asked })
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  using queries = withArchives(trail, knownArchives(folder))
+  using queries = withArchives(trail, () => knownArchives(folder))
   const folders = keyFolders(folder)
   const settings = shell.settings(command)
   const storedAt = async (id: number) => (await queries.event(id))?.created_at
@@ -92,10 +92,10 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
   terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
   if (chain !== undefined) terminal.print(`key to give along by another way: ${formatVerifierKey(currentKey(chain))}`)
-  const missing = queries.missing({ start_time: manifest.start_time, end_time: manifest.end_time })
-  if (missing.length > 0) {
+  const { archives_missing } = manifest
+  if (archives_missing.length > 0) {
     terminal.note(
-      `events of this time are in archives that are not where they were written to: ${missing.join(', ')}; they are not in the pack`,
+      `events of this time are in archives that are not where they were written to, or have just left: ${archives_missing.join(', ')}; they are not in the pack, which says so`,
     )
   }
   if (!isSelectionSigned) {

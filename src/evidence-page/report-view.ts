@@ -93,6 +93,7 @@ function showChecked(report: PackReport): void {
     `Witnesses that signed, too: ${cosigners.length === 0 ? 'none' : [...new Set(cosigners)].join(', ')}; verified with keys you gave: ${cosignatures.length}.`,
     'Digests of all files, and whether the events are within what was asked for.',
     SELECTION_WORDS[report.selection],
+    ...missingArchives(report),
     completeness(report),
   ]
   byId('checked').replaceChildren(...lines.map(line => element('li', line)))
@@ -107,6 +108,14 @@ function aboutText({ manifest }: PackReport): string {
   ]
   const gone = erased === 0 ? '' : `, ${erased} of them erased`
   return `Log ${origin}. ${events} events${gone} from ${formatTime(start_time)} to ${formatTime(end_time)}${of.length === 0 ? '' : `, of ${of.join(' and ')}`}. Made ${formatTime(made_at)}.`
+}
+
+function missingArchives({ manifest }: PackReport): string[] {
+  const missing = manifest?.archives_missing ?? []
+  if (missing.length === 0) return []
+  return [
+    `Events that were asked for may be in archives that were not at hand: ${missing.join(', ')}. They are not here.`,
+  ]
 }
 
 function completeness({ events, selection }: PackReport): string {

@@ -62,6 +62,8 @@ export interface PackManifest extends PackSelection {
   readonly events: number
   /** How many of them are erased. */
   readonly erased: number
+  /** Numbers of archives that may have events that were asked for, and were not at hand. */
+  readonly archives_missing: readonly number[]
   /** Of the frame of the page, hexadecimal. */
   readonly page_sha256: string
   readonly files: Readonly<Record<PackPart, { readonly bytes: number; readonly sha256: string }>>
@@ -69,7 +71,8 @@ export interface PackManifest extends PackSelection {
 
 /** With its own digest, so that a changed byte is noticed; whoever changes it on purpose can make that too. */
 export function formatManifest(manifest: PackManifest): string {
-  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, page_sha256 } = manifest
+  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased } = manifest
+  const { archives_missing, page_sha256 } = manifest
   const files = Object.fromEntries(PACK_PARTS.map(part => [part, digestLine(manifest.files[part])]))
   const said = {
     format: 'ev-central evidence pack',
@@ -83,6 +86,7 @@ export function formatManifest(manifest: PackManifest): string {
     tree_size,
     events,
     erased,
+    archives_missing,
     page_sha256,
     files,
   }
@@ -102,13 +106,16 @@ export function parseManifest(bytes: Uint8Array): PackManifest | 'malformed' | '
 }
 
 function isManifest(said: Partial<PackManifest>): said is PackManifest {
-  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, page_sha256, files } = said
+  const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, files } = said
+  const { archives_missing, page_sha256 } = said
   return (
     [made_at, origin, start_time, end_time, page_sha256].every(isText) &&
     (cp_id === null || isText(cp_id)) &&
     (incident === null || isCount(incident)) &&
     [tree_size, events, erased].every(isCount) &&
     events! <= LIMITS.evidencePackEventsMax &&
+    Array.isArray(archives_missing) &&
+    archives_missing.every(isCount) &&
     PACK_PARTS.every(part => isCount(files?.[part]?.bytes) && isText(files?.[part]?.sha256))
   )
 }

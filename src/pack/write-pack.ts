@@ -32,7 +32,10 @@ import { loadPage, type PageParts } from './page.ts'
 import { zipFiles } from './zip.ts'
 
 export interface PackSource {
-  readonly queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents'>
+  readonly queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents'> & {
+    /** Numbers of archives that are not at hand and may have events of the filter. */
+    missing(filter: EventFilter): number[]
+  }
   /** The newest signed note, undefined before the first. */
   readonly checkpoint: string | undefined
   /** The key chain as it is stored, read after the checkpoint: it has the key that signed. */
@@ -101,6 +104,7 @@ export async function writePack(
     tree_size: size,
     events: done,
     erased,
+    archives_missing: queries.missing(filter),
     page_sha256: frameDigest(page.before, page.after),
     files: files as Record<PackPart, PackManifest['files'][PackPart]>,
   }

@@ -96,7 +96,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
-    packSource: () => withArchives(queries, readRetention(folder.auditDatabase, listArchives)),
+    packSource: () => withArchives(queries, () => readRetention(folder.auditDatabase, listArchives)),
     signManifest: log.signManifest,
     erasures,
     evidence: log.evidence,

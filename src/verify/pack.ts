@@ -142,7 +142,7 @@ const textOf = (files: ReadonlyMap<string, Uint8Array>, name: string) =>
 
 function* notesOf(
   files: ReadonlyMap<string, Uint8Array>,
-  { events, selection }: PackReport,
+  { events, manifest, selection }: PackReport,
   trust: Trust,
 ): Generator<string> {
   if (trust.key === undefined) {
@@ -154,6 +154,9 @@ function* notesOf(
   if (files.has(PACK_PAGE) && selection === 'unsigned') {
     yield `nobody vouches for ${PACK_PAGE} either: it is a program, and may show anything`
   }
+  const missing = manifest?.archives_missing ?? []
+  if (missing.length > 0)
+    yield `the pack says that events of archives that were not at hand are not in it: ${missing.join(', ')}`
   const [first, last] = [events[0]?.row.id ?? 0, events.at(-1)?.row.id ?? -1]
   const left = last - first + 1 - events.length
   if (left > 0) yield `${left} events of the log between ${first} and ${last} are not in the pack`

@@ -76,6 +76,7 @@ const manifest = formatManifest({
   tree_size: 3,
   events: 1,
   erased: 0,
+  archives_missing: [],
   page_sha256: frameDigest('<!doctype html>', '</html>'),
   files: {
     'events.ndjson': digestOf(`${formatRow(ROW)}\n`),

@@ -34,6 +34,7 @@ function manifestOf(log: { readonly root: string }, change: Partial<PackManifest
     tree_size: 5,
     events: 5,
     erased: 0,
+    archives_missing: [],
     page_sha256: '00',
     files: {
       'events.ndjson': digest,

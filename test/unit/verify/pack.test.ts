@@ -162,6 +162,9 @@ test('verify a pack: what was changed on purpose, with a manifest that fits, is 
   assert.equal(unsigned.verdict, 'PRISTINE')
   assert.match(unsigned.notes[0] ?? '', /^the selection is not signed/)
 
+  const lacking = await verifyEvidencePack(withOwnManifest(copy(), { archives_missing: [3, 4] }))
+  assert.match(lacking.notes.join('\n'), /^the pack says that events of archives .* are not in it: 3, 4$/m)
+
   const blanked = withOwnManifest(copy(), { erased: 0 })
   assert.equal(await verdictOf(blanked), 'EDITED the file proofs.ndjson')
   assert.equal(await verdictOf(withOwnManifest(copy(), { cp_id: 'CP-1' })), 'EDITED the selection')
