@@ -1,15 +1,15 @@
 /** What a path holds, and its verdict: what the command line and the package export call. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { verifyEvidencePack } from '../pack.ts'
+import { verifyEvidencePack } from '../evidence-pack.ts'
 import type { EvidenceSource } from '../source.ts'
 import { type Report, type Trust, unreadableReport, type VerifyOptions, verify } from '../verify.ts'
 import { openArchive } from './archive.ts'
 import { verifyAlone } from './archive-alone.ts'
 import { openDataFolder, type SourceOptions } from './data-folder.ts'
+import { isUnpackedPack, readPack } from './evidence-pack.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
-import { isUnpackedPack, readPack } from './pack.ts'
 import { databaseOf } from './readers.ts'
 
 export type PathKind = 'data folder' | 'mirror' | 'archive' | 'evidence pack'
