@@ -95,6 +95,8 @@ export const LIMITS = {
   archiveBlockBytesMax: 64 * 1024 * 1024,
   archiveManifestBytesMax: 16 * 1024 * 1024,
   legalHoldsMax: 1_000,
+  /** Digests in the event that tells of an erasure: 72 characters each. */
+  tombstoneManifestsMax: 64,
 
   // evidence
   /** Signed notes. The specification asks for 16 signatures at least; one of ML-DSA-44 takes 3,300 characters. */
@@ -110,6 +112,17 @@ export const LIMITS = {
   evidencePackEventsMax: 100_000,
   /** Of its events and proofs, unpacked. */
   evidencePackBytesMax: 512 * 1024 * 1024,
+  /** Of whoever checks one: all of it unpacked, with the page, which has the rest once more in base64. */
+  evidencePackUnpackedBytesMax: 1_280 * 1024 * 1024,
+  evidencePackPageBytesMax: 736 * 1024 * 1024,
+  evidencePackManifestBytesMax: 64 * 1024,
+  /** Of the zip, if nothing in it can be compressed. */
+  evidencePackZipBytesMax: 1_280 * 1024 * 1024,
+  /** Of what is in the page before the rest. */
+  evidencePackFrameBytesMax: 4 * 1024 * 1024,
+  evidencePackFilesMax: 16,
+  /** Of one event or proof. */
+  evidencePackLineBytesMax: 512 * 1024,
   /** Built at the same time over HTTP: each holds what it has packed so far in memory. */
   evidencePacksMax: 2,
   /** Asked of a reader at once: what takes some milliseconds, so that other questions get their turn. */
@@ -126,6 +139,8 @@ export const LIMITS = {
   witnessAttemptMsMax: 5_000,
   /** Beyond, what is signed is shown without the cosignatures that are wanted. */
   witnessedWaitMsMax: 30_000,
+  /** For the last checkpoint of a service that stops. */
+  lastCosignaturesMsMax: 2_000,
   witnessRetryMsMin: 1_000,
   witnessRetryMsMax: 300_000,
   /** How far the clock of a witness may be ahead of ours. */

@@ -58,6 +58,8 @@ import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-ar
 export interface ArchivePlan {
   /** Old enough, and nothing holds them: these leave. */
   readonly leaving: readonly SealedSegment[]
+  /** Likewise, but not under a signed checkpoint yet: these wait for one, and stay without. */
+  readonly unsigned: readonly SealedSegment[]
   /** Old enough, but held. */
   readonly held: readonly { readonly segment: SealedSegment; readonly holds: readonly LegalHold[] }[]
 }
@@ -99,7 +101,15 @@ const SIGNATURE_POLL_MS = 200
 
 /** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN */
 export function planArchive(auditDatabase: string, beforeMs: number): ArchivePlan {
-  return readRetention(auditDatabase, db => planFrom(db, beforeMs))
+  const signed = readSignedLog(logRoot(auditDatabase)) // before the segments, so that none seems signed that is not
+  const { leaving, held } = readRetention(auditDatabase, db => planFrom(db, beforeMs))
+  const isSigned = ({ lastId }: SealedSegment) => isUnder(signed, lastId)
+  return { leaving: leaving.filter(isSigned), unsigned: leaving.filter(segment => !isSigned(segment)), held }
+}
+
+/** Whether an archive of it can be proven, or no archive of this log can, as nobody signs it. */
+function isUnder(signed: ReturnType<typeof readSignedLog>, lastId: number): boolean {
+  return signed === undefined || (signed !== 'unsigned' && signed.size >= lastId)
 }
 
 /** One look at the tables of retention. @throws {StoreError} UNAVAILABLE when there are none yet, FOREIGN */
@@ -151,7 +161,7 @@ export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveR
   return { archived, held, unsigned, space }
 }
 
-function planFrom(db: DatabaseSync, beforeMs: number): ArchivePlan {
+function planFrom(db: DatabaseSync, beforeMs: number): Omit<ArchivePlan, 'unsigned'> {
   const holds = listHolds(db)
   const old = listSealed(db).filter(({ lastTime }) => Date.parse(lastTime) < beforeMs)
   const looked = old.map(segment => ({ segment, holds: holds.filter(hold => isHeldBy(hold, segment)) }))
@@ -167,7 +177,7 @@ function waitForSignatures(root: string, patienceMs: number) {
   return async ({ lastId }: SealedSegment): Promise<SignedLog | 'unsigned' | undefined> => {
     for (;;) {
       const signed = readSignedLog(root)
-      if (signed === undefined || (signed !== 'unsigned' && signed.size >= lastId)) return signed
+      if (isUnder(signed, lastId)) return signed
       if (performance.now() >= until) return 'unsigned'
       await sleep(SIGNATURE_POLL_MS)
     }

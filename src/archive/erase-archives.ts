@@ -125,13 +125,24 @@ function forget(
   salts.fill(0, place * SALT_BYTES, (place + 1) * SALT_BYTES)
 }
 
-/** Step 2. To be called within the transaction that the event `tombstone` is part of. */
-export function recordErasure(db: DatabaseSync, staged: readonly StagedArchive[], tombstone: number): void {
+/**
+ * Step 2. To be called within the transaction that the event `tombstone` is part of.
+ * @returns digests of the new manifests by the numbers of their archives, for the tombstone: so an older copy is told from these
+ */
+export function recordErasure(
+  db: DatabaseSync,
+  staged: readonly StagedArchive[],
+  tombstone: number,
+): Readonly<Record<string, string>> {
+  const digests: Record<string, string> = {}
   for (const { record, path, manifest, ids } of staged) {
     const text = formatManifest({ ...manifest, erased: [...(manifest.erased ?? []), { event: tombstone, ids }] })
     writeWhole(manifestName(path) + STAGED, text)
-    replaceArchive(db, { ...record, sha256: manifest.sha256, manifest_sha256: sha256Of(text) })
+    const digest = sha256Of(text)
+    replaceArchive(db, { ...record, sha256: manifest.sha256, manifest_sha256: digest })
+    digests[record.number] = digest
   }
+  return digests
 }
 
 /** Step 3, for all that is on record; deletes what is not. */

@@ -23,16 +23,22 @@ import { type Salts, saltAt } from './salts.ts'
 import { condition, overlaps } from './search.ts'
 
 export interface ProvenArchives extends Pick<EventQueries, 'event' | 'count' | 'provenEvents'>, Disposable {
-  /** Numbers of the archives that are not at hand, and may have events of this filter. */
+  /**
+   * Numbers of the archives that are not at hand and may have events of this filter, ascending. Also of those that have left
+   * since: asked at the end, whatever may have been left out of what was read is among them.
+   */
   missing(filter: EventFilter): number[]
 }
 
-/** @param known the archives that the event database says have left */
+/** @param readKnown the archives that the event database says have left by now */
 export function withArchives(
   queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents' | 'tile'>,
-  known: readonly ArchiveRecord[],
+  readKnown: () => readonly ArchiveRecord[],
 ): ProvenArchives {
-  const there = known.filter(({ file }) => existsSync(file)).sort((a, b) => a.first_id - b.first_id)
+  const there = readKnown()
+    .filter(({ file }) => existsSync(file))
+    .sort((a, b) => a.first_id - b.first_id)
+  const isThere = ({ number }: ArchiveRecord) => there.some(record => record.number === number)
   let opened: OpenedArchive | undefined
 
   function open(record: ArchiveRecord): OpenedArchive {
@@ -73,7 +79,9 @@ export function withArchives(
 
   return {
     missing: filter =>
-      known.filter(record => !there.includes(record) && overlaps(record, filter)).map(({ number }) => number),
+      readKnown()
+        .filter(record => !isThere(record) && overlaps(record, filter))
+        .map(({ number }) => number),
     count: queries.count,
     async event(id) {
       const record = there.find(({ first_id, last_id }) => id >= first_id && id <= last_id)

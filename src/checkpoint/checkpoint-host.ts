@@ -39,7 +39,11 @@ export interface Checkpoints {
   indexed(lastEventId: number): void
   /** Takes the cosignatures of a note over, if it is still the newest, and keeps it if it is witnessed. */
   cosigned(note: string, isWitnessed: boolean): void
-  /** Signs what there is, then ends the thread. */
+  /** The log's note on the manifest of an evidence pack (pack-note.ts). Undefined when nothing is signed now, or not that. */
+  signManifest(manifest: string): Promise<string | undefined>
+  /** Signs what there is, and nothing after that; cosignatures are still taken over. */
+  finish(): Promise<void>
+  /** `finish`, if that was not done, then ends the thread. */
   close(): Promise<void>
 }
 
@@ -81,21 +85,17 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   const refused = new Set<RefusalCause>()
   let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
-  /** One waits at a time; undefined: the thread ended. */
-  const listening = new Set<(answer: SignerAnswer | undefined) => void>()
+  /** In the order in which they asked, which is that of the answers; undefined: the thread ended. */
+  const waiting: ((answer: SignerAnswer | undefined) => void)[] = []
 
   function startWorker(): Worker {
     const workerData: SignerThreadData = { storePath, folders }
     const started = new Worker(THREAD, { workerData, name: 'evc-signer', execArgv: [], resourceLimits: HEAP })
-    const settle = (answer: SignerAnswer | undefined) => {
-      for (const listener of listening) listener(answer)
-      listening.clear()
-    }
-    started.on('message', settle)
+    started.on('message', (answer: SignerAnswer) => waiting.shift()?.(answer))
     started.on('error', () => {}) // an 'exit' follows
     started.on('exit', () => {
       worker = undefined
-      settle(undefined)
+      for (const settle of waiting.splice(0)) settle(undefined)
     })
     return started
   }
@@ -107,7 +107,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
 
   function answerTo(message: SignerMessage): Promise<SignerAnswer | undefined> {
     return new Promise(resolve => {
-      listening.add(resolve)
+      waiting.push(resolve)
       ask(message)
     })
   }
@@ -194,6 +194,14 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     return running
   }
 
+  async function finish(): Promise<void> {
+    clearTimeout(timer)
+    await running
+    await run()
+    phase = 'stopped'
+    clearTimeout(timer)
+  }
+
   void run()
   return {
     newest: () => newest.note,
@@ -214,12 +222,14 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
       if (isNewest) newest = { ...newest, note }
       if (isNewest || isWitnessed) ask({ cosign: note, isWitnessed })
     },
+    async signManifest(manifest) {
+      if (phase !== 'following' || newest.note === undefined) return undefined
+      const answer = await answerTo({ manifest })
+      return answer !== undefined && 'note' in answer ? answer.note : undefined
+    },
+    finish,
     async close() {
-      clearTimeout(timer)
-      await running
-      await run()
-      phase = 'stopped'
-      clearTimeout(timer)
+      if (phase !== 'stopped') await finish()
       if (worker === undefined) return
       const exited = once(worker, 'exit')
       ask('close')

@@ -70,6 +70,14 @@ export function startPostgresCheckpoints(
     return running
   }
 
+  async function finish(): Promise<void> {
+    clearTimeout(timer)
+    await running
+    await run()
+    phase = 'stopped'
+    clearTimeout(timer)
+  }
+
   void run()
   return {
     newest: () => newest.note,
@@ -94,12 +102,10 @@ export function startPostgresCheckpoints(
       newest = { ...newest, note }
       signer.cosign(note).catch(() => {}) // the next one will have them
     },
+    signManifest: async manifest => (phase === 'following' ? signer.signManifest(manifest) : undefined),
+    finish,
     async close() {
-      clearTimeout(timer)
-      await running
-      await run()
-      phase = 'stopped'
-      clearTimeout(timer)
+      if (phase !== 'stopped') await finish()
       await postgres.close()
     },
   }

@@ -15,11 +15,12 @@
  */
 import { Refusal } from '../errors.ts'
 import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
-import { areSameBytes } from '../evidence/encoding.ts'
+import { areSameBytes, encodeText } from '../evidence/encoding.ts'
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
+import { formatPackNote } from '../evidence/pack-note.ts'
 import { createSignature, createVerifier } from '../evidence/signature.ts'
 import {
   formatTilePath,
@@ -36,6 +37,7 @@ import type { Postgres, Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
+import { isManifestOf } from './pack-note.ts'
 import { beginSharedChain, type KeyWrap, readSharedChain, readSharedKey } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
@@ -44,6 +46,8 @@ export interface PostgresSigner {
   sign(): Promise<Outcome>
   /** Takes the cosignatures of a note over, if it is the newest. */
   cosign(note: string): Promise<void>
+  /** The log's note on the manifest of an evidence pack (pack-note.ts). Undefined: it is none of this log, or cannot be signed now. */
+  signManifest(manifest: string): Promise<string | undefined>
   /** As of the last `sign`. */
   chain(): KeyChain | undefined
 }
@@ -140,16 +144,29 @@ export function createPostgresSigner(deps: {
     return undefined
   }
 
+  /** What may pass, or is for somebody to mend, is no fault of this process. */
+  async function unless<T>(otherwise: (detail: string) => T, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const isPassing = error instanceof StoreError || error instanceof Refusal || error instanceof PostgresError
+      if (!isPassing) throw error
+      return otherwise(error.message)
+    }
+  }
+
   return {
-    async sign() {
-      try {
-        return await sign()
-      } catch (error) {
-        const isPassing = error instanceof StoreError || error instanceof Refusal || error instanceof PostgresError
-        if (!isPassing) throw error
-        return { kind: 'unavailable', detail: error.message }
-      }
-    },
+    sign: () => unless<Outcome>(detail => ({ kind: 'unavailable', detail }), sign),
+    signManifest: manifest =>
+      unless<string | undefined>(
+        () => undefined,
+        () =>
+          postgres.transaction(async session => {
+            const known = await readSharedChain(session)
+            if (known === undefined || !isManifestOf(known, await newestSize(session), manifest)) return undefined
+            return formatPackNote(encodeText(manifest), await readSharedKey(session, keys, known))
+          }),
+      ),
     async cosign(cosigned) {
       const given = parseNote(cosigned)
       await postgres.transaction(async session => {

@@ -12,7 +12,11 @@ export type SignerMessage =
   | 'sign'
   | { readonly watchMs: number }
   | { readonly cosign: string; readonly isWitnessed: boolean }
+  | { readonly manifest: string }
   | 'close'
 
-/** Answers each `sign` and each watch, in order. */
-export type SignerAnswer = { readonly outcome: Outcome } | { readonly watched: Watched | undefined }
+/** Answers each `sign`, each watch and each manifest, in order. */
+export type SignerAnswer =
+  | { readonly outcome: Outcome }
+  | { readonly watched: Watched | undefined }
+  | { readonly note: string | undefined }

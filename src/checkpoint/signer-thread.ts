@@ -1,11 +1,13 @@
 /** Entry of a signer's thread (checkpoint-host.ts). */
 import { parentPort, workerData } from 'node:worker_threads'
+import { signManifest } from './pack-note.ts'
 import { createSigner } from './signer.ts'
 import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
-const signer = createSigner(workerData as SignerThreadData)
+const data = workerData as SignerThreadData
+const signer = createSigner(data)
 
 port.on('message', (message: SignerMessage) => {
   if (message === 'sign') answer({ outcome: signer.sign() })
@@ -13,6 +15,7 @@ port.on('message', (message: SignerMessage) => {
     signer.close()
     port.close()
   } else if ('watchMs' in message) answer({ watched: signer.watch(message.watchMs) })
+  else if ('manifest' in message) answer({ note: signManifest(data.folders, message.manifest) })
   else signer.cosign(message.cosign, message.isWitnessed)
 })
 

@@ -88,12 +88,7 @@ async function archive(options: Options, command: Command, shell: Shell): Promis
   }
   for (const record of archived) terminal.print(describe(record))
   printHeld(held, shell)
-  for (const segment of unsigned) terminal.print(`not signed yet: ${eventsOf(asData(segment))}`)
-  if (unsigned.length > 0) {
-    terminal.note(
-      'no checkpoint covers these events, so their archive would prove nothing: start the service, which signs one',
-    )
-  }
+  printUnsigned(unsigned, shell)
   if (archived.length === 0) return terminal.print('nothing left the database')
   terminal.print(`audit.db: ${mebibytes(space.bytesBefore)} before, ${mebibytes(space.bytesAfter)} now`)
   if (!space.canShrink) {
@@ -116,14 +111,16 @@ function refuseEmpty(folder: DataFolder): void {
   throw new UsageError(`${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`)
 }
 
-function printPlan({ leaving, held }: ArchivePlan, { json }: Options, shell: Shell): void {
+function printPlan({ leaving, unsigned, held }: ArchivePlan, { json }: Options, shell: Shell): void {
   const { terminal } = shell
   if (json === true) {
-    terminal.print(JSON.stringify({ leaving: leaving.map(asData), held: held.map(heldAsData) }))
+    const stayed = { held: held.map(heldAsData), unsigned: unsigned.map(asData) }
+    terminal.print(JSON.stringify({ leaving: leaving.map(asData), ...stayed }))
     return
   }
   for (const segment of leaving) terminal.print(`would leave: ${eventsOf(asData(segment))}`)
   printHeld(held, shell)
+  printUnsigned(unsigned, shell)
   if (leaving.length === 0) terminal.print('nothing would leave the database')
 }
 
@@ -131,6 +128,14 @@ function printHeld(held: ArchivePlan['held'], { terminal }: Shell): void {
   for (const { segment, holds } of held) {
     terminal.print(`held: ${eventsOf(asData(segment))}, by legal hold ${holds.map(({ id }) => id).join(', ')}`)
   }
+}
+
+function printUnsigned(unsigned: readonly SealedSegment[], { terminal }: Shell): void {
+  for (const segment of unsigned) terminal.print(`not signed yet: ${eventsOf(asData(segment))}`)
+  if (unsigned.length === 0) return
+  terminal.note(
+    'no checkpoint covers these events, so their archive would prove nothing: start the service, which signs one',
+  )
 }
 
 type Range = Pick<ArchiveRecord, 'first_id' | 'last_id' | 'first_time' | 'last_time'>

@@ -1,16 +1,18 @@
 /** `evidence`: events with all that proves them, and a page that checks it, as one file for somebody else. */
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
 import { readKeyChain } from '../checkpoint/key-files.ts'
+import { signManifest } from '../checkpoint/pack-note.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { currentKey, formatKeyChain } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
-import { writePack } from '../pack/write-pack.ts'
-import type { DataFolder } from '../service/data-folder.ts'
+import { type PackSource, writePack } from '../pack/write-pack.ts'
+import { keyFolders } from '../service/rotate-key.ts'
+import { readShownCheckpoint } from '../service/stored-checkpoint.ts'
 import { knownArchives } from './archive.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
@@ -70,34 +72,42 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   }
   const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
   await using trail = await openTrail(shell, command, { access: ACCESS.EXPORT, filter: asked })
-  const { checkpoint, chain } = readSigned(folder)
-  const keys = chain && formatKeyChain(chain)
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  using queries = withArchives(trail, knownArchives(folder))
-  const { manifest, zip } = await writePack({ queries, checkpoint, keys }, selection, { onProgress }).finally(() =>
+  using queries = withArchives(trail, () => knownArchives(folder))
+  const folders = keyFolders(folder)
+  const settings = shell.settings(command)
+  const storedAt = async (id: number) => (await queries.event(id))?.created_at
+  const shown = await readShownCheckpoint(folders, settings, storedAt)
+  const chain = readKeyChain(folders) // after the checkpoint: a key that signs from now on is in the chain before it signs
+  const source: PackSource = {
+    queries,
+    checkpoint: shown?.note,
+    keys: chain && formatKeyChain(chain),
+    signManifest: async manifest => signManifest(folders, manifest),
+  }
+  const { manifest, isSelectionSigned, zip } = await writePack(source, selection, { onProgress }).finally(() =>
     terminal.progressDone(),
   )
   writeNew(output, zip)
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
   terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
   if (chain !== undefined) terminal.print(`key to give along by another way: ${formatVerifierKey(currentKey(chain))}`)
-  const missing = queries.missing({ start_time: manifest.start_time, end_time: manifest.end_time })
-  if (missing.length > 0) {
+  const { archives_missing } = manifest
+  if (archives_missing.length > 0) {
     terminal.note(
-      `events of this time are in archives that are not where they were written to: ${missing.join(', ')}; they are not in the pack`,
+      `events of this time are in archives that are not where they were written to, or have just left: ${archives_missing.join(', ')}; they are not in the pack, which says so`,
     )
   }
+  if (!isSelectionSigned) {
+    terminal.note('the selection is not signed: the private key of the log is not here, or was exchanged meanwhile')
+  }
+  const cosigned = `cosigned by ${settings.witnessQuorum} of the witnesses`
+  if (shown?.kind === 'unwitnessed') terminal.note(`the newest checkpoint is not ${cosigned}; the pack has it as it is`)
   const lastId = await trail.lastId()
   if (lastId > manifest.tree_size) {
-    terminal.note(`the newest checkpoint ends at event ${manifest.tree_size}; events behind it are not in the pack`)
+    const newest = `the newest checkpoint${shown?.kind === 'witnessed' ? ` that is ${cosigned}` : ''}`
+    terminal.note(`${newest} ends at event ${manifest.tree_size}; events behind it are not in the pack`)
   }
-}
-
-/** The checkpoint first: a key that signs from now on is in the chain before it signs. */
-function readSigned({ log }: DataFolder) {
-  const file = join(log, 'checkpoint')
-  const checkpoint = existsSync(file) ? readFileSync(file, 'utf8') : undefined
-  return { checkpoint, chain: readKeyChain({ log }) }
 }
 
 /** Private to its owner. Crash before the rename: a draft with a name that says so. */

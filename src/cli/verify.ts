@@ -1,4 +1,4 @@
-/** `verify`: decides whether a data folder, a mirror or a folder of archives is what was signed. */
+/** `verify`: decides whether a data folder, a mirror, a folder of archives or an evidence pack is what was signed. */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
@@ -32,7 +32,7 @@ export function verifyCommand(shell: Shell): Command {
     .description('Decide, without any network, whether a trail is what was signed.')
     .argument(
       '[path]',
-      'data folder, mirror of the tiles, or folder of archives (otherwise the data folder of the settings)',
+      'data folder, mirror of the tiles, folder of archives, or evidence pack (otherwise the data folder of the settings)',
     )
     .option('--key <key>', 'verifier key of the log, or a file with it; otherwise the one in the folder is believed')
     .option('--trusted <file>', 'a signed checkpoint from before, which the log must still lead to')
@@ -54,7 +54,8 @@ export function verifyCommand(shell: Shell): Command {
 
 const HELP = `
 Every row is compared with its leaf, every leaf with the tree, the tree with every signed checkpoint, and what was erased or
-archived with the events that say so. Works while the service runs, and on a copy. The first finding is the exit code:
+archived with the events that say so. Works while the service runs, and on a copy. Of an evidence pack, the zip or the folder
+that it was unpacked into, every event is compared with the signed checkpoint. The first finding is the exit code:
 ${Object.entries(VERDICTS)
   .map(([code, { exit }]) => `  ${String(exit).padEnd(3)}${code}`)
   .join('\n')}
@@ -65,7 +66,8 @@ Examples:
   ev-central verify
   ev-central verify /mnt/copy --key log.pub --trusted checkpoint-from-june
   ev-central verify /mnt/mirror --witness witness.pub
-  ev-central verify /mnt/archive --tiles /mnt/mirror`
+  ev-central verify /mnt/archive --tiles /mnt/mirror
+  ev-central verify pack.zip --key log.pub`
 
 function collect(value: string, before: readonly string[]): readonly string[] {
   return [...before, value]
@@ -75,7 +77,10 @@ async function verify(given: string | undefined, options: Options, command: Comm
   const { terminal } = shell
   const path = resolve(given ?? shell.folder(command).path)
   const kind = kindOf(path)
-  if (kind === undefined) throw new UsageError(`${path} is no data folder, no mirror and no folder of archives`)
+  if (kind === undefined)
+    throw new UsageError(`${path} is no data folder, no mirror, no folder of archives and no evidence pack`)
+  if (kind === 'evidence pack' && command.getOptionValueSource('workers') === 'cli')
+    throw new UsageError('--workers does not go with an evidence pack, which one thread verifies')
   const tiles = options.tiles === undefined ? undefined : resolve(options.tiles)
   if (tiles !== undefined && kind !== 'archive') throw new UsageError('--tiles goes with a folder of archives')
   if (tiles !== undefined && !['data folder', 'mirror'].includes(String(kindOf(tiles)))) {

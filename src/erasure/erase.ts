@@ -41,6 +41,7 @@ import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import type { AuditEvent, StoredEvent } from '../event/event.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
+import { LIMITS } from '../limits.ts'
 import { syncBundles } from '../log/log-files.ts'
 import { readNamesInUse, scrubState } from '../security/sqlite-remains.ts'
 import { digestOfIds, eraseRows, type HeldRow, holdOn, noteFilesDue, rowsHolding } from '../store/erasures.ts'
@@ -146,10 +147,10 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
       erased = all.length
       const tombstone = readLogHead(writer).size + 1
       eraseRows(writer, rows, { ids: archived.map(({ id }) => id), names }, { subject, tombstone })
-      recordErasure(writer, staged, tombstone)
+      const manifests = recordErasure(writer, staged, tombstone)
       noteFilesDue(writer, copies)
       eventId = tombstone
-      return tombstoneOf(all, { archives: staged.length, copies: copies.length }, request)
+      return tombstoneOf(all, { manifests, copies: copies.length }, request)
     }),
   )
   return { erased, eventId, archivesMissing: elsewhere.missing }
@@ -185,11 +186,14 @@ function finishOtherFiles({ auditDatabase, archives, journalDirectory }: Erasure
 /** Says how many and why; never whom. */
 function tombstoneOf(
   rows: readonly HeldRow[],
-  { archives, copies }: { readonly archives: number; readonly copies: number },
+  { manifests, copies }: { readonly manifests: Readonly<Record<string, string>>; readonly copies: number },
   { reason, actor }: ErasureRequest,
 ): AuditEvent {
+  const archives = Object.keys(manifests).length
   const files = {
     ...(archives === 0 ? {} : { archives }),
+    // More would not fit into the metadata of an event; then only the table of archives says which they are.
+    ...(archives === 0 || archives > LIMITS.tombstoneManifestsMax ? {} : { manifests }),
     ...(copies === 0 ? {} : { damaged_copies: copies }),
   }
   return system('ERASED', createContext(), {

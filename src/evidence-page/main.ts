@@ -7,7 +7,7 @@
 import { parseVerifierKey, type VerifierKey } from '../evidence/note.ts'
 import { PACK_PAGE } from '../evidence/pack.ts'
 import { type PackProblem, verifyPack } from '../evidence/verify-pack.ts'
-import { type PackContents, readInline, readZip } from './contents.ts'
+import { type PackContents, readChosen, readInline } from './contents.ts'
 import { byId, element } from './elements.ts'
 import { setVerdict, showReport } from './report-view.ts'
 import { showTimeline } from './timeline-view.ts'
@@ -27,7 +27,7 @@ async function check(): Promise<void> {
     const steps = verifyPack(contents.files, keys)
     let step = steps.next()
     for (; !step.done; step = steps.next()) {
-      setVerdict('', 'Checking', `${step.value} events checked`)
+      setVerdict('', 'Checking', `${step.value.done} of ${step.value.total} events checked`)
       await new Promise(resolve => setTimeout(resolve))
       if (own !== newest) return
     }
@@ -56,8 +56,7 @@ byId<HTMLFormElement>('key-form').addEventListener('submit', event => {
 byId<HTMLInputElement>('copy').addEventListener('change', async event => {
   const file = (event.target as HTMLInputElement).files?.[0]
   if (file === undefined) return
-  const files = readZip(new Uint8Array(await file.arrayBuffer()))
-  contents = { files: files ?? new Map(), isChanged: files === undefined }
+  contents = readChosen(new Uint8Array(await file.arrayBuffer()))
   await check()
 })
 

@@ -21,13 +21,20 @@ export function showReport(report: PackReport, problems: readonly PackProblem[])
   byId('addresses').replaceChildren(...tallyRows(addresses(rows)))
 }
 
+const SELECTION_WORDS: Readonly<Record<PackReport['selection'], string>> = {
+  signed: 'Which events were asked for and found is signed by the log, too.',
+  unsigned:
+    'The selection is not signed: whoever had this pack could leave events out, and say that others were asked for.',
+  wrong: 'The selection is not what the log signed.',
+}
+
 export function setVerdict(colour: 'green' | 'red' | '', title: string, text: string): void {
   byId('verdict').className = `verdict ${colour}`
   byId('verdict-title').replaceChildren(element('span', title))
   byId('verdict-text').replaceChildren(element('span', text))
 }
 
-function showVerdict({ events, checkpoint, key }: PackReport, problems: readonly PackProblem[]): void {
+function showVerdict({ events, checkpoint, selection, key }: PackReport, problems: readonly PackProblem[]): void {
   const proven = events.filter(({ isProven }) => isProven).length
   const count = `${proven} of ${events.length} events are as they were logged and signed.`
   if (problems.length > 0 || checkpoint === undefined) {
@@ -36,7 +43,11 @@ function showVerdict({ events, checkpoint, key }: PackReport, problems: readonly
   }
   const compared =
     key === 'given' ? 'The key is the one you were given.' : 'The key was not compared yet: do that below.'
-  setVerdict('green', 'Intact: every event is in the signed log, as it is shown here', `${count} ${compared}`)
+  setVerdict(
+    'green',
+    'Intact: every event is in the signed log, as it is shown here',
+    `${count} ${SELECTION_WORDS[selection]} ${compared}`,
+  )
 }
 
 function showProblems(problems: readonly PackProblem[]): void {
@@ -81,6 +92,8 @@ function showChecked(report: PackReport): void {
       : `Chain of ${chain.handOvers.length + 1} key(s), each signed for by the one before.`,
     `Witnesses that signed, too: ${cosigners.length === 0 ? 'none' : [...new Set(cosigners)].join(', ')}; verified with keys you gave: ${cosignatures.length}.`,
     'Digests of all files, and whether the events are within what was asked for.',
+    SELECTION_WORDS[report.selection],
+    ...missingArchives(report),
     completeness(report),
   ]
   byId('checked').replaceChildren(...lines.map(line => element('li', line)))
@@ -97,12 +110,20 @@ function aboutText({ manifest }: PackReport): string {
   return `Log ${origin}. ${events} events${gone} from ${formatTime(start_time)} to ${formatTime(end_time)}${of.length === 0 ? '' : `, of ${of.join(' and ')}`}. Made ${formatTime(made_at)}.`
 }
 
-function completeness({ events }: PackReport): string {
+function missingArchives({ manifest }: PackReport): string[] {
+  const missing = manifest?.archives_missing ?? []
+  if (missing.length === 0) return []
+  return [
+    `Events that were asked for may be in archives that were not at hand: ${missing.join(', ')}. They are not here.`,
+  ]
+}
+
+function completeness({ events, selection }: PackReport): string {
   const [first, last] = [events[0]?.row.id, events.at(-1)?.row.id]
   if (first === undefined || last === undefined) return 'No event is in the pack.'
   const left = last - first + 1 - events.length
   if (left === 0) return `Events ${first} to ${last} without a gap: none of the log is missing between them.`
-  return `${left} events of the log between ${first} and ${last} are not in this pack, as they were not asked for. That none was left out that should be here, only the whole log can show.`
+  return `${left} events of the log between ${first} and ${last} are not in this pack, as they were not asked for. ${selection === 'signed' ? 'The log says so; that' : 'That'} none was left out that should be here, only the whole log can show.`
 }
 
 function tallyRows(tallies: readonly Tally[]): HTMLElement[] {

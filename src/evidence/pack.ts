@@ -5,7 +5,9 @@
  *   proofs.ndjson    line by line for those: what opens its leaf, and its inclusion proof
  *   checkpoint       the signed note that all of the proofs lead to
  *   keys             the key chain of the log
- *   manifest.json    what was asked for, and the digests of the others; signed by nobody
+ *   manifest.json    what was asked for, and the digests of the others
+ *   index.html       a page that checks and shows them (pack-page.ts)
+ *   manifest.note    the manifest's digest, signed by the log (pack-note.ts); left out where no private key is at hand
  *
  * `verify-pack.ts` checks them. What a parser accepts is what its formatter writes, to the letter.
  */
@@ -28,7 +30,19 @@ export const PACK_VERSION = 1
 export const PACK_PARTS = ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys'] as const
 export type PackPart = (typeof PACK_PARTS)[number]
 export const PACK_MANIFEST = 'manifest.json'
+export const PACK_NOTE = 'manifest.note'
 export const PACK_PAGE = 'index.html'
+const NOTE_BYTES_MAX = 3 * LIMITS.noteCharactersMax
+/** What is read of a pack, and how many bytes it may have: little can be parsed into much. */
+export const PACK_FILES: ReadonlyMap<string, number> = new Map<string, number>([
+  ['events.ndjson', LIMITS.evidencePackBytesMax],
+  ['proofs.ndjson', LIMITS.evidencePackBytesMax],
+  ['checkpoint', NOTE_BYTES_MAX],
+  ['keys', LIMITS.keyChainBytesMax],
+  [PACK_MANIFEST, LIMITS.evidencePackManifestBytesMax],
+  [PACK_NOTE, NOTE_BYTES_MAX],
+  [PACK_PAGE, LIMITS.evidencePackPageBytesMax],
+])
 
 /** Which events were asked for. */
 export interface PackSelection {
@@ -48,12 +62,17 @@ export interface PackManifest extends PackSelection {
   readonly events: number
   /** How many of them are erased. */
   readonly erased: number
+  /** Numbers of archives that may have events that were asked for, and were not at hand. */
+  readonly archives_missing: readonly number[]
+  /** Of the frame of the page, hexadecimal. */
+  readonly page_sha256: string
   readonly files: Readonly<Record<PackPart, { readonly bytes: number; readonly sha256: string }>>
 }
 
 /** With its own digest, so that a changed byte is noticed; whoever changes it on purpose can make that too. */
 export function formatManifest(manifest: PackManifest): string {
   const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased } = manifest
+  const { archives_missing, page_sha256 } = manifest
   const files = Object.fromEntries(PACK_PARTS.map(part => [part, digestLine(manifest.files[part])]))
   const said = {
     format: 'ev-central evidence pack',
@@ -67,6 +86,8 @@ export function formatManifest(manifest: PackManifest): string {
     tree_size,
     events,
     erased,
+    archives_missing,
+    page_sha256,
     files,
   }
   const sha256Hex = formatHex(sha256(encodeText(JSON.stringify(said))))
@@ -86,11 +107,15 @@ export function parseManifest(bytes: Uint8Array): PackManifest | 'malformed' | '
 
 function isManifest(said: Partial<PackManifest>): said is PackManifest {
   const { made_at, origin, start_time, end_time, cp_id, incident, tree_size, events, erased, files } = said
+  const { archives_missing, page_sha256 } = said
   return (
-    [made_at, origin, start_time, end_time].every(isText) &&
+    [made_at, origin, start_time, end_time, page_sha256].every(isText) &&
     (cp_id === null || isText(cp_id)) &&
     (incident === null || isCount(incident)) &&
     [tree_size, events, erased].every(isCount) &&
+    events! <= LIMITS.evidencePackEventsMax &&
+    Array.isArray(archives_missing) &&
+    archives_missing.every(isCount) &&
     PACK_PARTS.every(part => isCount(files?.[part]?.bytes) && isText(files?.[part]?.sha256))
   )
 }

@@ -25,6 +25,7 @@ export interface HttpDeps {
   readonly checkpoint: () => string | undefined
   /** For evidence packs: also of events that have left as archives. */
   readonly packSource: () => PackSource['queries'] & Disposable
+  readonly signManifest: PackSource['signManifest']
   readonly erasures: ErasureDoor
   readonly evidence: () => EvidenceStatus
   readonly verification: VerificationDoor

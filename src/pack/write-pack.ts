@@ -17,24 +17,31 @@ import {
   formatPackProof,
   formatRow,
   PACK_MANIFEST,
+  PACK_NOTE,
   PACK_PAGE,
   type PackManifest,
   type PackPart,
   type PackSelection,
 } from '../evidence/pack.ts'
+import { frameDigest, PAGE_MARKS } from '../evidence/pack-page.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventFilter, EventQueries } from '../query/event-queries.ts'
 import type { ProvenEvent } from '../query/log-questions.ts'
 import { createFilePacker, type PackedFile, packFile } from './packed-file.ts'
-import { loadPage } from './page.ts'
+import { loadPage, type PageParts } from './page.ts'
 import { zipFiles } from './zip.ts'
 
 export interface PackSource {
-  readonly queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents'>
+  readonly queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents'> & {
+    /** Numbers of archives that are not at hand and may have events of the filter. */
+    missing(filter: EventFilter): number[]
+  }
   /** The newest signed note, undefined before the first. */
   readonly checkpoint: string | undefined
   /** The key chain as it is stored, read after the checkpoint: it has the key that signed. */
   readonly keys: string | undefined
+  /** Has the log sign the manifest (evidence/pack-note.ts). Undefined where that cannot be: then nobody vouches for the selection. */
+  readonly signManifest: (manifest: string) => Promise<string | undefined>
 }
 
 export interface PackOptions {
@@ -46,6 +53,8 @@ export interface PackOptions {
 
 export interface Pack {
   readonly manifest: PackManifest
+  /** Whether the log signed what was asked for and found. */
+  readonly isSelectionSigned: boolean
   /** The zip, in pieces. */
   readonly zip: Iterable<Uint8Array>
 }
@@ -75,7 +84,7 @@ export async function writePack(
     const [rows, openings] = [piece.map(rowLine).join(''), piece.map(proofLine).join('')]
     done += piece.length
     erased += piece.filter(({ opening }) => 'commitment' in opening).length
-    bytes += rows.length + openings.length
+    bytes += Buffer.byteLength(rows) + openings.length
     if (done > max || bytes > LIMITS.evidencePackBytesMax) throw new Refusal('EVIDENCE_TOO_LARGE')
     await Promise.all([events.push(rows), proofs.push(openings)])
     onProgress?.(done, Math.max(done, total)) // archived events are not counted before
@@ -87,6 +96,7 @@ export async function writePack(
     await packFile('keys', keys),
   ]
   const files = Object.fromEntries(parts.map(({ name, bytes, sha256 }) => [name, { bytes, sha256 }]))
+  const page = await loadPage()
   const manifest: PackManifest = {
     ...selection,
     made_at: new Date().toISOString(),
@@ -94,10 +104,18 @@ export async function writePack(
     tree_size: size,
     events: done,
     erased,
+    archives_missing: queries.missing(filter),
+    page_sha256: frameDigest(page.before, page.after),
     files: files as Record<PackPart, PackManifest['files'][PackPart]>,
   }
-  const inner = [...parts, await packFile(PACK_MANIFEST, formatManifest(manifest))]
-  return { manifest, zip: zipFiles([await packPage(inner), ...inner]) }
+  const manifestText = formatManifest(manifest)
+  const note = await source.signManifest(manifestText)
+  const inner = [
+    ...parts,
+    await packFile(PACK_MANIFEST, manifestText),
+    ...(note === undefined ? [] : [await packFile(PACK_NOTE, note)]),
+  ]
+  return { manifest, isSelectionSigned: note !== undefined, zip: zipFiles([await packPage(page, inner), ...inner]) }
 }
 
 const rowLine = ({ event }: ProvenEvent) => `${formatRow(event)}\n`
@@ -145,17 +163,16 @@ async function* pieces(queries: PackSource['queries'], filter: EventFilter, size
 const BASE64_BYTES = 3 * 16 * 1024
 
 /** The page with the files in it: a zip in base64, which no character of any event can break out of, and its digest. */
-async function packPage(files: readonly PackedFile[]): Promise<PackedFile> {
-  const { before, after } = await loadPage()
+async function packPage({ before, after }: PageParts, files: readonly PackedFile[]): Promise<PackedFile> {
   const page = createFilePacker(PACK_PAGE)
   const digest = createHash('sha256')
-  await page.push(`${before}<script type="text/plain" id="pack">`)
+  await page.push(before + PAGE_MARKS.pack)
   for (const piece of regrouped(zipFiles(files), BASE64_BYTES)) {
     const text = piece.toString('base64')
     digest.update(text)
     await page.push(text)
   }
-  await page.push(`</script>\n<script type="text/plain" id="pack-digest">${digest.digest('hex')}</script>${after}`)
+  await page.push(PAGE_MARKS.digest + digest.digest('hex') + PAGE_MARKS.end + after)
   return page.end()
 }
 

@@ -2,17 +2,14 @@
  * The log of a data folder, or of a PostgreSQL, while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
  * here, as neither the signer nor the witnesses' client knows the trail.
  */
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
-import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
+import { readKeyChain } from '../checkpoint/key-files.ts'
 import { startPostgresCheckpoints } from '../checkpoint/postgres-checkpoints.ts'
 import { createContext } from '../context/context.ts'
-import { openCheckpoint } from '../evidence/checkpoint.ts'
 import { formatKeyChain, type KeyChain, parseKeyChain } from '../evidence/key-chain.ts'
-import { createVerifier } from '../evidence/signature.ts'
 import type { EvidenceStatus } from '../http/deps.ts'
+import { LIMITS } from '../limits.ts'
 import { deriveKey } from '../security/derived-keys.ts'
 import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -21,19 +18,24 @@ import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
+import { readWitnessed } from './stored-checkpoint.ts'
 
 const LAST_ROWS_MS = 2_000
+/** For the last rows, their checkpoint and its cosignatures together: a stop has 10 s, of which requests may take half. */
+const LAST_MS = 3_000
 
 export interface ServedLog {
   /** The signed note to show (shown-checkpoint.ts), with the cosignatures there are; undefined before the first. */
   shown(): string | undefined
   /** As it is stored, with the key of the newest note; undefined before there is one. */
   keyChain(): string | undefined
+  /** The log's note on the manifest of an evidence pack; undefined when nothing is signed now. */
+  signManifest(manifest: string): Promise<string | undefined>
   status(): CheckpointStatus
   witnesses(): WitnessClientStatus
   /** Both, as the HTTP door shows them. */
   evidence(): EvidenceStatus
-  /** Signs what was recorded. */
+  /** Signs what was recorded, and gives the witnesses a moment to cosign it. */
   close(): Promise<void>
 }
 
@@ -97,29 +99,19 @@ export function startLog(deps: {
       const chain = readChain()
       return chain && formatKeyChain(chain)
     },
+    signManifest: checkpoints.signManifest,
     status: checkpoints.status,
     witnesses: witnesses.status,
     evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
+      const until = performance.now() + LAST_MS
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
+      await checkpoints.finish()
+      await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))
       await checkpoints.close()
       await witnesses.close()
     },
   }
-}
-
-/** The file `witnessed`, if it is of this log and has as many cosignatures as are wanted now. */
-function readWitnessed(folders: KeyFolders, { witnesses, witnessQuorum }: Settings): string | undefined {
-  const file = join(folders.log, 'witnessed')
-  const chain = readKeyChain(folders)
-  if (chain === undefined || !existsSync(file)) return undefined
-  const note = readFileSync(file, 'utf8')
-  const opened = openCheckpoint(note, {
-    origin: chain.first.name,
-    log: [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier),
-    witnesses: witnesses.map(({ key }) => createVerifier(key)),
-  })
-  return opened.isTrusted && opened.cosignatures.length >= witnessQuorum ? note : undefined
 }
 
 function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus): EvidenceStatus {

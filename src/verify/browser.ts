@@ -3,6 +3,7 @@
  */
 
 export { parseVerifierKey } from '../evidence/note.ts'
+export { verifyEvidencePack } from './evidence-pack.ts'
 export { type BundleReader, checkBundles } from './range.ts'
 export type * from './source.ts'
 export { type Finding, type Place, sentenceOf, VERDICTS, type VerdictCode, type VerdictExit } from './verdict.ts'

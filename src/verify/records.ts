@@ -66,32 +66,64 @@ function* checkTombstones(erasures: readonly ErasureClaim[], { rows, bad }: Reco
 
 const without = (id: number, detail: string): Finding => ({ verdict: 'ERASED_WITHOUT_RECORD', at: { id }, detail })
 
-/** An archive that something was erased from was written anew, so that its manifest is another one than the event tells of. */
+/**
+ * An archive that something was erased from was written anew, so that its manifest is another one than the event tells of by which it
+ * left: it is the one that the last erasure tells of. An older copy verifies alone, so that the log has to say which is the newest.
+ */
 export function* checkArchives({ archives, erasures = [] }: RowsOverview, seen: RecordsSeen): Generator<Finding> {
   let leftAlong = seen.entries.filter(({ reason }) => reason === 'ARCHIVED').length
   for (const claim of archives) {
     const at = { id: claim.first }
-    const isRewritten = erasures.some(({ id }) => id >= claim.first && id <= claim.last)
-    const isTold = seen.rows.some(record => record.reason === 'ARCHIVED' && isRecordOf(record, claim, isRewritten))
+    const tombstones = erasures.filter(({ id }) => id >= claim.first && id <= claim.last).map(each => each.tombstone)
+    const last = Math.max(0, ...tombstones)
+    const isTold = seen.rows.some(record => isRecordOf(record, claim, last))
     // While rows are wrong, the one that tells of it may be among them.
     if (!isTold && seen.bad.size === 0 && leftAlong-- <= 0) {
       yield { verdict: 'DELETED', at, detail: `No event says that it left with archive ${claim.number}` }
     }
-    if (claim.foundSha256 !== undefined && claim.foundSha256 !== claim.manifestSha256) {
-      const part = { part: `the manifest of archive ${claim.number}` }
-      yield { verdict: 'EDITED', at: part, detail: 'It is not the one that was written' }
+    const part = { part: `the manifest of archive ${claim.number}` }
+    const told = toldManifest(claim, last, seen)
+    if (told !== undefined && told !== claim.manifestSha256) {
+      yield { verdict: 'EDITED', at: part, detail: 'The one on record is not the one that the last erasure tells of' }
+    } else if (claim.foundSha256 !== undefined && claim.foundSha256 !== claim.manifestSha256) {
+      const detail = isOlder(claim, seen)
+        ? 'It is an older one: what was erased since is still in its archive'
+        : 'It is not the one that was written'
+      yield { verdict: 'EDITED', at: part, detail }
     }
   }
 }
 
-function isRecordOf(
-  record: LogRecord,
-  { number, first, last, manifestSha256 }: ArchiveClaim,
-  isRewritten: boolean,
-): boolean {
+/** Undefined when the event does not say, or not here: of an earlier version, or one of very many archives, or its row has left. */
+function toldManifest({ number }: ArchiveClaim, tombstone: number, { rows, bad }: RecordsSeen): string | undefined {
+  const record = rows.find(({ id, reason }) => id === tombstone && reason === 'ERASED' && !bad.has(id))
+  return record && manifestIn(record, number)
+}
+
+/** Whether it is the one that left, or that an erasure before the last one made. */
+function isOlder({ number, foundSha256 }: ArchiveClaim, { rows }: RecordsSeen): boolean {
+  return rows.some(record => {
+    const { archive, manifest_sha256 } = readMetadata(record)
+    return (archive === number && manifest_sha256 === foundSha256) || manifestIn(record, number) === foundSha256
+  })
+}
+
+function manifestIn(record: LogRecord, number: number): string | undefined {
+  return manifestsToldBy(record.metadata).get(number)
+}
+
+/** Digests of manifests by the numbers of the archives that an erasure wrote anew. */
+export function manifestsToldBy(metadata: string | null): ReadonlyMap<number, string> {
+  const { manifests } = readMetadata({ metadata })
+  if (typeof manifests !== 'object' || manifests === null) return new Map()
+  return new Map(Object.entries(manifests).map(([number, digest]) => [Number(number), String(digest)]))
+}
+
+/** @param erasedBy the last event that erased something in it: one behind the record had its manifest written anew */
+function isRecordOf(record: LogRecord, { number, first, last, manifestSha256 }: ArchiveClaim, erasedBy: number) {
   const { archive, first_id, last_id, manifest_sha256 } = readMetadata(record)
-  const isSame = isRewritten || manifest_sha256 === manifestSha256
-  return archive === number && first_id === first && last_id === last && isSame
+  const isSame = erasedBy > record.id || manifest_sha256 === manifestSha256
+  return record.reason === 'ARCHIVED' && archive === number && first_id === first && last_id === last && isSame
 }
 
 export function* checkHandOvers(chain: KeyChain, seen: RecordsSeen): Generator<Finding> {
@@ -103,7 +135,7 @@ export function* checkHandOvers(chain: KeyChain, seen: RecordsSeen): Generator<F
   }
 }
 
-function readMetadata({ metadata }: LogRecord): Record<string, unknown> {
+function readMetadata({ metadata }: Pick<LogRecord, 'metadata'>): Record<string, unknown> {
   try {
     const value: unknown = JSON.parse(metadata ?? '')
     return typeof value === 'object' && value !== null ? { ...value } : {}

@@ -40,7 +40,8 @@ export const VERDICTS = {
   BACK_DATED: {
     exit: 14,
     sentence: where => `Back-dated: ${where} has an earlier time than was logged.`,
-    meaning: 'Only `date_time` or `created_at` differ, and one is earlier than in the log.',
+    meaning:
+      'Only `date_time` or `created_at` differ, and one is earlier than in the log. `EDITED` where the log has only a hash of what it said: of the last events, up to 255, and in evidence packs.',
   },
   TRUNCATED: {
     exit: 15,
@@ -94,7 +95,7 @@ export const VERDICTS = {
     exit: 24,
     sentence: where => `Not decided: ${where} cannot be verified.`,
     meaning:
-      'Nothing wrong was found, but nothing is proven either: no checkpoint was signed yet, no key is known, a leaf is of a later version, or an archive has no proof and stands alone.',
+      'Nothing wrong was found, but nothing is proven either: no checkpoint was signed yet, no key is known, a leaf or pack is of a later version, an archive has no proof and stands alone, or a pack cannot be compared with the trusted checkpoint.',
   },
 } as const satisfies Record<string, VerdictEntry>
 

@@ -125,6 +125,21 @@ export function verdictOf(
   }
 }
 
+/** Of what cannot be read at all. @param detail as in a finding */
+export function unreadableReport(detail: string): Report {
+  return {
+    ...verdictOf([{ verdict: 'MALFORMED', at: { part: 'what is to be verified' }, detail }], ''),
+    notes: [],
+    origin: undefined,
+    size: 0,
+    signed_size: 0,
+    root: undefined,
+    checkpoints: 0,
+    erased: 0,
+    archived: 0,
+  }
+}
+
 interface Signed {
   readonly chain: KeyChain | undefined
   readonly newest: SignedCheckpoint | undefined

@@ -40,6 +40,8 @@ export interface WitnessClient {
   onCosigned(listener: (note: string) => void): void
   /** The newest checkpoint that the quorum cosigned, with all that it has by now; undefined before there is one. */
   witnessed(): string | undefined
+  /** Resolves when the quorum has cosigned the newest checkpoint or cannot do so in that time, or when that is over. */
+  settled(ms: number): Promise<void>
   /** Ends what is on its way. */
   close(): Promise<void>
 }
@@ -116,6 +118,8 @@ export function createWitnessClient(options: {
   const send = options.fetch ?? fetch
   const parties = options.witnesses.map(createParty)
   const listeners: ((note: string) => void)[] = []
+  /** Called when a witness has answered, or has not. */
+  const answered = new Set<() => void>()
   const closing = new AbortController()
   let newest: Submitted | undefined
   let witnessed: Submitted | undefined
@@ -154,7 +158,11 @@ export function createWitnessClient(options: {
   }
 
   async function ask(due: readonly Party[], checkpoint: Submitted): Promise<void> {
-    await Promise.all(due.map(party => askOne(party, checkpoint)))
+    const asked = due.map(async party => {
+      await askOne(party, checkpoint)
+      for (const look of answered) look()
+    })
+    await Promise.all(asked)
   }
 
   async function askOne(party: Party, checkpoint: Submitted): Promise<void> {
@@ -199,6 +207,23 @@ export function createWitnessClient(options: {
       waitingMs: waitingSinceMs === undefined ? 0 : performance.now() - waitingSinceMs,
       witnesses: parties.map(toLag),
     }),
+    settled(ms) {
+      const until = performance.now() + ms
+      // Whoever rests for longer is not asked in time.
+      const canSign = (party: Party) => party.cosignedSize === newest?.size || party.restsUntilMs < until
+      const canBe = () => waitingSinceMs !== undefined && parties.filter(canSign).length >= quorum
+      return new Promise(resolve => {
+        const end = () => {
+          clearTimeout(last)
+          answered.delete(look)
+          resolve()
+        }
+        const look = () => void (canBe() || end())
+        const last = setTimeout(end, ms)
+        answered.add(look)
+        look()
+      })
+    },
     async close() {
       closing.abort()
       clearTimeout(timer)

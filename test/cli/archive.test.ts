@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { beginKeyChain } from '../../src/checkpoint/key-files.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { archiveFolder, SEGMENT, writeOldTrail } from '../harness/old-trail.ts'
@@ -46,6 +47,23 @@ test('archive: --dry-run says what would leave and changes nothing; then it leav
   assert.match(events[0]?.metadata_json ?? '', /"actor":"cli:/)
   const again = await cli('archive', '--before', before)
   assert.deepEqual([again.code, again.stdout], [0, 'nothing left the database\n'])
+})
+
+test('archive: --dry-run says what waits for a checkpoint', async t => {
+  const { data, cli } = await oldTrail(t)
+  const { log, logKeys } = dataFolder(data)
+  beginKeyChain({ log, keys: logKeys })
+  const plan = await cli('archive', '--before', timeAt(SEGMENT), '--dry-run')
+  assert.equal(plan.code, 0)
+  assert.equal(
+    plan.stdout,
+    `not signed yet: events 1 to 2048, ${timeAt(0)} to ${timeAt(SEGMENT - 1)}\nnothing would leave the database\n`,
+  )
+  assert.match(plan.stderr, /no checkpoint covers these events/)
+  const { leaving, unsigned } = JSON.parse(
+    (await cli('archive', '--before', timeAt(SEGMENT), '--dry-run', '--json')).stdout,
+  )
+  assert.deepEqual([leaving, unsigned.map(({ last_id }: { last_id: number }) => last_id)], [[], [SEGMENT]])
 })
 
 test('archive: the days are those of --keep-days, else of EVC_RETENTION_DAYS; a limit is needed', async t => {

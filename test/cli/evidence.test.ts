@@ -1,11 +1,12 @@
 /** `evidence`: packs of a data folder whose service runs, and of one that has stopped. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { unzipSync } from 'fflate'
 import { parseVerifierKey } from '../../src/evidence/note.ts'
 import { verifyPack } from '../../src/evidence/verify-pack.ts'
+import { dataFolder } from '../../src/service/data-folder.ts'
 import { runHere, serve, temporaryFolder } from './command-line.ts'
 
 function reportOf(zip: string, key: string) {
@@ -32,7 +33,8 @@ test('evidence: beside a running service and after it, the pack is proven by the
   const { code, stdout, stderr } = await here('evidence', '--from', '-1h', '--to', '2100-01-01', '-o', running)
   assert.equal(code, 0, stderr)
   assert.ok(stdout.includes(key))
-  assert.deepEqual(reportOf(running, key).problems, [])
+  const report = reportOf(running, key)
+  assert.deepEqual([report.problems, report.selection], [[], 'signed'])
   assert.equal(statSync(running).mode & 0o777, 0o600)
 
   await server.stop()
@@ -40,11 +42,22 @@ test('evidence: beside a running service and after it, the pack is proven by the
   const stopped = join(folder, 'stopped.zip')
   const answer = await here('evidence', '--from', '-1h', '--to', '2100-01-01', '-o', stopped, '--json')
   assert.equal(answer.code, 0, answer.stderr)
-  const { problems, events, key: compared } = reportOf(stopped, key)
-  assert.deepEqual(problems, [])
+  const { problems, events, selection, key: compared } = reportOf(stopped, key)
+  assert.deepEqual([problems, selection], [[], 'signed'])
   assert.equal(compared, 'given')
   assert.equal(JSON.parse(answer.stdout).events, events.length)
   assert.ok(events.some(({ row }) => row.reason_code === 'STARTED'))
+
+  const verified = await runHere(['verify', stopped, '--key', key])
+  assert.deepEqual([verified.code, verified.stdout.includes('the selection is not signed')], [0, false])
+
+  rmSync(dataFolder(dataDir).logKeys, { recursive: true })
+  const copy = join(folder, 'copy.zip')
+  const unsigned = await here('evidence', '--from', '-1h', '--to', '2100-01-01', '-o', copy)
+  assert.equal(unsigned.code, 0)
+  assert.match(unsigned.stderr, /the selection is not signed: the private key of the log is not here/)
+  assert.deepEqual([reportOf(copy, key).problems, reportOf(copy, key).selection], [[], 'unsigned'])
+  assert.match((await runHere(['verify', copy, '--key', key])).stdout, /^note: the selection is not signed/m)
 
   const again = await here('evidence', '--from', '-1h', '--to', 'now', '-o', stopped)
   assert.deepEqual([again.code, again.stdout], [2, ''])

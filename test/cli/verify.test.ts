@@ -6,6 +6,7 @@ import test, { type TestContext } from 'node:test'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { VERDICTS } from '../../src/verify/verdict.ts'
+import { firstKey, makeZip } from '../harness/pack-under-test.ts'
 import { createSignedLog, withDatabase, writeMirror } from '../harness/signed-log.ts'
 import { run, runHere, temporaryFolder } from './command-line.ts'
 
@@ -84,6 +85,32 @@ test('verify: a mirror', async t => {
   const { code, stdout } = await cli(mirror, '--key', log.key)
   assert.equal(code, VERDICTS.DELETED.exit)
   assert.match(stdout, /^DELETED: .*event 257 /)
+})
+
+test('verify: an evidence pack, and what does not go with one', async t => {
+  const pack = join(temporaryFolder(t), 'pack.zip')
+  const zip = await makeZip()
+  writeFileSync(pack, zip)
+  const { code, stdout, stderr } = await cli(pack, '--key', firstKey)
+  assert.deepEqual([code, stderr], [0, ''])
+  assert.match(
+    stdout,
+    /^PRISTINE: Nothing was changed: 290 events, each under the signed checkpoint of size 300\.\nnote: 1 events are erased; .*\nlog log\.example\.com\/packs, 290 events, 290 of them signed, root unknown\n$/,
+  )
+  const json = await cli(pack, '--key', firstKey, '--json')
+  assert.deepEqual([json.code, JSON.parse(json.stdout).verdict], [0, 'PRISTINE'])
+  for (const [args, message] of [
+    [['--workers', '2'], /--workers does not go with an evidence pack/],
+    [['--tiles', pack], /--tiles goes with a folder of archives/],
+  ] as const) {
+    const refused = await cli(pack, ...args)
+    assert.equal(refused.code, 2)
+    assert.match(refused.stderr, message)
+  }
+  writeFileSync(pack, zip.subarray(1_000))
+  const cut = await cli(pack, '--key', firstKey)
+  assert.equal(cut.code, VERDICTS.MALFORMED.exit)
+  assert.match(cut.stdout, /^MALFORMED: Malformed: what is to be verified cannot be read\./)
 })
 
 test('verify: what makes no sense is refused', async t => {

@@ -49,4 +49,16 @@ test('service: its checkpoints are cosigned by the witness it names, before and 
     headers: { 'x-admin-key': ADMIN_KEY },
   })
   assert.equal(((await events.json()) as { events: unknown[] }).events.length, 1)
+
+  // A stop waits a moment for the witnesses, so that the last event is under a cosigned checkpoint, too, and in packs.
+  assert.equal((await service.stop()).code, 0)
+  const pack = join(folder, 'pack.zip')
+  const settings = { ...environment, EVC_WITNESSES: `${url}|${witnessKey}`, EVC_WITNESS_QUORUM: '1' }
+  const made = await run(t, ['evidence', '--from', '-1h', '--to', '2100-01-01', '-o', pack], settings)
+  assert.deepEqual([made.code, made.stderr], [0, ''])
+  const verified = await run(t, ['verify', pack, '--key', first, '--witness', witnessKey])
+  assert.equal(verified.code, 0, verified.stdout)
+  const verifiedLog = await run(t, ['verify', data, '--key', first, '--witness', witnessKey])
+  assert.equal(verifiedLog.code, 0, verifiedLog.stdout)
+  assert.doesNotMatch(verifiedLog.stdout, /not witnessed yet|not signed yet/)
 })

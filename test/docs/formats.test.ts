@@ -5,11 +5,16 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { formatCheckpoint } from '../../src/evidence/checkpoint.ts'
-import { formatBase64 } from '../../src/evidence/encoding.ts'
+import { sha256 } from '../../src/evidence/crypto.ts'
+import { encodeText, formatBase64, formatHex } from '../../src/evidence/encoding.ts'
+import { formatKeyChain, startKeyChain } from '../../src/evidence/key-chain.ts'
 import { commit, ERASED_COLUMNS, type EventRow, formatLeaf, formatPrivate } from '../../src/evidence/leaf.ts'
 import { hashLeaf, hashNode } from '../../src/evidence/merkle.ts'
 import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
 import { createVerifierKey, formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
+import { formatManifest, formatPackProof, formatRow } from '../../src/evidence/pack.ts'
+import { formatPackNote } from '../../src/evidence/pack-note.ts'
+import { frameDigest } from '../../src/evidence/pack-page.ts'
 import { formatDisclosure, formatProof, verifyProof } from '../../src/evidence/proof.ts'
 import { createSignature, createVerifier } from '../../src/evidence/signature.ts'
 import { createLog, hashesOf } from '../unit/evidence/log-under-test.ts'
@@ -56,6 +61,32 @@ const proof = formatProof({
   extra: formatDisclosure({ salt: SALT, row: ROW }),
 })
 
+const digestOf = (content: string) => ({
+  bytes: encodeText(content).length,
+  sha256: formatHex(sha256(encodeText(content))),
+})
+const packProof = { id: 1, opening: { salt: SALT }, hashes: inclusionProof(0, 3, hashesOf(log)) }
+const manifest = formatManifest({
+  made_at: '2025-12-15T09:00:00.000Z',
+  origin: ORIGIN,
+  start_time: '2025-12-14T08:00:00.000Z',
+  end_time: '2025-12-14T09:00:00.000Z',
+  cp_id: 'CP-0001',
+  incident: null,
+  tree_size: 3,
+  events: 1,
+  erased: 0,
+  archives_missing: [],
+  page_sha256: frameDigest('<!doctype html>', '</html>'),
+  files: {
+    'events.ndjson': digestOf(`${formatRow(ROW)}\n`),
+    'proofs.ndjson': digestOf(`${formatPackProof(packProof)}\n`),
+    checkpoint: digestOf(checkpoint),
+    keys: digestOf(formatKeyChain(startKeyChain(key))),
+  },
+})
+const packNote = formatPackNote(encodeText(manifest), { key, sign: message => sign(null, message, privateKey) })
+
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 const utf8 = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8')
 
@@ -73,6 +104,8 @@ const VECTORS: Record<string, string> = {
   checkpoint: checkpoint.trimEnd(),
   disclosure: utf8(formatDisclosure({ salt: SALT, row: ROW })),
   proof: proof.trimEnd(),
+  manifest: manifest.trimEnd(),
+  'manifest note': packNote.trimEnd(),
   erased: JSON.stringify({ ...ROW, ...ERASED_COLUMNS }, null, 2),
 }
 

@@ -66,7 +66,10 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
   test('evidence page: a pristine pack is green, and tells what happened and what was done', async () => {
     const { page, seen } = await open(html)
     assert.equal(await page.locator('.verdict.green').count(), 1)
-    assert.match(await page.locator('#verdict-text').innerText(), /^290 of 290 events .* not compared yet/)
+    assert.match(
+      await page.locator('#verdict-text').innerText(),
+      /^290 of 290 events .* is signed by the log, too\. .* not compared yet/,
+    )
     assert.equal(await page.locator('#problems li').count(), 0)
     assert.equal(await page.locator('#key').innerText(), signerKey)
     assert.ok((await page.locator('#earlier').innerText()).endsWith(firstKey))
@@ -121,7 +124,7 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
   })
 
   test('evidence page: one bit of any part changed is red, and the part is named', async () => {
-    for (const name of ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys', 'manifest.json']) {
+    for (const name of ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys', 'manifest.json', 'manifest.note']) {
       const { length } = files.get(name) ?? assert.fail()
       for (const share of [0, 0.37, 0.73, 1]) {
         const at = Math.min(length - 1, Math.floor(length * share))
@@ -146,6 +149,34 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
     )
     assert.match(problem, /^Event 20 \(events\.ndjson\) is not the event that was logged/)
     assert.deepEqual(others, [])
+  })
+
+  test('evidence page: a selection that was changed is red; one that nobody signed is said to be that', async () => {
+    const shorter = (inner: PackFiles) => {
+      for (const name of ['events.ndjson', 'proofs.ndjson']) {
+        const lines = Buffer.from(inner.get(name) ?? assert.fail())
+          .toString()
+          .split('\n')
+        inner.set(
+          name,
+          Buffer.from(
+            lines
+              .slice(0, 100)
+              .map(line => `${line}\n`)
+              .join(''),
+          ),
+        )
+      }
+      return withOwnManifest(inner, { events: 100 })
+    }
+    const note = files.get('manifest.note') ?? assert.fail()
+    const problems = await problemsOf(pageWith(html, inner => shorter(inner).set('manifest.note', note)))
+    assert.deepEqual(problems, [
+      'manifest.json is not what the log signed: what was asked for, or what was found, was changed afterwards.',
+    ])
+    const { page, seen } = await open(pageWith(html, shorter))
+    assert.match(await page.locator('.verdict.green #verdict-text').innerText(), /The selection is not signed:/)
+    assertQuiet(seen)
   })
 
   test('evidence page: a character changed in the page where the pack lies is red', async () => {

@@ -81,7 +81,7 @@ import { createAudit, currentContext } from 'ev-central'
 import { auditFastify } from 'ev-central/fastify'
 import { auditExpress, auditExpressErrors } from 'ev-central/express'
 import { withAudit } from 'ev-central/node-http'
-import { verifyPath } from 'ev-central/verify'
+import { verifyEvidencePack, verifyPath } from 'ev-central/verify'
 
 const audit = await createAudit({ dataDir: './trail' })
 const app = fastify()
@@ -100,7 +100,7 @@ console.log(events.map(event => [event.action, event.endpoint, event.ip].join(' 
 console.log([auditExpress({ audit }), auditExpressErrors(), withAudit({ audit }, () => {})].map(it => typeof it).join())
 await app.close()
 await audit.close()
-console.log((await verifyPath('./trail')).verdict)
+console.log((await verifyPath('./trail')).verdict, (await verifyEvidencePack(new Uint8Array())).exit)
 `
 
 test('package: runs in an empty project, worker threads and all, and ends by itself', async () => {
@@ -110,7 +110,7 @@ test('package: runs in an empty project, worker threads and all, and ends by its
   assert.deepEqual(stdout.trim().split('\n'), [
     'AUTH_FAIL /login 127.0.0.1,VALIDATION_ERROR /login 127.0.0.1',
     'function,function,function',
-    'UNVERIFIABLE',
+    'UNVERIFIABLE 22',
   ])
 })
 
@@ -121,7 +121,7 @@ import { createAudit, type EmbeddedAudit, openAuditDatabase, type StoredEvent } 
 import { auditExpress, auditExpressErrors } from 'ev-central/express'
 import { auditFastify } from 'ev-central/fastify'
 import { withAudit } from 'ev-central/node-http'
-import { type EvidenceSource, type Report, verify } from 'ev-central/verify'
+import { type EvidenceSource, type Report, verify, verifyEvidencePack } from 'ev-central/verify'
 
 const audit: EmbeddedAudit = await createAudit({ dataDir: './trail' })
 const events: StoredEvent[] = await audit.queryEvents({ action: ['AUTH_FAIL', 'INCIDENT'], limit: 10 })
@@ -134,7 +134,8 @@ fastify({ logger: true }).register(auditFastify, { audit, who: request => reques
 createServer(withAudit({ audit, trustedProxies: ['10.0.0.0/8'] }, (request, response) => response.end(request.url)))
 const handlers = [auditExpress({ audit }), auditExpressErrors({ problems: true })] as const
 const judge = (source: EvidenceSource): Promise<Report> => verify(source, { key: 'log.example+00000000+AA==' })
-export { events, handlers, judge, openAuditDatabase }
+const judgePack = async (zip: Uint8Array): Promise<number> => (await verifyEvidencePack(zip, { key: 'x' })).exit
+export { events, handlers, judge, judgePack, openAuditDatabase }
 `
 
 test('package: its types check in that project, strictly, without the types of Express', async () => {

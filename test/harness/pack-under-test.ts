@@ -10,6 +10,7 @@ import { commit, ERASED_COLUMNS, type EventRow, formatLeaf } from '../../src/evi
 import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
 import { formatNote, formatVerifierKey } from '../../src/evidence/note.ts'
 import { formatManifest, PACK_PARTS, type PackManifest, type PackPart, parseManifest } from '../../src/evidence/pack.ts'
+import { formatPackNote } from '../../src/evidence/pack-note.ts'
 import { createSignature } from '../../src/evidence/signature.ts'
 import { type PackSource, writePack } from '../../src/pack/write-pack.ts'
 import { createKey } from '../unit/evidence/keys-under-test.ts'
@@ -61,8 +62,9 @@ const rows = logged.map(row => (row.id === ERASED_ID ? { ...row, ...ERASED_COLUM
 const saltOf = (id: number) => new Uint8Array(16).fill((id % 255) + 1)
 const log = createLog(logged.map(row => formatLeaf(row, commit(saltOf(row.id), row))))
 
-export function signCheckpoint(key = SECOND): string {
-  const text = formatCheckpoint({ origin: PACK_ORIGIN, size: rows.length, root: log.tree.root(), extensions: [] })
+const OF_ALL = formatCheckpoint({ origin: PACK_ORIGIN, size: rows.length, root: log.tree.root(), extensions: [] })
+
+export function signCheckpoint(key = SECOND, text = OF_ALL): string {
   return formatNote({ text, signatures: [createSignature(key.key, text, key.sign)] })
 }
 
@@ -70,14 +72,18 @@ export const packChain: KeyChain = handOver(startKeyChain(FIRST.key), HANDED_OVE
 export const firstKey = formatVerifierKey(FIRST.key)
 export const signerKey = formatVerifierKey(SECOND.key)
 export const signCheckpointByRevokedKey = () => signCheckpoint(FIRST)
+export const signManifest = (manifest: string, key = SECOND) => formatPackNote(strToU8(manifest), key)
+export const signManifestByRevokedKey = (manifest: string) => signManifest(manifest, FIRST)
 
 /** The source that a pack is made of. Events match by time, charge point and address. */
 export const packSource: PackSource = {
   checkpoint: signCheckpoint(),
   keys: formatKeyChain(packChain),
+  signManifest: async manifest => signManifest(manifest),
   queries: {
     event: async id => rows[id - 1] as StoredEvent | undefined,
     count: async ({ filter }) => matching(filter).length,
+    missing: () => [],
     async provenEvents({ filter, after, size, limit }) {
       const left = matching(filter).filter(({ id }) => id > after && id <= size)
       const events = left.slice(0, limit).map(row => {
@@ -115,12 +121,16 @@ export const SELECTION = {
   incident: null,
 }
 
-export async function makePack(selection: Parameters<typeof writePack>[1] = SELECTION): Promise<PackFiles> {
+export async function makeZip(selection: Parameters<typeof writePack>[1] = SELECTION): Promise<Buffer> {
   const { zip } = await writePack(packSource, selection)
-  return new Map(Object.entries(unzipSync(Buffer.concat([...zip]))))
+  return Buffer.concat([...zip])
 }
 
-/** With a manifest that fits the files again, as somebody makes it who changed them on purpose. */
+export async function makePack(selection?: Parameters<typeof writePack>[1]): Promise<PackFiles> {
+  return new Map(Object.entries(unzipSync(await makeZip(selection))))
+}
+
+/** With a manifest that fits the files again, as somebody makes it who changed them on purpose, and drops what would give it away: the log's note, and the page, which holds the old one. */
 export function withOwnManifest(files: PackFiles, change: Partial<PackManifest> = {}): PackFiles {
   const manifest = parseManifest(files.get('manifest.json') ?? assert.fail())
   assert.ok(typeof manifest === 'object')
@@ -133,7 +143,10 @@ export function withOwnManifest(files: PackFiles, change: Partial<PackManifest> 
     ...change,
     files: Object.fromEntries(digests) as Record<PackPart, PackManifest['files'][PackPart]>,
   }
-  return new Map([...files, ['manifest.json', strToU8(formatManifest(own))]])
+  const made = new Map([...files, ['manifest.json', strToU8(formatManifest(own))] as const])
+  made.delete('manifest.note')
+  made.delete('index.html')
+  return made
 }
 
 const INLINE =

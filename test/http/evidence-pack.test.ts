@@ -46,7 +46,7 @@ async function packOf(query: string): Promise<{ report: PackReport; response: Re
 
 test('evidence pack: everything of a time is in it and proven, and that somebody took it is on record', async () => {
   const { report, response } = await packOf(RANGE)
-  assert.deepEqual(report.problems, [])
+  assert.deepEqual([report.problems, report.selection], [[], 'signed'])
   assert.equal(report.key, 'given')
   assert.equal(response.headers.get('content-type'), 'application/zip')
   assert.match(response.headers.get('content-disposition') ?? '', /^attachment; filename="evidence-[\d-]+T\d+Z\.zip"$/)

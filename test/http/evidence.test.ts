@@ -9,6 +9,7 @@ import { parseVerifierKey } from '../../src/evidence/note.ts'
 import { compareRows, parseProof, verifyProof } from '../../src/evidence/proof.ts'
 import { createVerifier } from '../../src/evidence/signature.ts'
 import { formatTilePath, hashesFromTiles, parseBundle, type Tile, tileAt } from '../../src/evidence/tile.ts'
+import { verifyEvidencePack } from '../../src/verify/index.ts'
 import { eventually, ONLY_SQLITE, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
 const ORIGIN = 'log.example.com/http'
@@ -172,6 +173,11 @@ test('evidence: a row that is changed under the running service is an incident, 
       ]),
       [['INCIDENT', 'CRITICAL', 'system', null]],
     )
+    const range = 'start_time=2020-01-01T00:00:00Z&end_time=2100-01-01T00:00:00Z'
+    const pack = await fetch(`${own.url}/audit/evidence?${range}`, { headers: { 'x-admin-key': own.keys.auditor } })
+    const judged = await verifyEvidencePack(new Uint8Array(await pack.arrayBuffer()), { key: own.logKey() })
+    assert.match(judged.sentence, /^Edited: event 100 is not what was logged\./)
+    assert.match(judged.notes.join(), /the selection is not signed/)
     const newest = async () => (await own.send('GET', '/checkpoint', { as: 'auditor' })).text
     const before = await newest()
     await new Promise(resolve => setTimeout(resolve, 2_500))

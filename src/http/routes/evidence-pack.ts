@@ -34,7 +34,8 @@ const PackQuery = Type.Object(
 )
 
 const PackAnswer = {
-  description: 'A zip: `index.html`, `events.ndjson`, `proofs.ndjson`, `checkpoint`, `keys`, `manifest.json`.',
+  description:
+    'A zip: `index.html`, `events.ndjson`, `proofs.ndjson`, `checkpoint`, `keys`, `manifest.json`, `manifest.note`.',
   content: {
     'application/zip': { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }), example: '' },
   },
@@ -94,7 +95,7 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
     try {
       const checkpoint = deps.checkpoint()
       using queries = deps.packSource()
-      const source = { queries, checkpoint, keys: deps.keyChain() }
+      const source = { queries, checkpoint, keys: deps.keyChain(), signManifest: deps.signManifest }
       return await writePack(source, selection, { isResting: true, signal })
     } catch (error) {
       throw signal.aborted ? new Refusal('REQUEST_TIMEOUT', 'The client went away.', { cause: error }) : error

@@ -14,6 +14,7 @@ import { growFrom } from '../../evidence/range-proof.ts'
 import { TILE_WIDTH } from '../../evidence/tile.ts'
 import { hashOfErased, hashOfRow, saltOf } from '../bundle.ts'
 import { openChain, openSigned, readVerifier, type SignedCheckpoint } from '../chain.ts'
+import { manifestsToldBy } from '../records.ts'
 import type { FoundRow, StoredRows } from '../source.ts'
 import { rootOf } from '../subtree.ts'
 import type { Finding } from '../verdict.ts'
@@ -40,7 +41,12 @@ export function verifyAlone(
     findings.push(...rows.findings, ...found.findings)
     return { range, rows, ...found }
   })
-  findings.push(...compareNeighbours(judged), ...checkTombstones(judged), ...compareTrusted(judged, known))
+  findings.push(
+    ...compareNeighbours(judged),
+    ...checkTombstones(judged),
+    ...findOlderCopies(judged),
+    ...compareTrusted(judged, known),
+  )
   const newest = judged.findLast(({ signed }) => signed?.isSigned === true)?.signed
   findings.push(...wantWitnesses(newest, trust), ...files.checkFiles())
   const proven = judged.filter(({ isProven }) => isProven)
@@ -67,8 +73,8 @@ interface RowsRead {
   readonly bundles: readonly (Hash | undefined)[]
   /** Ids of those whose salt is gone, and the events that say so. */
   readonly erased: ReadonlyMap<number, number | undefined>
-  /** Ids of rows that say that others were erased. */
-  readonly tombstones: ReadonlySet<number>
+  /** Ids of rows that say that others were erased, with the manifests that they tell of by the numbers of their archives. */
+  readonly tombstones: ReadonlyMap<number, ReadonlyMap<number, string>>
   readonly findings: readonly Finding[]
 }
 
@@ -77,7 +83,7 @@ function readRows(files: ArchiveRows, range: ArchivedRange, onRows: (count: numb
   const tellsOf = new Map(erasures.flatMap(({ event, ids }) => ids.map(id => [id, event] as const)))
   const findings: Finding[] = []
   const erased = new Map<number, number | undefined>()
-  const tombstones = new Set<number>()
+  const tombstones = new Map<number, ReadonlyMap<number, string>>()
   const bundles: (Hash | undefined)[] = []
   for (let id = first; id <= last; id += TILE_WIDTH) {
     const width = Math.min(TILE_WIDTH, last - id + 1)
@@ -91,7 +97,7 @@ function readRows(files: ArchiveRows, range: ArchivedRange, onRows: (count: numb
         findings.push({ verdict: 'DELETED', at: { id: id + n }, detail: 'It is not in the archive' })
       }
       if (row === undefined || salt === undefined) return undefined
-      if (isTombstone(row)) tombstones.add(row.id)
+      if (isTombstone(row)) tombstones.set(row.id, manifestsToldBy(textOrNull(row.metadata_json)))
       if (!isErasedSalt(salt)) return hashOfRow(row, salt)
       erased.set(row.id, tellsOf.get(row.id))
       const commitment = files.commitment(row.id)
@@ -124,6 +130,8 @@ function valuesOf({ values }: StoredRows, id: number, findings: Finding[]): read
     return undefined
   }
 }
+
+const textOrNull = (value: unknown) => (typeof value === 'string' ? value : null)
 
 const isTombstone = ({ action, reason_code }: FoundRow) => action === 'SYSTEM' && reason_code === 'ERASED'
 
@@ -241,6 +249,20 @@ function* compareNeighbours(judged: readonly (Judged & { readonly range: Archive
         }
       }
     }
+  }
+}
+
+/** An archive is the one that the last erasure in these archives tells of, or was written anew by a later one. */
+function* findOlderCopies(
+  judged: readonly { readonly range: ArchivedRange; readonly rows: RowsRead }[],
+): Generator<Finding> {
+  const told = judged.flatMap(({ rows }) => [...rows.tombstones]).sort(([a], [b]) => a - b)
+  for (const { range } of judged) {
+    const [event = 0, manifests] = told.findLast(([, manifests]) => manifests.has(range.number)) ?? []
+    if (manifests === undefined || manifests.get(range.number) === range.digest) continue
+    if (range.erasures.some(erasure => erasure.event > event)) continue
+    const detail = `Event ${event}, an erasure, tells of another one: this may be older, with what was erased still in it`
+    yield { verdict: 'EDITED', at: { part: `the manifest of archive ${range.number}` }, detail }
   }
 }
 

@@ -21,6 +21,8 @@ export interface ArchivedRange {
   readonly number: number
   readonly first: number
   readonly last: number
+  /** SHA-256 of the manifest, hexadecimal. */
+  readonly digest: string
   readonly erasures: readonly { readonly event: number; readonly ids: readonly number[] }[]
   /** Undefined when the manifest has none. */
   readonly proof: StoredProof | undefined
@@ -97,10 +99,11 @@ export function openArchiveRows(directory: string): ArchiveRows {
   }
 
   return {
-    ranges: archives.map(({ manifest }) => ({
+    ranges: archives.map(({ manifest, digest }) => ({
       number: manifest.number,
       first: manifest.first_id,
       last: manifest.last_id,
+      digest,
       erasures: manifest.erased ?? [],
       proof: manifest.log?.proof,
     })),

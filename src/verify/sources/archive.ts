@@ -34,8 +34,11 @@ function specOf({ kind }: Overview, path: string): ReaderSpec {
   return kind === 'data folder' ? { kind, path } : { kind: 'mirror', path }
 }
 
-/** A mirror does not know which event erased which, and has no other rows. */
+/** A mirror does not know which event erased which, and has no other rows. Manifests are those that lie here, if they do. */
 function rowsOf({ rows }: Overview, ranges: readonly ArchivedRange[]): RowsOverview {
   const lastId = Math.max(0, ...ranges.map(({ last }) => last))
-  return rows ?? { lastId, hidden: [], archives: [], erasures: undefined, records: [] }
+  if (rows === undefined) return { lastId, hidden: [], archives: [], erasures: undefined, records: [] }
+  const here = new Map(ranges.map(({ number, digest }) => [number, digest]))
+  const archives = rows.archives.map(claim => ({ ...claim, foundSha256: here.get(claim.number) ?? claim.foundSha256 }))
+  return { ...rows, archives }
 }

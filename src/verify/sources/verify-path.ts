@@ -1,22 +1,27 @@
 /** What a path holds, and its verdict: what the command line and the package export call. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { verifyEvidencePack } from '../evidence-pack.ts'
 import type { EvidenceSource } from '../source.ts'
-import { type Report, type Trust, type VerifyOptions, verdictOf, verify } from '../verify.ts'
+import { type Report, type Trust, unreadableReport, type VerifyOptions, verify } from '../verify.ts'
 import { openArchive } from './archive.ts'
 import { verifyAlone } from './archive-alone.ts'
 import { openDataFolder, type SourceOptions } from './data-folder.ts'
+import { isUnpackedPack, readPack } from './evidence-pack.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
 import { databaseOf } from './readers.ts'
 
-export type PathKind = 'data folder' | 'mirror' | 'archive'
+export type PathKind = 'data folder' | 'mirror' | 'archive' | 'evidence pack'
 
-/** Undefined when it is none of these. */
+/** Undefined when it is none of these. A file is taken for an evidence pack, whatever is in it. */
 export function kindOf(path: string): PathKind | undefined {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return undefined
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found?.isFile() === true) return 'evidence pack'
+  if (found?.isDirectory() !== true) return undefined
   if (existsSync(databaseOf(path))) return 'data folder'
   if (readdirSync(path).some(name => name.endsWith('.manifest.json'))) return 'archive'
+  if (isUnpackedPack(path)) return 'evidence pack'
   return existsSync(join(path, 'checkpoint')) || existsSync(join(path, 'tile')) ? 'mirror' : undefined
 }
 
@@ -26,13 +31,15 @@ export interface VerifyPathOptions extends VerifyOptions, SourceOptions {
 }
 
 /**
- * Verifies a data folder, a mirror or a folder of archives. What cannot be read is a verdict too: MALFORMED.
+ * Verifies a data folder, a mirror, a folder of archives or an evidence pack. What cannot be read is a verdict too: MALFORMED.
  * @throws {RangeError} when the path, or that of the tiles, is none of these
  */
 export async function verifyPath(path: string, trust: Trust = {}, options: VerifyPathOptions = {}): Promise<Report> {
   try {
     const kind = kindOf(path)
-    if (kind === undefined) throw new RangeError(`${path} is no data folder, no mirror and no folder of archives`)
+    if (kind === undefined)
+      throw new RangeError(`${path} is no data folder, no mirror, no folder of archives and no evidence pack`)
+    if (kind === 'evidence pack') return await verifyEvidencePack(readPack(path), trust, options)
     if (kind !== 'archive') {
       await using source = await openLog(path, kind, options)
       return await verify(source, trust, options)
@@ -43,7 +50,7 @@ export async function verifyPath(path: string, trust: Trust = {}, options: Verif
     await using source = await openArchive(path, log, tiles)
     return await verify(source, trust, options)
   } catch (error) {
-    if (error instanceof UnreadableSource) return unreadable(error)
+    if (error instanceof UnreadableSource) return unreadableReport(capitalised(error.message))
     throw error
   }
 }
@@ -60,17 +67,4 @@ function tilesBeside(path: string): string | undefined {
   return existsSync(databaseOf(dirname(path))) ? dirname(path) : undefined
 }
 
-function unreadable({ message }: UnreadableSource): Report {
-  const detail = message.charAt(0).toUpperCase() + message.slice(1)
-  return {
-    ...verdictOf([{ verdict: 'MALFORMED', at: { part: 'what is to be verified' }, detail }], ''),
-    notes: [],
-    origin: undefined,
-    size: 0,
-    signed_size: 0,
-    root: undefined,
-    checkpoints: 0,
-    erased: 0,
-    archived: 0,
-  }
-}
+const capitalised = (text: string) => text.charAt(0).toUpperCase() + text.slice(1)

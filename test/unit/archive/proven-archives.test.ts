@@ -42,9 +42,9 @@ async function partlyArchived(t: TestContext) {
   t.after(() => reader.close())
   const keys = readFileSync(join(log.root, 'keys'), 'utf8')
   async function packOf(selection: Partial<PackSelection>) {
-    using queries = withArchives(reader, readRetention(log.database, listArchives))
+    using queries = withArchives(reader, () => readRetention(log.database, listArchives))
     const asked = { start_time: at(0), end_time: '2036-01-01T00:00:00.000Z', cp_id: null, incident: null, ...selection }
-    const { zip } = await writePack({ queries, checkpoint, keys }, asked)
+    const { zip } = await writePack({ queries, checkpoint, keys, signManifest: async () => undefined }, asked)
     const files = new Map(Object.entries(unzipSync(Buffer.concat([...zip]))))
     const steps = verifyPack(files, [parseVerifierKey(log.key)!])
     for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return { report: step.value, files }
@@ -89,11 +89,19 @@ test('packs: an archive that is moved away is named; one that was changed is ref
   renameSync(first!.file, `${first!.file}.away`)
   const reader = startReader({ store: { kind: 'sqlite', path: log.database } })
   t.after(() => reader.close())
-  using queries = withArchives(reader, readRetention(log.database, listArchives))
+  using queries = withArchives(reader, () => readRetention(log.database, listArchives))
+  let known: ReturnType<typeof listArchives> = []
+  using before = withArchives(reader, () => known)
+  known = readRetention(log.database, listArchives)
+  assert.deepEqual(before.missing({}), [1, 2, 3], 'what has left since')
   assert.deepEqual(queries.missing({ start_time: at(5), end_time: at(6) }), [1])
   assert.deepEqual(queries.missing({ start_time: at(2_000) }), [])
   const { report } = await packOf({})
-  assert.deepEqual([report.problems, report.events[0]?.row.id], [[], 1_025])
+  assert.deepEqual(
+    [report.problems, report.events[0]?.row.id, report.manifest?.archives_missing],
+    [[], 1_025, [1]],
+    'and the pack says so',
+  )
   renameSync(first!.file.replace('ndjson.gz', 'salts'), first!.file)
   await assert.rejects(packOf({}), { name: 'Refusal', code: 'ARCHIVE_INVALID' })
 })

@@ -311,7 +311,12 @@ test('erase: rows in archives are blank too, wherever these were written to; man
     before.slice(0, SEGMENT).map(row => ({ ...row, ...(isHolder(row) ? ERASED_COLUMNS : {}) })),
   )
   const tombstone = auditRows(data, `id = ${eventId}`)[0]
-  assert.equal(JSON.parse(tombstone?.metadata_json ?? '').archives, 3)
+  const { archives, manifests } = JSON.parse(tombstone?.metadata_json ?? '')
+  assert.equal(archives, 3)
+  assert.deepEqual(
+    manifests,
+    Object.fromEntries(known().map(({ number, manifest_sha256 }) => [String(number), manifest_sha256])),
+  )
   assert.equal(erasuresOf(folder.auditDatabase).length, erased)
   assert.deepEqual(checkStore(folder.auditDatabase), [])
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import test, { before } from 'node:test'
-import type { VerifierKey } from '../../../src/evidence/note.ts'
+import { openCheckpoint, parseCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import { openHandOver } from '../../../src/evidence/key-chain.ts'
+import { parseNote, type VerifierKey } from '../../../src/evidence/note.ts'
 import {
   formatPackProof,
   formatRow,
@@ -11,17 +13,23 @@ import {
   parseRow,
 } from '../../../src/evidence/pack.ts'
 import { formatDisclosure } from '../../../src/evidence/proof.ts'
+import { createVerifier } from '../../../src/evidence/signature.ts'
 import { type PackReport, verifyPack } from '../../../src/evidence/verify-pack.ts'
 import {
   ERASED_ID,
   flipped,
+  inlineRange,
   makePack,
   type PackFiles,
   packChain,
   packSource,
+  pageOf,
+  pageWith,
   SELECTION,
   signCheckpoint,
   signCheckpointByRevokedKey,
+  signManifest,
+  signManifestByRevokedKey,
   withOwnManifest,
 } from '../../harness/pack-under-test.ts'
 import { createKey } from './keys-under-test.ts'
@@ -65,7 +73,7 @@ test('pack: a pristine one has no problem, and every event is proven, also the e
 })
 
 test('pack: any bit changed in any part is found, and the part is named', () => {
-  for (const part of [...PACK_PARTS, 'manifest.json']) {
+  for (const part of [...PACK_PARTS, 'manifest.json', 'manifest.note']) {
     const bytes = pack.get(part) ?? assert.fail()
     const step = Math.max(1, Math.floor(bytes.length / 40))
     for (let at = 0; at < bytes.length; at += step) {
@@ -102,20 +110,33 @@ test('pack: an event or proof that was changed with its manifest is named by its
 
 test('pack: events and proofs that are missing, moved, doubled, or of what was not asked for', () => {
   const swap = (lines: string[]) => [lines[1] ?? '', lines[0] ?? '', ...lines.slice(2)]
-  assert.deepEqual(problemsOf(forged('events.ndjson', swap)), [
-    'events.ndjson other-event 2',
-    'events.ndjson other-event 1',
+  const double = (lines: string[]) => [lines[0] ?? '', ...lines]
+  assert.deepEqual(problemsOf(forged('events.ndjson', swap)), ['events.ndjson out-of-order 1'])
+  assert.deepEqual(problemsOf(forged('proofs.ndjson', swap)), ['proofs.ndjson out-of-order 1'])
+  assert.deepEqual(problemsOf(forged('events.ndjson', double)), [
     'events.ndjson out-of-order 1',
+    'events.ndjson no-proof 1',
+    'events.ndjson wrong-count',
   ])
-  const cut = problemsOf(forged('events.ndjson', lines => lines.slice(0, -1)))
-  assert.deepEqual(cut, ['events.ndjson malformed 290', 'events.ndjson wrong-count'])
+  for (const n of [0, 100, 289]) {
+    const without = (lines: string[]) => lines.toSpliced(n, 1)
+    const id = n + 1
+    assert.deepEqual(problemsOf(forged('events.ndjson', without)), [
+      `events.ndjson no-event ${id}`,
+      'events.ndjson wrong-count',
+    ])
+    assert.deepEqual(problemsOf(forged('proofs.ndjson', without)), [
+      `events.ndjson no-proof ${id}`,
+      'proofs.ndjson wrong-count',
+    ])
+  }
   assert.deepEqual(problemsOf(withOwnManifest(copy(), { events: 289 })).length, 2)
   assert.deepEqual(problemsOf(withOwnManifest(copy(), { end_time: '2026-03-01T08:04:50.000Z' })), [
     'events.ndjson not-asked-for 290',
   ])
   assert.ok(problemsOf(withOwnManifest(copy(), { cp_id: 'CP-1' })).every(text => text.includes('not-asked-for')))
-  assert.deepEqual(problemsOf(withOwnManifest(copy(), { tree_size: 299 })), ['manifest.json not-asked-for'])
-  assert.deepEqual(problemsOf(withOwnManifest(copy(), { origin: 'other' })), ['manifest.json not-asked-for'])
+  assert.deepEqual(problemsOf(withOwnManifest(copy(), { tree_size: 299 })), ['manifest.json other-checkpoint'])
+  assert.deepEqual(problemsOf(withOwnManifest(copy(), { origin: 'other' })), ['manifest.json other-checkpoint'])
   assert.deepEqual(problemsOf(withOwnManifest(copy(), { erased: 0 })), ['proofs.ndjson wrong-count'])
 })
 
@@ -142,7 +163,78 @@ test('pack: a checkpoint of a revoked or foreign key, and keys that do not hang 
   assert.deepEqual(problemsOf(withOwnManifest(copy().set('keys', Buffer.from('{}\n')))), ['keys broken-chain'])
 })
 
-test('pack: keys that were given are compared with the first of the log and the one that signs', () => {
+test('pack: a selection that was changed, manifest and all, is not what the log signed', () => {
+  assert.equal(verify(copy()).selection, 'signed')
+  // The last events are left out, and nobody is said to have asked for them.
+  const cut = (lines: string[]) => lines.slice(0, 200)
+  let files = copy()
+  for (const name of ['events.ndjson', 'proofs.ndjson'] as const) {
+    files.set(
+      name,
+      Buffer.from(
+        cut(linesOf(name))
+          .map(line => `${line}\n`)
+          .join(''),
+      ),
+    )
+  }
+  files = withOwnManifest(files, { events: 200, end_time: '2026-03-01T08:03:21.000Z' })
+  const unsigned = verify(files)
+  assert.deepEqual([unsigned.problems, unsigned.selection], [[], 'unsigned'])
+  files.set('manifest.note', pack.get('manifest.note') ?? assert.fail())
+  assert.deepEqual(problemsOf(files), ['manifest.json not-signed-for'])
+  assert.equal(verify(files).selection, 'wrong')
+})
+
+test('pack: the note on a manifest is of the last key of the chain, and nothing else that it signs will do', () => {
+  const manifest = textOf(pack, 'manifest.json')
+  const withNote = (note: string) => problemsOf(copy().set('manifest.note', Buffer.from(note)))
+  assert.deepEqual(withNote(signManifest(manifest)), [])
+  assert.deepEqual(withNote(signManifestByRevokedKey(manifest)), ['manifest.note revoked-key'])
+  const foreign = createKey(packChain.first.name)
+  assert.deepEqual(withNote(signManifest(manifest, foreign)), ['manifest.note wrong-signature'])
+  assert.deepEqual(withNote(signManifest(manifest, createKey('log.example.com/other'))), [
+    'manifest.note wrong-signature',
+  ])
+  assert.deepEqual(withNote(signCheckpoint()), ['manifest.note malformed'])
+  const note = signManifest(manifest)
+  assert.equal(parseCheckpoint(parseNote(note)?.text ?? assert.fail()), undefined)
+  assert.equal(openHandOver(note), undefined)
+  const origin = packChain.first.name
+  const log = [createVerifier(packChain.handOvers[0]?.to ?? assert.fail())]
+  assert.deepEqual(openCheckpoint(note, { origin, log }), { isTrusted: false, reason: 'malformed' })
+})
+
+test('pack: a page that shows another pack, or is another page, is not the one that it was made with', async () => {
+  const page = textOf(pack, 'index.html')
+  const withPage = (content: string) => problemsOf(copy().set('index.html', Buffer.from(content)))
+  assert.deepEqual(withPage(page), [])
+  const { start, end } = inlineRange(page)
+  const inPack = Math.floor((start + end) / 2)
+  const other = pageOf(await makePack({ ...SELECTION, cp_id: 'CP-1' }))
+  for (const content of [
+    '',
+    'no page',
+    other,
+    pageWith(page, inner => withOwnManifest(inner, { events: 289 })),
+    pageWith(page, inner => {
+      inner.delete('manifest.json')
+      return inner
+    }),
+    page.replace('<h1>', '<h1>Not '),
+    `${page}<script>alert(1)</script>`,
+    page.slice(0, end),
+    page.slice(0, inPack) + (page[inPack] === 'A' ? 'B' : 'A') + page.slice(inPack + 1),
+  ]) {
+    assert.deepEqual(withPage(content), ['index.html other-page'], content.slice(0, 40))
+  }
+  // As a pack without a page is.
+  const files = copy()
+  files.delete('index.html')
+  assert.deepEqual(problemsOf(files), [])
+})
+
+test('pack: keys that were given are compared with those of the chain', () => {
   const signer = packChain.handOvers[0]?.to ?? assert.fail()
   for (const key of [packChain.first, signer]) assert.equal(verify(copy(), [key]).key, 'given')
   const other = createKey(packChain.first.name).key

@@ -1,9 +1,10 @@
 /** Archives without the log that they left. One thing changed in one of them: test/torture/mutations/archive.ts. */
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
-import { archiveSegments } from '../../../src/archive/archive.ts'
+import { archiveSegments, planArchive } from '../../../src/archive/archive.ts'
 import { verifyArchives } from '../../../src/archive/verify.ts'
 import { formatVerifierKey } from '../../../src/evidence/note.ts'
 import { archivePaths, dataFolder } from '../../../src/service/data-folder.ts'
@@ -128,13 +129,109 @@ test('archives alone: without a proof nothing is decided, and it is said why', a
   assert.deepEqual([report.signed_size, report.size], [1_024, 2_048])
 })
 
+test('archives: a copy from before an erasure is told by the log, by the log at hand, and by the archive of the erasure', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  log.sign()
+  await archive(log)
+  const here = join(log.path, 'archive')
+  const original = `${apartOf(log)}/original`
+  const between = `${apartOf(log)}/between`
+  cpSync(here, original, { recursive: true })
+  await log.erase('CP-3')
+  cpSync(here, between, { recursive: true })
+  await log.erase('CP-4')
+  log.sign()
+  const verdictOf = async (path: string, tiles?: string) => {
+    const { verdict, findings } = await verifyPath(path, { key: log.key }, { tiles })
+    return findings[0] === undefined ? verdict : `${verdict} ${Object.values(findings[0].at)} ${findings[0].detail}`
+  }
+  const older = 'EDITED the manifest of archive 1 It is an older one: what was erased since is still in its archive'
+  assert.equal(await verdictOf(log.path), 'PRISTINE')
+  assert.equal(await verdictOf(here, log.path), 'PRISTINE')
+  for (const copy of [original, between]) assert.equal(await verdictOf(copy, log.path), older)
+
+  const newest = `${apartOf(log)}/newest`
+  cpSync(here, newest, { recursive: true })
+  cpSync(between, here, { recursive: true })
+  assert.equal(await verdictOf(log.path), older)
+  // As somebody does it who writes to the database, too.
+  const digests = readdirSync(between)
+    .filter(name => name.endsWith('.manifest.json'))
+    .sort()
+    .map(name =>
+      createHash('sha256')
+        .update(readFileSync(join(between, name)))
+        .digest('hex'),
+    )
+  withDatabase(log.database, db => {
+    const put = db.prepare('UPDATE event_archives SET manifest_sha256 = ? WHERE number = ?')
+    for (const [n, digest] of digests.entries()) put.run(digest, n + 1)
+  })
+  const told = 'EDITED the manifest of archive 1 The one on record is not the one that the last erasure tells of'
+  assert.equal(await verdictOf(log.path), told)
+
+  // Alone, an older copy is what it was, until an archive beside it has the event that tells of its erasure.
+  for (const copy of [original, between, newest]) assert.equal(await verdictOf(copy), 'PRISTINE')
+  withDatabase(log.database, db => {
+    const put = db.prepare('UPDATE event_archives SET manifest_sha256 = ? WHERE number = ?')
+    const names = readdirSync(newest).filter(name => name.endsWith('.manifest.json'))
+    for (const [n, name] of names.sort().entries()) {
+      put.run(
+        createHash('sha256')
+          .update(readFileSync(join(newest, name)))
+          .digest('hex'),
+        n + 1,
+      )
+    }
+  })
+  cpSync(newest, here, { recursive: true })
+  await log.append(1_500)
+  log.sign()
+  await archive(log)
+  const apart = `${apartOf(log)}/apart`
+  cpSync(here, apart, { recursive: true })
+  assert.equal(await verdictOf(apart), 'PRISTINE')
+  for (const copy of [original, between]) {
+    cpSync(copy, apart, { recursive: true })
+    assert.match(
+      await verdictOf(apart),
+      /^EDITED the manifest of archive 1 Event \d+, an erasure, tells of another one/,
+    )
+  }
+})
+
+test('archives: one that left with blank rows is the one that its event tells of, as no erasure wrote it anew', async t => {
+  const log = signedLog(t)
+  await log.append(2_500)
+  await log.erase('CP-3')
+  log.sign()
+  await archive(log)
+  log.sign()
+  assert.equal((await verifyPath(log.path, { key: log.key })).verdict, 'PRISTINE')
+  const manifest = join(log.path, 'archive', 'events-000000000001-000000001024.manifest.json')
+  writeFileSync(manifest, `${readFileSync(manifest, 'utf8')} `)
+  const digest = createHash('sha256').update(readFileSync(manifest)).digest('hex')
+  withDatabase(log.database, db =>
+    db.prepare('UPDATE event_archives SET manifest_sha256 = ? WHERE number = 1').run(digest),
+  )
+  const { sentence } = await verifyPath(log.path, { key: log.key })
+  assert.match(sentence, /No event says that it left with archive 1/)
+})
+
 test('archive: what no checkpoint covers yet stays, and leaves once one does', async t => {
   const log = signedLog(t)
   await log.append(2_500)
   const { archived, unsigned } = await archive(log)
   assert.deepEqual([archived.length, unsigned.map(({ firstId }) => firstId)], [0, [1, 1_025]])
+  const plan = () => {
+    const { leaving, unsigned } = planArchive(log.database, FUTURE)
+    return [leaving, unsigned].map(segments => segments.map(({ firstId }) => firstId))
+  }
+  assert.deepEqual(plan(), [[], [1, 1_025]])
   log.sign()
   await log.append(1_000)
+  assert.deepEqual(plan(), [[1, 1_025], [2_049]])
   const half = await archive(log)
   assert.deepEqual([half.archived.length, half.unsigned.map(({ firstId }) => firstId)], [2, [2_049]])
   const waiting = archiveSegments({

@@ -373,3 +373,33 @@ function cosign({ key, sign }: Pick<KeyUnderTest, 'key' | 'sign'>, checkpoint: s
   const { text } = parseNote(checkpoint)!
   return formatSignatureLine(createSignature(key, text, sign, time ?? Math.floor(Date.now() / 1_000)))
 }
+
+test('witness client: whoever stops waits for the quorum, not for whoever rests, and not for long', async t => {
+  const log = createWitnessedLog()
+  log.append(...numbered(3))
+  const served = await serve(t, temporaryFolder(t), [log])
+  const none = createClient(t, log, [])
+  none.submit(log.checkpoint())
+  await none.settled(60_000)
+  const client = createClient(t, log, [targetOf(served)])
+  await client.settled(60_000) // nothing was signed yet
+  client.submit(log.checkpoint())
+  await client.settled(60_000)
+  assert.equal(client.status().isSatisfied, true)
+
+  const away = { url: 'http://127.0.0.1:1', key: createKey('away.example', SIGNATURE_TYPE.ed25519Cosignature).key }
+  const resting = createClient(t, log, [away, targetOf(served)], { quorum: 2, timing: NEVER_AGAIN })
+  resting.submit(log.checkpoint())
+  await resting.settled(20_000) // ends when the first has failed and rests for longer
+  assert.equal(resting.status().isSatisfied, false)
+
+  const silent = createClient(t, log, [targetOf(served)], {
+    fetch: (_input, init) =>
+      new Promise((_resolve, reject) => init?.signal?.addEventListener('abort', () => reject(new Error('aborted')))),
+  })
+  silent.submit(log.checkpoint())
+  const started = performance.now()
+  await silent.settled(50)
+  assert.ok(performance.now() - started >= 49)
+  assert.equal(silent.status().isSatisfied, false)
+})
