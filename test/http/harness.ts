@@ -39,7 +39,7 @@ export interface TestCentral {
   /** A registered charge point with its credentials, which nobody else uses. */
   chargePoint(): Promise<{ cpId: string; credentials: string }>
   /** Takes the charge points away under the service: what then happens nobody foresaw. */
-  breakSecurityState(): void
+  breakSecurityState(): Promise<void>
   /** The verifier key of the log. */
   logKey(): string
   /** Somebody with the files changes who did it. */
@@ -150,9 +150,11 @@ export async function startTestCentral(
       const { body } = await send('POST', '/charge-points', { as: 'operator', body: { cp_id: cpId } })
       return { cpId, credentials: body.credentials }
     },
-    breakSecurityState() {
+    async breakSecurityState() {
+      const sql = 'ALTER TABLE charge_points RENAME TO gone'
+      if (server !== undefined) return void (await server.run(settings.databaseUrl ?? '', sql))
       const database = new DatabaseSync(central.folder.securityDatabase)
-      database.exec('ALTER TABLE charge_points RENAME TO gone')
+      database.exec(sql)
       database.close()
     },
     logKey: () => sharedKey ?? formatVerifierKey((readKeyChain({ log: central.folder.log }) ?? assert.fail()).first),

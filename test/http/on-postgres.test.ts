@@ -2,6 +2,8 @@
 process.env.EVC_TEST_STORE = 'postgres'
 
 await import('./login.test.ts')
+await import('./session.test.ts')
+await import('./console.test.ts')
 await import('./operators.test.ts')
 await import('./admin-guessing.test.ts')
 await import('./stream.test.ts')
