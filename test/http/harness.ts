@@ -73,7 +73,7 @@ export interface Answer {
 }
 
 /** Set by on-postgres.test.ts, which runs files of this folder a second time: every service gets a database of its own. */
-const server = process.env.EVC_TEST_STORE === 'postgres' ? postgresServer({ max_connections: '200' }) : undefined
+const server = process.env.EVC_TEST_STORE === 'postgres' ? postgresServer() : undefined
 /** For tests that open a file of the data folder, or of what the embedded SQLite alone has. */
 export const ONLY_SQLITE = server === undefined ? false : 'with the embedded SQLite only'
 
