@@ -60,10 +60,15 @@ const SIGNALS = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const
 
 /** For all tests of a file, perhaps shared with other files; call it once, at its top. */
 export function postgresServer(): PostgresServer {
-  const url = EXTERNAL_URL ?? process.env.EVC_TEST_SHARED_POSTGRES
-  const server = url === undefined ? ownServer() : serverAt(url)
+  const server = sharedPostgres()
   after(() => server.stop())
   return server
+}
+
+/** The same for whoever stops it: hooks run in the order in which they were made, and something may have to be closed before. */
+export function sharedPostgres(): PostgresServer {
+  const url = EXTERNAL_URL ?? process.env.EVC_TEST_SHARED_POSTGRES
+  return url === undefined ? ownServer() : serverAt(url)
 }
 
 /** For a file whose tests stop it and start it again. */

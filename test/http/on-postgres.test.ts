@@ -1,4 +1,6 @@
 /** The door over PostgreSQL: the same tests, where they look at nothing but answers. */
+import { after } from 'node:test'
+
 process.env.EVC_TEST_STORE = 'postgres'
 
 await import('./login.test.ts')
@@ -12,3 +14,7 @@ await import('./export.test.ts')
 await import('./evidence-pack.test.ts')
 await import('./evidence.test.ts')
 await import('./service.test.ts')
+
+// Behind the hooks of these files, which close their services.
+const { stopPostgres } = await import('./harness.ts')
+after(stopPostgres)
