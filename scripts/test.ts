@@ -1,13 +1,17 @@
 /**
  * `npm test`: types, lint, import rules, then every test file; ends with the one line `N passed, N failed`.
  *
+ * One PostgreSQL is started for all files that need one and do not stop it. Where there is none for the machine, the files that need
+ * one are left out, and named.
+ *
  * The static checks count as one test each, so that a failure of theirs is a failed test like any other.
  */
 import { spawnSync } from 'node:child_process'
-import { globSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
+import { EXTERNAL_URL, startPostgres, whyNoPostgres } from '../test/harness/postgres.ts'
 
 const root = join(import.meta.dirname, '..')
 const bin = (name: string) => join(root, 'node_modules', '.bin', name)
@@ -32,14 +36,28 @@ for (const [name, command, args] of checks) {
   else failed++
 }
 
-const files = globSync(process.argv[2] ?? 'test/**/*.test.ts', { cwd: root }).sort()
+const pattern = process.argv[2]
+const all = globSync(pattern ?? 'test/**/*.test.ts', { cwd: root }).sort()
+const needsPostgres = (file: string) =>
+  /harness\/postgres\.ts|EVC_TEST_STORE/.test(readFileSync(join(root, file), 'utf8'))
+const whyNone = all.some(needsPostgres) ? await whyNoPostgres() : undefined
+const files = whyNone === undefined ? all : all.filter(file => !needsPostgres(file))
 /** Tests that compare times: with another file beside them they would measure that one. */
 const isRatio = (file: string) => file.startsWith(join('test', 'ratio'))
-await runFiles(
-  files.filter(file => !isRatio(file)),
-  2,
-)
-await runFiles(files.filter(isRatio), 1)
+// A part of the files does without: each of them starts its own.
+const shared =
+  pattern === undefined && whyNone === undefined && EXTERNAL_URL === undefined ? startPostgres() : undefined
+try {
+  if (shared !== undefined) process.env.EVC_TEST_SHARED_POSTGRES = await shared.createDatabase()
+  await runFiles(
+    files.filter(file => !isRatio(file)),
+    2,
+  )
+  await runFiles(files.filter(isRatio), 1)
+} finally {
+  await shared?.stop()
+}
+for (const file of all.filter(file => !files.includes(file))) console.log(`﹣ ${file} # SKIP no PostgreSQL: ${whyNone}`)
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 && files.length > 0 ? 0 : 1
 

@@ -104,11 +104,16 @@ function Verify({ evidence }: { evidence: Evidence }) {
   return (
     <section className="card">
       <h2>Verification</h2>
-      <p>
-        In the background every row is read again and compared with the log:{' '}
-        {self_check.rounds > 0 ? `${count(self_check.rounds, 'round')} went well` : 'the first round is on its way'}.
-      </p>
-      <Bar label="This round" value={Math.min(self_check.through, size)} max={Math.max(size, 1)} />
+      {self_check !== null && (
+        <>
+          <p>
+            In the background every row is read again and compared with the log:{' '}
+            {self_check.rounds > 0 ? `${count(self_check.rounds, 'round')} went well` : 'the first round is on its way'}
+            .
+          </p>
+          <Bar label="This round" value={Math.min(self_check.through, size)} max={Math.max(size, 1)} />
+        </>
+      )}
       {data?.phase === 'running' && <Bar label="Verifying now" value={data.done} max={Math.max(data.total, 1)} />}
       <div role="status">{data !== undefined && <Verdict verification={data} />}</div>
       {start.error !== null && <Failure error={start.error} />}

@@ -29,7 +29,7 @@ export interface Evidence {
     readonly failures: number
     readonly last_fault: string | null
   }[]
-  readonly self_check: { readonly through: number; readonly rounds: number }
+  readonly self_check: { readonly through: number; readonly rounds: number } | null
 }
 
 export interface Failing {

@@ -25,8 +25,8 @@ export interface CheckpointStatus {
   readonly unsignedMs: number
   /** When the newest checkpoint was signed, in milliseconds since 1970; undefined if a process before this one did. */
   readonly signedAt: number | undefined
-  /** Reading the trail again: how far this round is, in events, and how many rounds went well. */
-  readonly watched: { readonly through: number; readonly rounds: number }
+  /** Reading the trail again: how far this round is, in events, and how many rounds went well. Undefined where that is not done. */
+  readonly watched: { readonly through: number; readonly rounds: number } | undefined
   /** Why it is refused, or was not possible the last time. */
   readonly lastError: string | null
 }
@@ -77,7 +77,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   let phase: CheckpointStatus['phase'] = 'following'
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
   let signedAt: number | undefined
-  let watched: CheckpointStatus['watched'] = { through: 0, rounds: 0 }
+  let watched: NonNullable<CheckpointStatus['watched']> = { through: 0, rounds: 0 }
   let lastError: string | null = null
   let lastEventId = 0
   /** Since when there are rows that no checkpoint covers. */

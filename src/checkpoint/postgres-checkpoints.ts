@@ -2,6 +2,10 @@
  * Checkpoints of a log in PostgreSQL, seen from one of its instances: looks once a second whether there is something to sign, and
  * knows the newest checkpoint whoever signed it. What may be signed is decided in postgres-signer.ts.
  *
+ * Witnesses are asked by the instance that signed. The others take over what came of it: the newest one that is witnessed is handed on to
+ * `onSigned` too, whose listener counts the cosignatures in it. What another signed and nobody had cosigned for `TAKE_OVER_MS`, as its
+ * instance is gone, each takes up.
+ *
  * Owns its sessions and the newest checkpoint in memory. Must not delay a request. Phases as in checkpoint-host.ts, without
  * `tampered`: this version does not read a trail in PostgreSQL again by itself.
  */
@@ -16,6 +20,7 @@ import type { Outcome } from './signer.ts'
 const INTERVAL_MS = 1_000
 /** One holds the lock while the other reads. */
 const CONNECTIONS = 2
+const TAKE_OVER_MS = 10_000
 
 export function startPostgresCheckpoints(
   options: Pick<CheckpointOptions, 'origin' | 'onSigned' | 'onRefused'> & { url: string; keys: KeyWrap },
@@ -26,6 +31,10 @@ export function startPostgresCheckpoints(
   let phase: CheckpointStatus['phase'] = 'following'
   let signedAt: number | undefined
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
+  /** When it was seen first. */
+  let newestSince = 0
+  /** Of the newest one that the witnesses' client was given. */
+  let handedOn = 0
   let lastError: string | null = null
   let lastEventId = 0
   let waitingSince: number | undefined
@@ -46,15 +55,23 @@ export function startPostgresCheckpoints(
     }
   }
 
-  /** Witnesses are asked by the instance that signed; and by each for what it finds at its start. */
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
-    const isForWitnesses = kind === 'signed' || newest.note === undefined
+    const isFound = newest.note === undefined
+    if (size > newest.size) newestSince = startedAt
     phase = 'following'
     lastError = null
-    if (kind === 'signed' || (newest.note !== undefined && size > newest.size)) signedAt = Date.now()
+    if (kind === 'signed' || (!isFound && size > newest.size)) signedAt = Date.now()
     newest = { note, size }
     waitingSince = size < lastEventId ? startedAt : undefined
-    if (isForWitnesses) options.onSigned?.(note)
+    const witnessed = signer.witnessed()
+    if (witnessed !== undefined) handOn(witnessed.note, witnessed.size)
+    if (kind === 'signed' || isFound || startedAt - newestSince > TAKE_OVER_MS) handOn(note, size)
+  }
+
+  function handOn(note: string, size: number): void {
+    if (size <= handedOn) return
+    handedOn = size
+    options.onSigned?.(note)
   }
 
   function run(): Promise<void> {
@@ -89,7 +106,7 @@ export function startPostgresCheckpoints(
       phase,
       size: newest.size,
       signedAt,
-      watched: { through: 0, rounds: 0 },
+      watched: undefined,
       unsignedMs: waitingSince === undefined ? 0 : performance.now() - waitingSince,
       lastError,
     }),
@@ -97,10 +114,10 @@ export function startPostgresCheckpoints(
       lastEventId = id
       if (id > newest.size) waitingSince ??= performance.now()
     },
-    cosigned(note) {
-      if (newest.note === undefined || parseNote(note)?.text !== parseNote(newest.note)?.text) return
-      newest = { ...newest, note }
-      signer.cosign(note).catch(() => {}) // the next one will have them
+    cosigned(note, isWitnessed) {
+      const isNewest = newest.note !== undefined && parseNote(note)?.text === parseNote(newest.note)?.text
+      if (isNewest) newest = { ...newest, note }
+      if (isNewest || isWitnessed) signer.cosign(note, isWitnessed).catch(() => {}) // the next one will have them
     },
     signManifest: async manifest => (phase === 'following' ? signer.signManifest(manifest) : undefined),
     finish,

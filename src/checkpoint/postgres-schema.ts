@@ -17,6 +17,14 @@ export const CHECKPOINT_SCHEMA: Schema = {
       signed_at timestamptz NOT NULL DEFAULT clock_timestamp()
     );
     `,
+    `
+    -- The newest one that as many witnesses cosigned as the quorum of the instance that asked them.
+    CREATE TABLE log_witnessed (one boolean PRIMARY KEY DEFAULT true CHECK (one), size bigint NOT NULL, note text NOT NULL);
+    `,
   ],
-  grants: ['SELECT, INSERT ON log_keys, log_key_chain', 'SELECT, INSERT, UPDATE, DELETE ON log_checkpoints'],
+  grants: [
+    'SELECT, INSERT ON log_keys, log_key_chain',
+    'SELECT, INSERT, UPDATE ON log_witnessed',
+    'SELECT, INSERT, UPDATE, DELETE ON log_checkpoints',
+  ],
 }

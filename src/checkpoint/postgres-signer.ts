@@ -11,10 +11,11 @@
  *   5. shown                                                -
  *
  * The last checkpoint is read under the lock that the next one is committed under, so no two continue the same one. Whatever does
- * not fit is refused. Owns the tables `log_checkpoints`, `log_keys` and `log_key_chain`; reads the rest.
+ * not fit is refused. Owns the tables `log_checkpoints`, `log_witnessed`, `log_keys` and `log_key_chain`; reads the
+ * rest.
  */
 import { Refusal } from '../errors.ts'
-import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
+import { formatCheckpoint, openCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
@@ -44,12 +45,22 @@ import type { Outcome, RefusalCause } from './signer.ts'
 
 export interface PostgresSigner {
   sign(): Promise<Outcome>
-  /** Takes the cosignatures of a note over, if it is the newest. */
-  cosign(note: string): Promise<void>
+  /**
+   * Takes the cosignatures of a note over, if it is of the newest checkpoint.
+   * @param isWitnessed enough have cosigned it: it is kept as such, unless a larger one is
+   */
+  cosign(note: string, isWitnessed: boolean): Promise<void>
+  /** The newest note that was kept as witnessed by any instance, as of the last `sign`. */
+  witnessed(): SizedNote | undefined
   /** The log's note on the manifest of an evidence pack (pack-note.ts). Undefined: it is none of this log, or cannot be signed now. */
   signManifest(manifest: string): Promise<string | undefined>
   /** As of the last `sign`. */
   chain(): KeyChain | undefined
+}
+
+export interface SizedNote {
+  readonly size: number
+  readonly note: string
 }
 
 interface Last extends TreeHead {
@@ -69,6 +80,7 @@ export function createPostgresSigner(deps: {
   const { postgres, keys, origin } = deps
   let ready: Promise<void> | undefined
   let chain: KeyChain | undefined
+  let witnessed: SizedNote | undefined
   /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
   let checkedBundles: number | undefined
 
@@ -88,6 +100,7 @@ export function createPostgresSigner(deps: {
       const lock = await session.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [SIGN_LOCK])
       if (lock.rows[0]?.held !== true) return whatOthersSigned(session)
       chain = await beginSharedChain(session, keys, origin)
+      witnessed = await readWitnessed(session, chain)
       const last = await readLast(session, chain)
       return last === 'damaged' ? damaged() : signHead(session, chain, last)
     })
@@ -95,6 +108,7 @@ export function createPostgresSigner(deps: {
 
   async function whatOthersSigned(session: Session): Promise<Outcome> {
     chain = await readSharedChain(session)
+    witnessed = chain && (await readWitnessed(session, chain))
     const last = chain && (await readLast(session, chain))
     if (last === 'damaged') return damaged()
     if (last?.note === undefined) return { kind: 'unavailable', detail: 'another instance signs the first checkpoint' }
@@ -167,21 +181,26 @@ export function createPostgresSigner(deps: {
             return formatPackNote(encodeText(manifest), await readSharedKey(session, keys, known))
           }),
       ),
-    async cosign(cosigned) {
+    async cosign(cosigned, isWitnessed) {
       const given = parseNote(cosigned)
+      const size = parseCheckpoint(given?.text ?? '')?.size
+      if (given === undefined || size === undefined) return
       await postgres.transaction(async session => {
         await session.query('SELECT pg_advisory_xact_lock($1)', [SIGN_LOCK])
-        const { rows } = await session.query<{ size: number; note: string }>(NEWEST)
-        const shown = rows[0]
-        if (shown === undefined || given === undefined || parseNote(shown.note)?.text !== given.text) return
-        await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), shown.size])
+        if (isWitnessed) await session.query(KEEP_WITNESSED, [size, cosigned])
+        const newest = (await session.query<SizedNote & Record<string, unknown>>(NEWEST)).rows[0]
+        if (newest === undefined || parseNote(newest.note)?.text !== given.text) return
+        await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), size])
       })
     },
+    witnessed: () => witnessed,
     chain: () => chain,
   }
 }
 
 const NEWEST = 'SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1'
+const KEEP_WITNESSED = `INSERT INTO log_witnessed (size, note) VALUES ($1, $2)
+  ON CONFLICT (one) DO UPDATE SET size = excluded.size, note = excluded.note WHERE log_witnessed.size <= excluded.size`
 
 async function newestSize(session: Session): Promise<number> {
   return (await session.query<{ size: number }>(NEWEST)).rows[0]?.size ?? 0
@@ -190,9 +209,20 @@ async function newestSize(session: Session): Promise<number> {
 async function readLast(session: Session, chain: KeyChain): Promise<Last | 'damaged'> {
   const note = (await session.query<{ note: string }>(NEWEST)).rows[0]?.note
   if (note === undefined) return { size: 0, root: EMPTY_ROOT, note: undefined }
-  const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
-  const opened = openCheckpoint(note, { origin: chain.first.name, log })
+  const opened = openSigned(note, chain)
   return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
+}
+
+/** One that this log did not sign is none; its cosignatures are for whoever knows the witnesses. */
+async function readWitnessed(session: Session, chain: KeyChain): Promise<SizedNote | undefined> {
+  const note = (await session.query<{ note: string }>('SELECT note FROM log_witnessed')).rows[0]?.note
+  const opened = note === undefined ? undefined : openSigned(note, chain)
+  return note !== undefined && opened?.isTrusted ? { size: opened.checkpoint.size, note } : undefined
+}
+
+function openSigned(note: string, chain: KeyChain) {
+  const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
+  return openCheckpoint(note, { origin: chain.first.name, log })
 }
 
 /** Step 3: the head, if it continues what was signed and the tiles have its root. */

@@ -62,7 +62,7 @@ export interface EvidenceStatus {
     readonly last_fault: string | null
   }[]
   /** Reading the trail again in the background: events of this round, and rounds that went well. */
-  readonly self_check: { readonly through: number; readonly rounds: number }
+  readonly self_check: { readonly through: number; readonly rounds: number } | null
 }
 
 /** Has the whole trail judged by the verifier, once at a time. */

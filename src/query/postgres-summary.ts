@@ -153,17 +153,25 @@ async function topNames(
 async function placeTies(session: Session, column: 'who' | 'ip', by: Weight, rows: Counted[]): Promise<Counted[]> {
   const least = rows[LIMITS.summaryTopMax - 1]?.[by] ?? 0
   const candidates = rows.filter(row => row[by] >= least)
-  const isTied = (row: Counted) => candidates.filter(other => other[by] === row[by]).length > 1
-  const placed = []
-  for (const row of candidates) {
-    placed.push(isTied(row) ? { ...row, first: await firstIdOfName(session, column, row.name) } : row)
-  }
-  return placed.sort((a, b) => b[by] - a[by] || a.first - b.first).slice(0, LIMITS.summaryTopMax)
+  const tied = candidates.filter(row => candidates.some(other => other !== row && other[by] === row[by]))
+  const firsts = await firstIds(session, column, tied)
+  const firstOf = ({ name, first }: Counted) => firsts.get(name) ?? first
+  return candidates.sort((a, b) => b[by] - a[by] || firstOf(a) - firstOf(b)).slice(0, LIMITS.summaryTopMax)
 }
 
-async function firstIdOfName(session: Session, column: 'who' | 'ip', name: string): Promise<number> {
-  const sql = `SELECT id FROM audit_events WHERE ${column} = $1 ORDER BY id LIMIT 1`
-  return (await session.query<{ id: number }>(sql, [name])).rows[0]?.id ?? Number.MAX_SAFE_INTEGER
+/** In the whole log. */
+async function firstIds(
+  session: Session,
+  column: 'who' | 'ip',
+  named: readonly Counted[],
+): Promise<Map<string, number>> {
+  if (named.length === 0) return new Map()
+  const { rows } = await session.query<{ name: string; first: number }>(
+    `SELECT name, (SELECT id FROM audit_events WHERE ${column} = name ORDER BY id LIMIT 1) AS first
+     FROM unnest($1::text[]) AS asked (name)`,
+    [named.map(({ name }) => name)],
+  )
+  return new Map(rows.map(({ name, first }) => [name, first]))
 }
 
 /** As `countSteps`: steps begin where the range does, not at whole minutes. */

@@ -88,7 +88,9 @@ export function startLog(deps: {
   witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
   const shown = createShownCheckpoint({
     newest: checkpoints.newest,
-    witnesses,
+    // Without a quorum, what others sign is never handed to the client here.
+    witnesses: settings.witnessQuorum === 0 ? { ...witnesses, witnessed: checkpoints.newest } : witnesses,
+    // Of a shared log the client is given it, with the first one that is known.
     readKept: () => (url === undefined ? readWitnessed(folders, settings) : undefined),
   })
   checkpoints.indexed(pipeline.lastEventId())
@@ -130,7 +132,7 @@ function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus
       failures: witness.failures,
       last_fault: witness.lastFault ?? null,
     })),
-    self_check: signed.watched,
+    self_check: signed.watched ?? null,
   }
 }
 

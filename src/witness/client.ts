@@ -253,12 +253,15 @@ function readSubmitted(signed: string, parties: readonly Party[]): Submitted {
   return { signed, text, size: checkpoint.size, signatures, atMs: performance.now() }
 }
 
-/** After a restart the newest checkpoint has its cosignatures already. */
+/** After a restart the newest checkpoint has its cosignatures already, and so has one that another instance had cosigned. */
 function takeFromNote(party: Party, { text, size, signatures }: Submitted): void {
   const signature = signatures.find(line => isBy(party.verifier, line))
   if (signature === undefined) return
   party.cosignedSize = size
   party.cosignedAt = party.verifier.verify(text, signature.bytes)?.time
+  party.lastFault = undefined
+  party.failures = 0
+  party.restsUntilMs = 0
 }
 
 /** Twice as long for each failure, and a random half of it less, so that logs do not come back to a witness all at once. */

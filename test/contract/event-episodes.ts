@@ -62,7 +62,8 @@ function secondsBetween(a: StoredEvent, b: StoredEvent): number {
   return (Date.parse(b.date_time) - Date.parse(a.date_time)) / 1000
 }
 
-export function eventEpisodesContract(name: string, create: () => Promise<QueriedStore>): void {
+/** @param numRuns trails that are made up, each in a store of its own */
+export function eventEpisodesContract(name: string, create: () => Promise<QueriedStore>, numRuns = 60): void {
   const contract = (title: string, body: (fixture: QueriedStore) => Promise<void>) =>
     test(`${name}: episodes: ${title}`, async () => {
       await using fixture = await create()
@@ -166,7 +167,7 @@ export function eventEpisodesContract(name: string, create: () => Promise<Querie
         const request = { ...range, quietSeconds: QUIET, limit }
         assert.deepEqual(seenIn(await fixture.queries.episodes(request, NEVER)), naiveEpisodes(fixture.rows, request))
       }),
-      { numRuns: 60 },
+      { numRuns },
     )
   })
 }

@@ -8,6 +8,8 @@ import { eventPagesContract } from './event-pages.ts'
 import { logQuestionsContract } from './log-questions.ts'
 
 const server = postgresServer()
+/** Each takes a database, and a database takes a while. */
+const TRAILS = 15
 /** Small, so that a page takes several. */
 const WINDOWS = { ids: 512, factor: 2, idsMax: 2_048 }
 
@@ -27,5 +29,5 @@ async function create(): Promise<QueriedStore> {
 
 eventPagesContract('PostgreSQL queries', create)
 eventCountsContract('PostgreSQL queries', create)
-eventEpisodesContract('PostgreSQL queries', create)
+eventEpisodesContract('PostgreSQL queries', create, TRAILS)
 logQuestionsContract('PostgreSQL queries', create)

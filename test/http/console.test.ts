@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { builtConsole } from '../../scripts/console.ts'
-import { eventually, problemOf, startTestCentral, type TestCentral } from './harness.ts'
+import { eventually, ONLY_SQLITE, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
 let central: TestCentral
 before(async () => {
@@ -65,6 +65,7 @@ async function attack(): Promise<{ ip: string; cpId: string }> {
   const { cpId } = await central.chargePoint()
   const body = { cp_id: cpId, credentials: 'not-the-right-credentials' }
   for (let n = 0; n < 5; n++) await central.send('POST', '/auth/credentials', { body, from: ip })
+  await eventually(async () => (await episodeOf(ip)) !== undefined)
   return { ip, cpId }
 }
 
@@ -144,7 +145,9 @@ test('overview: followed, it is one read of the trail however long it lasts, and
   assert.equal((await central.eventsOf('follow-1')).length, 1)
 })
 
-test('verification: asked for, it judges the whole trail, and the verdict is on record', async () => {
+test('verification: asked for, it judges the whole trail, and the verdict is on record', {
+  skip: ONLY_SQLITE,
+}, async () => {
   const started = await central.send('POST', '/evidence/verification', { as: 'auditor' })
   assert.equal(started.status, 202)
   assert.equal(started.body.phase, 'running')
@@ -205,7 +208,7 @@ test('overview: when figures cannot be had it keeps those of before, and still s
   try {
     const overview = async () => (await own.send('GET', '/audit/overview', { as: 'auditor' })).body
     const before = await overview()
-    own.breakSecurityState() // the charge points cannot be counted any more
+    await own.breakSecurityState() // the charge points cannot be counted any more
     await eventually(async () => {
       const now = await overview()
       assert.equal(now.at, before.at)

@@ -18,7 +18,7 @@ import { createSqliteSecurityState } from '../../src/security/sqlite-security-st
 import { startCentral } from '../../src/service/central.ts'
 import { openSharedState } from '../../src/service/open-state.ts'
 import { readSettings } from '../../src/settings/settings.ts'
-import { type PostgresServer, postgresServer } from '../harness/postgres.ts'
+import { type PostgresServer, sharedPostgres } from '../harness/postgres.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
 const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
@@ -39,7 +39,7 @@ export interface TestCentral {
   /** A registered charge point with its credentials, which nobody else uses. */
   chargePoint(): Promise<{ cpId: string; credentials: string }>
   /** Takes the charge points away under the service: what then happens nobody foresaw. */
-  breakSecurityState(): void
+  breakSecurityState(): Promise<void>
   /** The verifier key of the log. */
   logKey(): string
   /** Somebody with the files changes who did it. */
@@ -73,7 +73,9 @@ export interface Answer {
 }
 
 /** Set by on-postgres.test.ts, which runs files of this folder a second time: every service gets a database of its own. */
-const server = process.env.EVC_TEST_STORE === 'postgres' ? postgresServer({ max_connections: '200' }) : undefined
+const server = process.env.EVC_TEST_STORE === 'postgres' ? sharedPostgres() : undefined
+/** When all services are closed. */
+export const stopPostgres = () => server?.stop()
 /** For tests that open a file of the data folder, or of what the embedded SQLite alone has. */
 export const ONLY_SQLITE = server === undefined ? false : 'with the embedded SQLite only'
 
@@ -150,9 +152,11 @@ export async function startTestCentral(
       const { body } = await send('POST', '/charge-points', { as: 'operator', body: { cp_id: cpId } })
       return { cpId, credentials: body.credentials }
     },
-    breakSecurityState() {
+    async breakSecurityState() {
+      const sql = 'ALTER TABLE charge_points RENAME TO gone'
+      if (server !== undefined) return void (await server.run(settings.databaseUrl ?? '', sql))
       const database = new DatabaseSync(central.folder.securityDatabase)
-      database.exec('ALTER TABLE charge_points RENAME TO gone')
+      database.exec(sql)
       database.close()
     },
     logKey: () => sharedKey ?? formatVerifierKey((readKeyChain({ log: central.folder.log }) ?? assert.fail()).first),

@@ -2,11 +2,16 @@
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
+import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
+import { parseKeyChain } from '../../src/evidence/key-chain.ts'
+import { formatVerifierKey } from '../../src/evidence/note.ts'
+import { createVerifier } from '../../src/evidence/signature.ts'
 import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
 import { postgresServer } from '../harness/postgres.ts'
+import { serve, temporaryFolder } from '../unit/witness/witness-under-test.ts'
 import { eventually, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
-const server = postgresServer({ max_connections: '300' })
+const server = postgresServer()
 
 /** What is promised is one second; the machine that runs this may have others to serve. */
 const SOON_MS = 3_000
@@ -82,6 +87,91 @@ test('instances: an admin revoked at one is refused at every other, and their li
   const endedAfter = (await ended) - revokedAt
   t.diagnostic(`the stream ended after ${Math.round(endedAfter)} ms`)
   assert.ok(endedAfter < SOON_MS, `${endedAfter} ms`)
+})
+
+test('instances: a session of one is one of all; signed out anywhere, it is over everywhere at once, streams included', async t => {
+  const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
+  const signIn = async (key: string) => {
+    const answer = await a.send('POST', '/session', { body: { admin_key: key } })
+    assert.equal(answer.status, 201, answer.text)
+    return { cookie: (answer.headers.get('set-cookie') ?? '').split(';')[0] ?? '', 'x-evc-console': '1' }
+  }
+  const headers = await signIn(a.keys.operator)
+  assert.equal((await b.send('GET', '/session', { headers })).body.name, 'olga')
+  assert.equal((await b.send('POST', '/session/renew', { headers })).status, 200)
+  const stream = await fetch(`${b.url}/audit/overview/stream`, { headers })
+  assert.equal(stream.status, 200)
+  const ended = (async () => {
+    for await (const _ of stream.body ?? []);
+  })()
+  assert.equal((await a.send('DELETE', '/session', { headers })).status, 204)
+  problemOf(await b.send('GET', '/security/status', { headers }), 401, 'SESSION_ENDED')
+  await ended
+
+  const founder = { name: 'admin', role: 'admin' } as const
+  const ofEva = await signIn((await a.security.admins.add('eva', 'auditor', founder)).key)
+  assert.equal((await b.send('GET', '/security/status', { headers: ofEva })).status, 200, 'an admin that is news')
+  await a.security.admins.revoke('eva', founder)
+  const status = async () => (await b.send('GET', '/security/status', { headers: ofEva })).status
+  await eventually(async () => (await status()) === 401, SOON_MS)
+})
+
+test('instances: guessed sessions are counted with wrong keys, over all of them', async t => {
+  const instances = await start(t, 2)
+  const [a, b] = instances as [TestCentral, TestCentral]
+  const guess = (at: TestCentral, n: number) =>
+    at.send('GET', '/security/status', {
+      from: '192.0.2.78',
+      headers: { cookie: `evc-session=${`${n}`.padStart(43, 'A')}`, 'x-evc-console': '1' },
+    })
+  for (let i = 0; i < 20; i++) assert.equal((await guess(a, i)).status, 401)
+  await eventually(async () => (await guess(b, 99)).status === 429, SOON_MS)
+})
+
+test('instances: what a witness cosigned for one of them is shown by all, also by one that finds no witness', async t => {
+  const url = await server.createDatabase()
+  const first = await startTestCentral({ EVC_DATABASE_URL: url })
+  const logKey = async () => {
+    const [row] = await server.run<{ chain: string }>(url, 'SELECT chain FROM log_key_chain')
+    return parseKeyChain(row?.chain ?? '')?.first ?? assert.fail('no key yet')
+  }
+  await eventually(async () => (await first.send('GET', '/checkpoint', { as: 'auditor' })).status === 200)
+  await first.close()
+  const key = await logKey()
+  const witness = await serve(t, temporaryFolder(t), [{ verifierKey: formatVerifierKey(key) }])
+  const environment = {
+    EVC_DATABASE_URL: url,
+    EVC_WITNESSES: `${witness.url}|${formatVerifierKey(witness.witness.key)}`,
+    EVC_WITNESS_QUORUM: '1',
+  }
+  const instances = [await startTestCentral(environment, first.keys), await startTestCentral(environment, first.keys)]
+  t.after(() => Promise.all(instances.map(instance => instance.close())))
+  const witnessedSize = async (instance: TestCentral) => {
+    const { status, text } = await instance.send('GET', '/checkpoint', { as: 'auditor' })
+    const trusted = { origin: key.name, log: [createVerifier(key)], witnesses: [createVerifier(witness.witness.key)] }
+    const opened = openCheckpoint(text, trusted)
+    return status === 200 && opened.isTrusted && opened.cosignatures.length === 1 ? opened.checkpoint.size : 0
+  }
+  const [a, b] = instances as [TestCentral, TestCentral]
+  for (let n = 0; n < 3; n++) {
+    const at = instances[n % 2] as TestCentral
+    const answer = await at.send('POST', '/charge-points', { as: 'admin', body: { cp_id: `CP-W-${n}` } })
+    const [event] = await at.eventsOf(answer.requestId)
+    const id = event?.id ?? assert.fail()
+    for (const instance of [a, b]) await eventually(async () => (await witnessedSize(instance)) >= id)
+  }
+  const isWell = async (instance: TestCentral) => {
+    const { body } = await instance.send('GET', '/ready')
+    return body.checks.find(({ name }: { name: string }) => name === 'witnesses').ok
+  }
+  for (const instance of [a, b]) await eventually(() => isWell(instance))
+
+  const size = await witnessedSize(a)
+  await witness.stop()
+  const late = await startTestCentral(environment, first.keys)
+  instances.push(late)
+  await eventually(async () => (await late.send('GET', '/checkpoint', { as: 'auditor' })).status === 200)
+  assert.ok((await witnessedSize(late)) >= size)
 })
 
 test('instances: what one records, a stream of another shows', async t => {

@@ -1,7 +1,11 @@
 /** The door over PostgreSQL: the same tests, where they look at nothing but answers. */
+import { after } from 'node:test'
+
 process.env.EVC_TEST_STORE = 'postgres'
 
 await import('./login.test.ts')
+await import('./session.test.ts')
+await import('./console.test.ts')
 await import('./operators.test.ts')
 await import('./admin-guessing.test.ts')
 await import('./stream.test.ts')
@@ -10,3 +14,7 @@ await import('./export.test.ts')
 await import('./evidence-pack.test.ts')
 await import('./evidence.test.ts')
 await import('./service.test.ts')
+
+// Behind the hooks of these files, which close their services.
+const { stopPostgres } = await import('./harness.ts')
+after(stopPostgres)

@@ -145,7 +145,7 @@ test('an exception nobody foresaw is 500 with nothing of it, one ERROR event, an
 }, async () => {
   const own = await startTestCentral()
   try {
-    own.breakSecurityState()
+    await own.breakSecurityState()
     const answer = await own.send('POST', '/charge-points', { as: 'operator', body: { cp_id: 'CP-1' } })
     const problem = problemOf(answer, 500, 'INTERNAL_ERROR')
     assert.equal(problem.detail, 'Quote the request_id to the operator.')

@@ -42,10 +42,10 @@ export const evidenceFields = {
       last_fault: nullableText(),
     }),
   ),
-  self_check: Type.Object(
-    { through: Type.Integer(), rounds: Type.Integer() },
-    { description: 'Reading the trail again in the background: events of this round, and rounds that went well.' },
-  ),
+  self_check: Type.Union([Type.Object({ through: Type.Integer(), rounds: Type.Integer() }), Type.Null()], {
+    description:
+      'Reading the trail again in the background: events of this round, and rounds that went well. Null with PostgreSQL, where that is not done.',
+  }),
 }
 
 const Evidence = Type.Object(evidenceFields, { description: 'As of now.', examples: [EVIDENCE_EXAMPLE] })

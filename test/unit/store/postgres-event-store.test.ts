@@ -5,10 +5,10 @@ import { COLUMNS } from '../../../src/event/event.ts'
 import { startLogBuilder } from '../../../src/log/log-host.ts'
 import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
-import { postgresServer } from '../../harness/postgres.ts'
+import { ownPostgresServer } from '../../harness/postgres.ts'
 import { assertLogOfRows } from '../../harness/postgres-log.ts'
 
-const server = postgresServer()
+const server = ownPostgresServer()
 
 test('PostgreSQL store: what it cannot hold is spelled so that it can, in row and leaf alike', async () => {
   const url = await server.createDatabase()

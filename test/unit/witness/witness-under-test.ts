@@ -35,7 +35,7 @@ export function temporaryFolder(t: TestContext): string {
 export async function serve(
   t: TestContext,
   folder: string,
-  logs: readonly WitnessedLog[],
+  logs: readonly Pick<WitnessedLog, 'verifierKey'>[],
   options: { name?: string; clock?: () => number } = {},
 ): Promise<ServedWitness> {
   const output: Record<string, unknown>[] = []
