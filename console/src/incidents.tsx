@@ -37,7 +37,7 @@ export function IncidentsPage() {
   const shown = useMemo(() => episodes.filter(({ state }) => asked === '' || state === asked), [episodes, asked])
   const open = useCallback((id: number) => change({ incident: String(id) }), [change])
   const opened = episodes.find(({ event_ids }) => event_ids.includes(Number(params.incident)))
-  useKeys({ Escape: () => change({ incident: '' }) })
+  useKeys(opened === undefined ? {} : { Escape: () => change({ incident: '' }) })
   return (
     <div className="page incidents">
       <div className="title">

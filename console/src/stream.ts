@@ -119,7 +119,9 @@ export function openStream(options: StreamOptions): () => void {
 
   document.addEventListener('visibilitychange', seen)
   window.addEventListener('online', back)
-  enter()
+  // A tab that was opened behind another one begins when it is looked at.
+  if (document.visibilityState === 'visible') enter()
+  else options.onState('resting', undefined)
   return () => {
     clearTimeout(hiding)
     exit()

@@ -104,8 +104,14 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     const { cpId } = await desk.central.chargePoint()
     const { page, seen } = await desk.browser.newPage()
     await page.clock.install()
+    await page.addInitScript(
+      `Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => 'hidden' })`,
+    )
     // Nothing matches yet: only the position that the stream tells says where to go on.
     await signIn(page, desk.central.url, desk.central.keys.operator, `/events?who=${cpId}&action=AUTH_FAIL`)
+    await page.locator('[data-tail=resting]').waitFor() // a tab opened behind another one
+    assert.equal(await streams(), 0)
+    await becomes(page, 'visible')
     await page.getByText('No event matches').waitFor()
     await page.locator('[data-tail=open]').waitFor()
     await becomes(page, 'hidden')

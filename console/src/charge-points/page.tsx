@@ -37,14 +37,14 @@ export function ChargePointsPage() {
     refetchInterval: 15_000,
     placeholderData: before => before,
   })
+  const opened = params.cp === undefined || params.cp === '' ? undefined : params.cp
   useKeys({
     '/': () => search.current?.focus(),
-    Escape: () => change({ cp: '' }),
+    ...(opened === undefined ? {} : { Escape: () => change({ cp: '' }) }),
     ...(mayAct ? { n: () => setRegistering(true) } : {}),
   })
   const rows = useMemo(() => list.data?.pages.flatMap(page => page.charge_points) ?? [], [list.data])
   const open = useCallback((cp: string) => change({ cp }), [change])
-  const opened = params.cp === undefined || params.cp === '' ? undefined : params.cp
   return (
     <div className="page charge-points">
       <div className="title">

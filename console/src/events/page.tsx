@@ -138,7 +138,7 @@ function Tail(props: {
   const { feed, isPaused, isAtTop } = props
   const isHeld = isPaused || !isAtTop
   return (
-    <div className="tail">
+    <div className="tail" data-arrived={feed.arrived} data-tail={feed.stream}>
       <Button icon={isPaused ? 'play' : 'pause'} aria-pressed={isPaused} onClick={() => props.onPause(!isPaused)}>
         {isPaused ? 'Go on' : 'Pause'}
       </Button>
@@ -147,9 +147,7 @@ function Tail(props: {
           {count(feed.held, 'new event')}
         </Button>
       ) : (
-        <span className="hint" data-arrived={feed.arrived} data-tail={feed.stream}>
-          {tailState(feed, isPaused)}
-        </span>
+        <span className="hint">{tailState(feed, isPaused)}</span>
       )}
     </div>
   )
