@@ -100,6 +100,18 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     assert.deepEqual([seen.exceptions, seen.violations], [[], []])
   })
 
+  test('console: figures that do not come are not waited for in silence', async () => {
+    const { page, seen } = await desk.browser.newPage()
+    await page.clock.install()
+    await page.route('**/audit/overview/stream', () => {}) // never answered, as by a store that cannot be read
+    await signIn(page, desk.central.url, desk.central.keys.auditor)
+    await page.getByText('Loading the last 24 hours').waitFor()
+    await page.clock.fastForward(6_000)
+    const checks = page.getByRole('link', { name: 'the checks of the service' })
+    assert.equal((await desk.central.send('GET', (await checks.getAttribute('href')) ?? '')).status, 200)
+    desk.assertQuiet(seen)
+  })
+
   test('console: a window that nobody sees lets go of its streams, and catches up without loss when it is seen', async () => {
     const { cpId } = await desk.central.chargePoint()
     const { page, seen } = await desk.browser.newPage()
