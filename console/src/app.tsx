@@ -46,6 +46,7 @@ function Frame() {
     '?': () => setHelpOpen(true),
   })
   useEffect(() => {
+    document.querySelector('nav [aria-current=page]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
     document.title = page === undefined ? 'EV Central' : `${page.name} - EV Central`
   }, [page])
 
@@ -149,6 +150,7 @@ function ConnectionState() {
 
 const CONNECTION = {
   open: ['good', 'Live'],
+  waiting: ['idle', 'Connecting'],
   connecting: ['idle', 'Connecting'],
   lost: ['bad', 'Disconnected'],
   resting: ['idle', 'Resting'],

@@ -6,7 +6,7 @@ import { type KeyChain, parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
 import { api, apiText, query } from './api.ts'
 import { checkCheckpoint, type ProofOutcome } from './events/proof.ts'
-import type { Evidence, Verification } from './model.ts'
+import type { EvidenceStatus, VerificationStatus } from './model.ts'
 import { count, duration, number, words } from './text.ts'
 import { Ago, Button, CopyButton, Empty, Failure, Foreign, Loading, Status } from './ui/parts.tsx'
 
@@ -15,7 +15,7 @@ const EVERY_MS = 3_000
 export default function EvidencePage() {
   const { data, error, refetch } = useQuery({
     queryKey: ['evidence'],
-    queryFn: () => api<Evidence>('GET', '/evidence'),
+    queryFn: () => api<EvidenceStatus>('GET', '/evidence'),
     refetchInterval: EVERY_MS,
   })
   return (
@@ -36,7 +36,7 @@ export default function EvidencePage() {
   )
 }
 
-function Checkpoint({ evidence }: { evidence: Evidence }) {
+function Checkpoint({ evidence }: { evidence: EvidenceStatus }) {
   const [outcome, setOutcome] = useState<ProofOutcome>()
   const check = useMutation({ mutationFn: checkCheckpoint, onSuccess: setOutcome })
   const isWell = evidence.phase === 'following'
@@ -89,15 +89,15 @@ function Checkpoint({ evidence }: { evidence: Evidence }) {
   )
 }
 
-function Verify({ evidence }: { evidence: Evidence }) {
+function Verify({ evidence }: { evidence: EvidenceStatus }) {
   const queries = useQueryClient()
   const { data } = useQuery({
     queryKey: ['verification'],
-    queryFn: () => api<Verification>('GET', '/evidence/verification'),
+    queryFn: () => api<VerificationStatus>('GET', '/evidence/verification'),
     refetchInterval: ({ state }) => (state.data?.phase === 'running' ? 300 : EVERY_MS * 5),
   })
   const start = useMutation({
-    mutationFn: () => api<Verification>('POST', '/evidence/verification'),
+    mutationFn: () => api<VerificationStatus>('POST', '/evidence/verification'),
     onSuccess: verification => queries.setQueryData(['verification'], verification),
   })
   const { self_check, size } = evidence
@@ -130,7 +130,7 @@ function Verify({ evidence }: { evidence: Evidence }) {
   )
 }
 
-function Verdict({ verification }: { verification: Verification }) {
+function Verdict({ verification }: { verification: VerificationStatus }) {
   const { phase, verdict, sentence, ended_at, started_by } = verification
   if (phase === 'never' || phase === 'running') return null
   const isWell = verdict === 'PRISTINE'
@@ -159,7 +159,7 @@ function Bar({ label, value, max }: { label: string; value: number; max: number 
   )
 }
 
-function Witnesses({ evidence }: { evidence: Evidence }) {
+function Witnesses({ evidence }: { evidence: EvidenceStatus }) {
   const { witnesses, cosigned_size } = evidence
   return (
     <section className="card">

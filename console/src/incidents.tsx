@@ -1,14 +1,16 @@
 /** Incidents as episodes: what happened, how far it went, who does something about it. */
 import { useQuery, useQueryClient } from '@tanstack/react-query'
-import { useState } from 'react'
+import { createContext, Fragment, useCallback, useContext, useMemo, useState } from 'react'
 import { Link } from 'wouter'
 import { api, query } from './api.ts'
+import { useKeys } from './keys.ts'
 import { useLive } from './live.tsx'
 import type { Episode, IncidentState, StoredEvent } from './model.ts'
 import { useSession } from './session.tsx'
-import { count, duration, number, words } from './text.ts'
+import { count, duration, inSentence, number, words } from './text.ts'
 import { ActionDialog, Field } from './ui/dialog.tsx'
 import { Ago, Button, Empty, Failure, Foreign, IconButton, Loading, SeverityMark, Status, Time } from './ui/parts.tsx'
+import { columnsOf, Table } from './ui/table.tsx'
 import { eventsAt, useParams } from './url.ts'
 
 const LIMIT = 200
@@ -18,6 +20,7 @@ const KINDS = { open: 'bad', acknowledged: 'warn', resolved: 'good' } as const
 const BEFORE_MS = 10 * 60_000
 const AFTER_MS = 5 * 60_000
 const TIMELINE = 300
+const NONE: Episode[] = []
 
 export function IncidentsPage() {
   const [params, change] = useParams()
@@ -30,9 +33,11 @@ export function IncidentsPage() {
     placeholderData: before => before,
   })
   const asked = STATES.find(state => state === params.state) ?? ''
-  const episodes = data?.episodes ?? []
-  const shown = episodes.filter(({ state }) => asked === '' || state === asked)
+  const episodes = data?.episodes ?? NONE
+  const shown = useMemo(() => episodes.filter(({ state }) => asked === '' || state === asked), [episodes, asked])
+  const open = useCallback((id: number) => change({ incident: String(id) }), [change])
   const opened = episodes.find(({ event_ids }) => event_ids.includes(Number(params.incident)))
+  useKeys(opened === undefined ? {} : { Escape: () => change({ incident: '' }) })
   return (
     <div className="page incidents">
       <div className="title">
@@ -57,7 +62,16 @@ export function IncidentsPage() {
             </Empty>
           )}
           {shown.length > 0 && (
-            <EpisodeTable episodes={shown} opened={opened} onOpen={id => change({ incident: String(id) })} />
+            <OpenIncident value={open}>
+              <Table
+                label="Incidents"
+                columns={COLUMNS}
+                rows={shown}
+                rowId={({ episode_id }) => String(episode_id)}
+                selected={opened === undefined ? undefined : String(opened.episode_id)}
+                isSortable
+              />
+            </OpenIncident>
           )}
           {episodes.length === LIMIT && <p className="hint">The newest {LIMIT} are listed.</p>}
         </div>
@@ -69,54 +83,50 @@ export function IncidentsPage() {
   )
 }
 
-function EpisodeTable(props: { episodes: Episode[]; opened: Episode | undefined; onOpen: (id: number) => void }) {
+/** What the cells need to open one: known when the page is drawn, unlike the columns. */
+const OpenIncident = createContext<(id: number) => void>(() => {})
+const column = columnsOf<Episode>()
+const COLUMNS = column.columns([
+  column.accessor(({ state }) => STATES.indexOf(state), {
+    id: 'state',
+    header: 'State',
+    cell: ({ row: { original } }) => <Status status={original.state} kind={KINDS[original.state]} />,
+  }),
+  column.accessor('reason_code', { header: 'Incident', cell: ({ row }) => <OpenButton episode={row.original} /> }),
+  column.accessor(({ scope, who, ip }) => (scope === 'cp_id' ? who : ip), {
+    id: 'from',
+    header: 'From',
+    cell: ({ getValue }) => <Foreign text={getValue()} />,
+  }),
+  column.accessor('failure_count', {
+    header: 'Failures',
+    meta: { className: 'number' },
+    cell: ({ row: { original } }) => (original.failure_count === null ? '' : number(original.failure_count)),
+  }),
+  column.accessor(lastedMs, {
+    id: 'lasted',
+    header: 'Lasted',
+    meta: { className: 'wide-only' },
+    cell: ({ row }) => lasted(row.original),
+  }),
+  column.accessor('last_seen', { header: 'Last seen', cell: ({ getValue }) => <Ago at={getValue()} /> }),
+])
+
+function OpenButton({ episode }: { episode: Episode }) {
+  const open = useContext(OpenIncident)
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard
-    <section className="scroll" tabIndex={0} aria-label="Incidents">
-      <table className="table">
-        <thead>
-          <tr>
-            <th scope="col">State</th>
-            <th scope="col">Incident</th>
-            <th scope="col">From</th>
-            <th scope="col" className="number">
-              Failures
-            </th>
-            <th scope="col" className="wide-only">
-              Lasted
-            </th>
-            <th scope="col">Last seen</th>
-          </tr>
-        </thead>
-        <tbody>
-          {props.episodes.map(episode => (
-            <tr key={episode.episode_id} className={episode === props.opened ? 'selected' : ''}>
-              <td>
-                <Status status={episode.state} kind={KINDS[episode.state]} />
-              </td>
-              <td>
-                <button type="button" className="link" onClick={() => props.onOpen(episode.episode_id)}>
-                  {words(episode.reason_code)}
-                </button>
-              </td>
-              <td>
-                <Foreign text={episode.scope === 'cp_id' ? episode.who : episode.ip} />
-              </td>
-              <td className="number">{episode.failure_count === null ? '' : number(episode.failure_count)}</td>
-              <td className="wide-only">{lasted(episode)}</td>
-              <td>
-                <Ago at={episode.last_seen} />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
+    <button type="button" className="link" onClick={() => open(episode.episode_id)}>
+      {words(episode.reason_code)}
+    </button>
   )
 }
 
-function lasted({ first_seen, last_seen }: Episode): string {
-  const seconds = (Date.parse(last_seen) - Date.parse(first_seen)) / 1000
+function lastedMs({ first_seen, last_seen }: Episode): number {
+  return Date.parse(last_seen) - Date.parse(first_seen)
+}
+
+function lasted(episode: Episode): string {
+  const seconds = lastedMs(episode) / 1000
   return seconds < 1 ? 'a moment' : duration(seconds)
 }
 
@@ -261,22 +271,23 @@ function Timeline({ events, episode }: { events: StoredEvent[]; episode: Episode
   return (
     <>
       <ol className="timeline">
-        {runs(events).map(({ first, last, events: within }) => (
-          <li key={first.id} className={episode.event_ids.includes(first.id) ? 'escalation' : ''}>
-            <Time at={first.date_time} part="time" />
-            <SeverityMark severity={first.severity} isShort />
-            <Link href={eventsAt({ event: first.id })}>
-              {first.action === 'INCIDENT' ? <b>{escalation(first)}</b> : words(first.action)}
-              {first.reason_code !== null &&
-                first.action !== 'INCIDENT' &&
-                `: ${words(first.reason_code).toLowerCase()}`}
-            </Link>
-            {within > 1 && (
-              <span className="muted">
-                {number(within)} times until <Time at={last.date_time} part="time" />
-              </span>
-            )}
-          </li>
+        {runs(events).map(({ first, last, events: within }, n, all) => (
+          <Fragment key={first.id}>
+            {dayOf(first) !== (n > 0 && dayOf(all[n - 1]?.last ?? first)) && <li className="day">{dayOf(first)}</li>}
+            <li className={episode.event_ids.includes(first.id) ? 'escalation' : ''}>
+              <Time at={first.date_time} part="time" />
+              <SeverityMark severity={first.severity} isShort />
+              <Link href={eventsAt({ event: first.id })}>
+                {first.action === 'INCIDENT' ? <b>{escalation(first)}</b> : words(first.action)}
+                {first.reason_code !== null && first.action !== 'INCIDENT' && `: ${inSentence(first.reason_code)}`}
+              </Link>
+              {within > 1 && (
+                <span className="muted">
+                  {number(within)} times until <Time at={last.date_time} part="time" />
+                </span>
+              )}
+            </li>
+          </Fragment>
         ))}
       </ol>
       <h3>Involved</h3>
@@ -290,6 +301,10 @@ function Timeline({ events, episode }: { events: StoredEvent[]; episode: Episode
       </p>
     </>
   )
+}
+
+function dayOf({ date_time }: StoredEvent): string {
+  return date_time.slice(0, 10)
 }
 
 const NAMES_SHOWN = 12

@@ -77,11 +77,13 @@ export const SHORTCUTS: readonly (readonly [
       ['Escape', 'Close it'],
     ],
   ],
+  ['Incidents', [['Escape', 'Close the one that is open']]],
   [
     'Charge points',
     [
       ['/', 'To the search'],
       ['n', 'Register one'],
+      ['Escape', 'Close the one that is open'],
     ],
   ],
 ]

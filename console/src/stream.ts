@@ -1,14 +1,24 @@
 /**
  * Server-sent events that come back by themselves: after a restart of the service, a lost network, a closed lid. A page that
  * nobody sees lets go of its connection, as browsers allow few to one host, and goes on from the same place when it is seen.
+ *
+ *   waiting     other windows of this browser have all places for streams
+ *   connecting  has a place, and asks
+ *   open        messages come
+ *   lost        asks again in a while, and keeps its place
+ *   resting     nobody sees the page: it has given its place back
  */
+import { type Slots, takeSlot } from './slots.ts'
 
-export type StreamState = 'connecting' | 'open' | 'lost' | 'resting'
+export type StreamState = 'waiting' | 'connecting' | 'open' | 'lost' | 'resting'
 
 export interface StreamOptions {
+  readonly slots: Slots
   /** Asked before each attempt, so that it can say where to go on. */
   readonly url: () => string
   readonly onMessage: (data: string) => void
+  /** Everything up to this event has been looked at, whether or not it was sent. */
+  readonly onPosition?: (id: number) => void
   readonly onState: (state: StreamState, retryAt: number | undefined) => void
   /** After a failed attempt: whether there still is a session is for somebody else to find out. */
   readonly onFailure?: () => void
@@ -27,9 +37,29 @@ export function openStream(options: StreamOptions): () => void {
   let silence: number | undefined
   let hiding: number | undefined
   let retryMs = RETRY_MS_MIN
+  /** Ends the wait for a place, or gives it back. */
+  let leave: (() => void) | undefined
+
+  function enter(): void {
+    if (leave !== undefined) return
+    const wait = new AbortController()
+    leave = () => wait.abort()
+    options.onState('waiting', undefined)
+    takeSlot(options.slots, wait.signal).then(release => {
+      if (wait.signal.aborted) return release()
+      leave = release
+      connect()
+    })
+  }
+
+  function exit(): void {
+    disconnect()
+    leave?.()
+    leave = undefined
+  }
 
   function connect(): void {
-    clearTimeout(timer)
+    disconnect()
     options.onState('connecting', undefined)
     source = new EventSource(options.url())
     source.onopen = () => {
@@ -41,6 +71,10 @@ export function openStream(options: StreamOptions): () => void {
       expect()
       options.onMessage(data)
     }
+    source.addEventListener('position', ({ data }) => {
+      expect()
+      options.onPosition?.(Number(data))
+    })
     source.onerror = lose
   }
 
@@ -52,6 +86,7 @@ export function openStream(options: StreamOptions): () => void {
   function disconnect(): void {
     clearTimeout(silence)
     clearTimeout(timer)
+    timer = undefined
     source?.close()
     source = undefined
   }
@@ -67,25 +102,29 @@ export function openStream(options: StreamOptions): () => void {
   function seen(): void {
     clearTimeout(hiding)
     if (document.visibilityState === 'visible') {
-      if (source === undefined) connect()
+      enter()
+      back()
     } else {
       hiding = window.setTimeout(() => {
-        disconnect()
+        exit()
         options.onState('resting', undefined)
       }, HIDDEN_MS)
     }
   }
 
+  /** Somebody looks again, or the network is back: the next attempt need not wait. */
   function back(): void {
-    if (source === undefined && document.visibilityState === 'visible') connect()
+    if (timer !== undefined) connect()
   }
 
   document.addEventListener('visibilitychange', seen)
   window.addEventListener('online', back)
-  connect()
+  // A tab that was opened behind another one begins when it is looked at.
+  if (document.visibilityState === 'visible') enter()
+  else options.onState('resting', undefined)
   return () => {
     clearTimeout(hiding)
-    disconnect()
+    exit()
     document.removeEventListener('visibilitychange', seen)
     window.removeEventListener('online', back)
   }

@@ -25,10 +25,16 @@ export function number(value: number): string {
 /** `AUTH_FAIL` as a person would say it. */
 export function words(code: string): string {
   const text = code
-    .replaceAll('_', ' ')
+    .replace(/[_-]/g, ' ')
     .toLowerCase()
     .replace(/\bcp\b/g, 'CP')
   return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+/** The same, within a sentence. */
+export function inSentence(code: string): string {
+  const text = words(code)
+  return text.charAt(0).toLowerCase() + text.slice(1)
 }
 
 export function count(value: number, one: string, many = `${one}s`): string {

@@ -3,7 +3,8 @@
  *
  * Promise: a follower gets every matching event after its position, in order, once. Each keeps its own position and
  * pulls pages forward when rows were added, so a slow one holds up nobody: it is asked for no more than its socket
- * takes.
+ * takes. It is told its position when it begins and while nothing matches, so that it can go on from there although no
+ * event gave it an id yet.
  */
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
@@ -38,13 +39,19 @@ export function createEventStreams(deps: {
   async function* follow(follower: Follower, filter: EventFilter, after: number, newest: number) {
     let position = after
     let head = newest
+    let saidAt = performance.now()
+    const say = (text: string) => {
+      saidAt = performance.now()
+      return text
+    }
     const stop = streams.onIndexed(() => follower.wake())
     try {
-      yield `retry: ${RECONNECT_MS}\n: following after ${position}\n\n`
+      yield say(`retry: ${RECONNECT_MS}\n${place(position)}`)
       while (!follower.isClosed) {
+        if (performance.now() - saidAt >= LIMITS.streamHeartbeatMs) yield say(place(position))
         head = Math.max(head, streams.lastEventId())
         if (head <= position) {
-          if (await follower.pause(LIMITS.streamHeartbeatMs)) yield ': still here\n\n'
+          await follower.pause(LIMITS.streamHeartbeatMs)
           continue
         }
         const request = { filter, order: 'asc', limit: LIMITS.streamPageEvents, after: position } as const
@@ -55,7 +62,7 @@ export function createEventStreams(deps: {
         }
         // At the end of the rows everything up to the head that was seen before the question has been looked at.
         position = page.next ?? Math.max(head, page.events.at(-1)?.id ?? 0)
-        if (page.events.length > 0) yield page.events.map(message).join('')
+        if (page.events.length > 0) yield say(page.events.map(message).join(''))
       }
     } finally {
       stop()
@@ -68,6 +75,11 @@ export function createEventStreams(deps: {
       return followers.admit(isAllowed, follower => follow(follower, filter, after ?? newest, newest))
     },
   }
+}
+
+/** Everything up to it has been looked at. Its id is what a browser sends as `Last-Event-ID` when it comes back. */
+function place(position: number): string {
+  return `event: position\nid: ${position}\ndata: ${position}\n\n`
 }
 
 function message(event: StoredEvent): string {

@@ -4,6 +4,7 @@ import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
 import { LIMITS } from '../limits.ts'
 import type { SecurityState } from '../security/security-state.ts'
+import type { WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { ServedLog } from './log.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -59,12 +60,19 @@ export function createHealth(deps: {
         {
           name: 'witnesses',
           ok: witnessed.isSatisfied || witnessed.waitingMs <= LIMITS.unsignedReadyMsMax,
-          detail: `${witnessed.cosignedSize} events are cosigned, ${witnessed.witnesses.length} witnesses`,
+          detail: witnessDetail(witnessed),
         },
       ]
       return { ready: checks.every(check => check.ok), checks }
     },
   }
+}
+
+function witnessDetail({ witnesses, cosignedSize }: WitnessClientStatus): string {
+  if (witnesses.length === 0) return 'none is set up'
+  const failing = witnesses.filter(({ failures }) => failures > 0)
+  const says = `${cosignedSize} events are cosigned, ${witnesses.length} witnesses`
+  return failing.length === 0 ? says : `${says}; failing: ${failing.map(({ name }) => name).join(', ')}`
 }
 
 async function freeBytes(path: string): Promise<number> {

@@ -39,6 +39,7 @@ export interface SeenPage {
 export interface TestBrowser extends AsyncDisposable {
   /** A page with cookies, storage and cache of its own. */
   newPage(options?: BrowserContextOptions): Promise<SeenPage>
+  closePages(): Promise<void>
   close(): Promise<void>
 }
 
@@ -67,7 +68,10 @@ export async function launchBrowser(): Promise<TestBrowser> {
     await browser.close()
     await rm(home, { recursive: true, force: true })
   }
-  return { newPage: options => newPage(browser, options), close, [Symbol.asyncDispose]: close }
+  const closePages = async () => {
+    for (const context of browser.contexts()) await context.close()
+  }
+  return { newPage: options => newPage(browser, options), closePages, close, [Symbol.asyncDispose]: close }
 }
 
 async function newPage(browser: Browser, options: BrowserContextOptions = {}): Promise<SeenPage> {

@@ -1,9 +1,90 @@
-/** What tests and screenshots do with the console first. */
-import type { Page } from 'playwright-core'
+/** The console in a browser, over a service of its own: what its tests and the screenshots do with it first. */
+import assert from 'node:assert/strict'
+import type { BrowserContextOptions, Page } from 'playwright-core'
+import { eventually, startTestCentral, type TestCentral } from '../http/harness.ts'
+import { launchBrowser, type Seen, type SeenPage, type TestBrowser } from './browser.ts'
+
+export interface ConsoleUnderTest extends AsyncDisposable {
+  readonly central: TestCentral
+  readonly browser: TestBrowser
+  /** Signed in, and at this path. */
+  open(path: string, as?: 'admin' | 'operator' | 'auditor', options?: BrowserContextOptions): Promise<SeenPage>
+  /** Nothing was complained of, refused by the policy, or asked of anybody else. */
+  assertQuiet(seen: Seen): void
+  /** Five failed logins, which make an incident. */
+  attack(): Promise<{ ip: string; cpId: string }>
+  failLogin(cpId: string, from?: string): Promise<void>
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
+  newest(filter: string): Promise<any>
+}
+
+export async function startConsole(): Promise<ConsoleUnderTest> {
+  const central = await startTestCentral()
+  const browser = await launchBrowser()
+  const failLogin = async (cp_id: string, from = central.address()) => {
+    await central.send('POST', '/auth/credentials', { body: { cp_id, credentials: 'not-the-right-credentials' }, from })
+  }
+  return {
+    central,
+    browser,
+    failLogin,
+    async open(path, as = 'operator', options = {}) {
+      const opened = await browser.newPage(options)
+      await signIn(opened.page, central.url, central.keys[as], path)
+      return opened
+    },
+    assertQuiet({ complaints, exceptions, violations, requests }) {
+      assert.deepEqual({ complaints, exceptions, violations }, { complaints: [], exceptions: [], violations: [] })
+      for (const address of requests) assert.ok(address.startsWith(central.url), address)
+    },
+    async attack() {
+      const ip = central.address()
+      const { cpId } = await central.chargePoint()
+      for (let n = 0; n < 5; n++) await failLogin(cpId, ip)
+      return { ip, cpId }
+    },
+    newest: async filter =>
+      (await central.send('GET', `/audit/events?limit=1&${filter}`, { as: 'auditor' })).body.events[0],
+    async [Symbol.asyncDispose]() {
+      await browser.close()
+      await central.close()
+    },
+  }
+}
 
 export async function signIn(page: Page, url: string, key: string, path = '/'): Promise<void> {
   await page.goto(`${url}/console${path}`)
   await page.getByLabel('Admin key').fill(key)
   await page.getByRole('button', { name: 'Sign in' }).click()
   await page.locator('nav[aria-label=Pages]').waitFor()
+}
+
+export const scrollTo = (page: Page, top: number) =>
+  page.evaluate(`document.querySelector('.grid').scrollTo({ top: ${top} })`)
+
+const READ_GRID = `(() => {
+  const grid = document.querySelector('.grid')
+  return {
+    ids: [...grid.querySelectorAll('.row[id]')].map(row => Number(row.id.slice(6))),
+    waiting: grid.querySelectorAll('.row.waiting').length,
+    end: grid.scrollTop + grid.clientHeight >= grid.scrollHeight - 2,
+  }
+})()`
+
+/** Scrolls down the list of events and reads the ids of its rows, newest first. */
+export async function idsFromTop(page: Page, count: number): Promise<number[]> {
+  const found = new Set<number>()
+  await scrollTo(page, 0)
+  let top = 0
+  await eventually(async () => {
+    // Only when every row in sight is there is it time to go on.
+    const state = (await page.evaluate(READ_GRID)) as { ids: number[]; waiting: number; end: boolean }
+    for (const id of state.ids) found.add(id)
+    if (state.waiting === 0) {
+      top += 600
+      await scrollTo(page, top)
+    }
+    return found.size >= count + 40 || (state.end && state.waiting === 0 && top > count * 30 + 3000)
+  }, 60_000)
+  return [...found].sort((a, b) => b - a)
 }

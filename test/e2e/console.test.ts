@@ -3,81 +3,43 @@ import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { after, before, describe, test } from 'node:test'
 import type { Locator, Page } from 'playwright-core'
-import { eventually, startTestCentral, type TestCentral } from '../http/harness.ts'
-import { launchBrowser, noBrowserHere, type Seen, type TestBrowser } from './browser.ts'
-import { signIn } from './console-page.ts'
+import { eventually } from '../http/harness.ts'
+import { noBrowserHere } from './browser.ts'
+import { type ConsoleUnderTest, signIn, startConsole } from './console-page.ts'
 
 const PATHS = ['/', '/events', '/incidents', '/charge-points', '/evidence'] as const
 
-const READ_GRID = `(() => {
-  const grid = document.querySelector('.grid')
-  return {
-    ids: [...grid.querySelectorAll('.row[id]')].map(row => Number(row.id.slice(6))),
-    waiting: grid.querySelectorAll('.row.waiting').length,
-    end: grid.scrollTop + grid.clientHeight >= grid.scrollHeight - 2,
-  }
-})()`
-
-const scrollTo = (page: Page, top: number) => page.evaluate(`document.querySelector('.grid').scrollTo({ top: ${top} })`)
-
 describe('the console', { skip: noBrowserHere }, () => {
-  let central: TestCentral
-  let browser: TestBrowser
+  let desk: ConsoleUnderTest
   before(async () => {
-    central = await startTestCentral()
-    browser = await launchBrowser()
+    desk = await startConsole()
   })
-  after(async () => {
-    await browser?.close()
-    await central?.close()
-  })
-
-  async function open(path: string, as: 'admin' | 'operator' | 'auditor' = 'operator', options = {}) {
-    const opened = await browser.newPage(options)
-    await signIn(opened.page, central.url, central.keys[as], path)
-    return opened
-  }
-
-  function assertQuiet({ complaints, exceptions, violations, requests }: Seen): void {
-    assert.deepEqual({ complaints, exceptions, violations }, { complaints: [], exceptions: [], violations: [] })
-    for (const address of requests) assert.ok(address.startsWith(central.url), address)
-  }
-
-  async function attack(): Promise<{ ip: string; cpId: string }> {
-    const ip = central.address()
-    const { cpId } = await central.chargePoint()
-    const body = { cp_id: cpId, credentials: 'not-the-right-credentials' }
-    for (let n = 0; n < 5; n++) await central.send('POST', '/auth/credentials', { body, from: ip })
-    return { ip, cpId }
-  }
-
-  const newest = async (filter: string) =>
-    (await central.send('GET', `/audit/events?limit=1&${filter}`, { as: 'auditor' })).body.events[0]
+  after(() => desk?.[Symbol.asyncDispose]())
 
   test('console: signing in needs the key, the link that was asked for is where one arrives, signing out ends it', async () => {
-    const { page, seen } = await browser.newPage()
-    await page.goto(`${central.url}/console/events?severity=WARN`)
+    const { page, seen } = await desk.browser.newPage()
+    await page.goto(`${desk.central.url}/console/events?severity=WARN`)
     await page.getByLabel('Admin key').fill('wrong-key-of-nobody-0123456789abcdef')
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('alert').getByText('That is not the key of an admin').waitFor()
     seen.complaints.length = 0 // the browser's own word on the 401
-    await page.getByLabel('Admin key').fill(central.keys.auditor)
+    await page.getByLabel('Admin key').fill(desk.central.keys.auditor)
     await page.getByRole('button', { name: 'Sign in' }).click()
     await page.getByRole('heading', { name: 'Events' }).waitFor()
     assert.match(page.url(), /events\?severity=WARN$/)
     const stored = await page.evaluate('JSON.stringify([document.cookie, { ...localStorage }, { ...sessionStorage }])')
-    assert.ok(!String(stored).includes(central.keys.auditor) && !String(stored).includes('evc-session'))
+    assert.ok(!String(stored).includes(desk.central.keys.auditor) && !String(stored).includes('evc-session'))
 
     await page.getByRole('button', { name: 'Signed in as aldo' }).click()
     await page.getByRole('menuitem', { name: 'Sign out', exact: true }).click()
     await page.getByLabel('Admin key').waitFor()
-    assert.equal((await newest('reason_code=SIGNED_OUT')).who, 'aldo')
-    assertQuiet(seen)
+    assert.equal((await desk.newest('reason_code=SIGNED_OUT')).who, 'aldo')
+    desk.assertQuiet(seen)
   })
 
   test('console: signing out everywhere ends the other pages, which say so', async () => {
-    const first = await open('/', 'operator')
-    const second = await open('/events', 'operator')
+    const first = await desk.open('/', 'operator')
+    const second = await desk.open('/events', 'operator')
     await first.page.getByRole('button', { name: 'Signed in as olga' }).click()
     await first.page.getByRole('menuitem', { name: 'Sign out everywhere' }).click()
     await second.page.getByText('Your session has ended').waitFor()
@@ -86,103 +48,25 @@ describe('the console', { skip: noBrowserHere }, () => {
   })
 
   test('console: an auditor sees everything, and no button that changes anything', async () => {
-    const { ip } = await attack()
-    const { page, seen } = await open('/charge-points', 'auditor')
+    const { ip } = await desk.attack()
+    const { page, seen } = await desk.open('/charge-points', 'auditor')
     await page.locator('.table tbody tr').first().waitFor()
     assert.equal(await page.getByRole('button', { name: /Register|Actions/ }).count(), 0)
-    await page.goto(`${central.url}/console/incidents`)
+    await page.goto(`${desk.central.url}/console/incidents`)
     await page.locator('tr', { hasText: ip }).getByRole('button').click()
     await page.locator('.timeline li').first().waitFor()
     assert.equal(await page.getByRole('button', { name: /Acknowledge|Resolve|note/ }).count(), 0)
-    assertQuiet(seen)
+    desk.assertQuiet(seen)
   })
-
-  test('console: the overview shows an attack within seconds, and leads to its events', async () => {
-    const { page, seen } = await open('/')
-    const { ip, cpId } = await attack()
-    await page.locator('.bars', { hasText: ip }).waitFor()
-    await page
-      .getByRole('status')
-      .getByText(/open incident/)
-      .waitFor()
-    await page.locator('.bars', { hasText: cpId }).getByRole('link', { name: cpId }).click()
-    await page.locator('.grid .row', { hasText: ip }).first().waitFor()
-    assert.match(page.url(), new RegExp(`who=${cpId}`))
-    assertQuiet(seen)
-  })
-
-  test('console: 200 events a second arrive; pausing and going on misses none', async () => {
-    const { page, seen } = await open('/events')
-    await page.locator('[data-arrived]').waitFor()
-    await page.locator('.grid .row').first().waitFor()
-    const firstId = (await newest('')).id
-    const seconds = 6
-    const sent: Promise<unknown>[] = []
-    const started = performance.now()
-    for (let n = 0; n < seconds * 200; n++) {
-      await eventually(() => performance.now() - started >= n * 5)
-      sent.push(central.send('GET', '/audit/events/1', { as: 'auditor' }))
-      if (n === 400) await page.getByRole('button', { name: 'Pause' }).click()
-      if (n === 800) await page.getByRole('button', { name: /new event/ }).click()
-    }
-    await Promise.all(sent)
-    const lastId = (await newest('action=ACCESS')).id - 1 // `newest` is a read as well, on record behind what it saw
-    assert.ok(lastId - firstId >= seconds * 200)
-    await page.locator(`#event-${lastId}`).waitFor()
-    const ids = await idsFromTop(page, lastId - firstId)
-    assert.deepEqual(
-      ids.filter(id => id > firstId && id <= lastId),
-      Array.from({ length: lastId - firstId }, (_, n) => lastId - n),
-    )
-    assertQuiet(seen)
-  })
-
-  test('console: what one reads stays where it is while events arrive, and pages follow each other', async () => {
-    const { page, seen } = await open('/events')
-    const grid = page.locator('.grid')
-    await grid.locator('.row').first().waitFor()
-    await scrollTo(page, 3000)
-    const id = await page.locator('.grid .row[id][aria-rowindex="112"]').getAttribute('id')
-    const before = (await page.locator(`#${id}`).boundingBox())?.y
-    for (let n = 0; n < 50; n++) await central.send('GET', '/audit/events/1', { as: 'auditor' })
-    const news = page.getByRole('button', { name: /\d+ new events/ })
-    await news.waitFor()
-    assert.equal((await page.locator(`#${id}`).boundingBox())?.y, before)
-    const ids = await idsFromTop(page, 700)
-    assert.deepEqual(
-      ids,
-      ids.map((_, n) => (ids[0] as number) - n),
-    )
-    assert.ok(ids.length > 600)
-    assertQuiet(seen)
-  })
-
-  /** Scrolls down and reads the ids of the rows, newest first. */
-  async function idsFromTop(page: Page, count: number): Promise<number[]> {
-    const found = new Set<number>()
-    await scrollTo(page, 0)
-    let top = 0
-    await eventually(async () => {
-      // Only when every row in sight is there is it time to go on.
-      const state = (await page.evaluate(READ_GRID)) as { ids: number[]; waiting: number; end: boolean }
-      for (const id of state.ids) found.add(id)
-      if (state.waiting === 0) {
-        top += 600
-        await scrollTo(page, top)
-      }
-      return found.size >= count + 40 || (state.end && state.waiting === 0 && top > count * 30 + 3000)
-    }, 60_000)
-    return [...found].sort((a, b) => b - a)
-  }
 
   test('console: an event is shown whole, with what belongs to it, and proven in the browser', async () => {
-    const { ip, cpId } = await attack()
-    const { id } = await newest(`action=INCIDENT&ip=${ip}`)
+    const { ip, cpId } = await desk.attack()
+    const { id } = await desk.newest(`action=INCIDENT&ip=${ip}`)
     // The page waits for the checkpoint itself, but a browser complains of each answer that there is none yet.
     await eventually(
-      async () => (await central.send('GET', `/audit/events/${id}/proof`, { as: 'auditor' })).status === 200,
+      async () => (await desk.central.send('GET', `/audit/events/${id}/proof`, { as: 'auditor' })).status === 200,
     )
-    const { page, seen } = await open(`/events?action=INCIDENT&ip=${ip}`)
+    const { page, seen } = await desk.open(`/events?action=INCIDENT&ip=${ip}`)
     await page.locator('.grid .row').first().click()
     const detail = page.getByRole('complementary')
     await detail.getByText('"failure_count": 5').waitFor()
@@ -192,14 +76,14 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.locator('.grid .row', { hasText: cpId }).nth(4).waitFor()
     assert.equal(new URL(page.url()).search, `?ip=${ip}`)
     await page.keyboard.press('Home')
-    assertQuiet(seen)
+    desk.assertQuiet(seen)
   })
 
   test('console: a row that somebody changed is not proven', async () => {
-    const { cpId } = await attack()
-    const event = await newest(`who=${cpId}&action=AUTH_FAIL`)
-    central.changeRow(event.id)
-    const { page } = await open(`/events?event=${event.id}`)
+    const { cpId } = await desk.attack()
+    const event = await desk.newest(`who=${cpId}&action=AUTH_FAIL`)
+    desk.central.changeRow(event.id)
+    const { page } = await desk.open(`/events?event=${event.id}`)
     await page.getByRole('button', { name: 'Verify in this browser' }).click()
     await page.locator('.proof .verdict.bad, .proof .failure').waitFor()
     const said = await page.locator('.proof').innerText()
@@ -207,16 +91,16 @@ describe('the console', { skip: noBrowserHere }, () => {
   })
 
   test('console: the filters are copied as curl, command line and SQL, exported, and saved', async () => {
-    const { cpId } = await attack()
+    const { cpId } = await desk.attack()
     const path = `/events?who=${cpId}&severity=WARN%2CCRITICAL`
-    const { page, seen } = await open(path, 'operator', { permissions: ['clipboard-read', 'clipboard-write'] })
+    const { page, seen } = await desk.open(path, 'operator', { permissions: ['clipboard-read', 'clipboard-write'] })
     const copied = async (name: string) => {
       await page.getByRole('button', { name: /Copy as|Copied/ }).click()
       await page.getByRole('menuitem', { name, exact: true }).click()
       await page.getByRole('button', { name: 'Copied' }).waitFor()
       return String(await page.evaluate('navigator.clipboard.readText()'))
     }
-    const address = `${central.url}/audit/events?who=${cpId}&severity=WARN%2CCRITICAL`
+    const address = `${desk.central.url}/audit/events?who=${cpId}&severity=WARN%2CCRITICAL`
     assert.equal(await copied('curl'), `curl -H "X-Admin-Key: $ADMIN_KEY" '${address}'`)
     assert.equal(await copied('Command line'), `npx ev-central query --who ${cpId} --severity WARN,CRITICAL`)
     assert.equal(
@@ -239,12 +123,55 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.getByRole('button', { name: 'Saved' }).click()
     await page.getByRole('menuitem', { name: 'My station', exact: true }).click()
     await page.waitForURL(url => url.searchParams.get('who') === cpId)
-    assertQuiet(seen)
+
+    await page.getByRole('button', { name: 'Saved' }).click()
+    await page.getByRole('menuitem', { name: 'Forget “My station”' }).click()
+    await page.reload()
+    await page.getByRole('button', { name: 'Saved' }).click()
+    await page.getByText('None saved in this browser').waitFor()
+    assert.equal(await page.getByRole('menuitem', { name: /My station/ }).count(), 0)
+    desk.assertQuiet(seen)
+  })
+
+  test('console: the columns of the list are chosen, fit its width, and are there again later', async () => {
+    const { page, seen } = await desk.open('/events', 'auditor')
+    const heads = async () => (await page.getByRole('columnheader').allInnerTexts()).join()
+    const hasHeads = (text: string) => eventually(async () => (await heads()) === text)
+    await hasHeads('Time (UTC),Severity,Action,Who,Address,Reason,Description')
+    await page.getByRole('button', { name: 'Columns' }).click()
+    await page.getByRole('menuitemcheckbox', { name: 'Reason' }).click()
+    await page.getByRole('menuitemcheckbox', { name: 'Endpoint' }).click()
+    await page.keyboard.press('Escape')
+    await hasHeads('Time (UTC),Severity,Action,Who,Address,Description,Endpoint,Id')
+    await page.reload()
+    await hasHeads('Time (UTC),Severity,Action,Who,Address,Description,Endpoint,Id')
+    await page.locator('.grid .row').first().click()
+    await hasHeads('Time (UTC),Severity,Action,Who,Endpoint')
+    await page.setViewportSize({ width: 320, height: 800 })
+    await page.keyboard.press('Escape')
+    await hasHeads('Time (UTC),Severity,Action,Who')
+    desk.assertQuiet(seen)
+  })
+
+  test('console: the list of incidents is sorted by any column, and that is said to who does not see it', async () => {
+    const ips = [(await desk.attack()).ip, (await desk.attack()).ip] // as numbers, the second is the larger one
+    const { page } = await desk.open('/incidents', 'auditor')
+    const from = page.getByRole('columnheader', { name: 'From' })
+    const order = async () => {
+      const texts = await page.locator('tbody tr').allInnerTexts()
+      return texts.flatMap(text => ips.filter(ip => text.includes(ip)))
+    }
+    await from.getByRole('button').click()
+    await page.locator('th[aria-sort=ascending]').waitFor()
+    assert.deepEqual(await order(), ips)
+    await from.getByRole('button').click()
+    await page.locator('th[aria-sort=descending]').waitFor()
+    assert.deepEqual(await order(), ips.toReversed())
   })
 
   test('console: an incident is acknowledged, noted and resolved, and its pack leads to its events', async () => {
-    const { ip } = await attack()
-    const { page, seen } = await open('/incidents')
+    const { ip } = await desk.attack()
+    const { page, seen } = await desk.open('/incidents')
     await page.locator('tr', { hasText: ip }).getByRole('button').click()
     const detail = page.getByRole('complementary')
     await detail.getByText('Brute force suspected, 5 failures').waitFor()
@@ -260,15 +187,15 @@ describe('the console', { skip: noBrowserHere }, () => {
     }
     await detail.getByText('A technician.').waitFor()
     await detail.locator('.lead', { hasText: 'Resolved' }).waitFor()
-    assert.equal((await newest('reason_code=RESOLVED')).who, 'olga')
+    assert.equal((await desk.newest('reason_code=RESOLVED')).who, 'olga')
     const pack = await detail.getByRole('link', { name: 'Evidence pack' }).getAttribute('href')
-    const answer = await central.send('GET', pack ?? '', { as: 'auditor' })
+    const answer = await desk.central.send('GET', pack ?? '', { as: 'auditor' })
     assert.equal(answer.headers.get('content-type'), 'application/zip')
-    assertQuiet(seen)
+    desk.assertQuiet(seen)
   })
 
   test('console: everything that can be done to a charge point, from registering it to bringing it back', async () => {
-    const { page, seen } = await open('/charge-points')
+    const { page, seen } = await desk.open('/charge-points')
     const id = 'E2E*CP-7'
     await page.getByRole('button', { name: 'Register' }).click()
     const dialog = page.getByRole('dialog')
@@ -312,7 +239,7 @@ describe('the console', { skip: noBrowserHere }, () => {
     await becomes('Revoked')
     await act('Take out of service', { reason: 'found again' })
     await becomes('Out of service')
-    const change = await newest(`who=${encodeURIComponent(id)}&action=STATUS_CHANGE`)
+    const change = await desk.newest(`who=${encodeURIComponent(id)}&action=STATUS_CHANGE`)
     assert.equal(JSON.parse(change.metadata_json).actor, 'olga')
 
     await page.getByRole('button', { name: 'Register' }).click()
@@ -320,34 +247,34 @@ describe('the console', { skip: noBrowserHere }, () => {
     await dialog.getByRole('button', { name: 'Register' }).click()
     await dialog.getByText('Choose another cp_id, or issue new credentials for this one.').waitFor()
     seen.complaints.length = 0 // the browser's own word on the 409
-    assertQuiet(seen)
+    desk.assertQuiet(seen)
   })
 
   test('console: the evidence page checks the signature here, has all of it verified, and gives out a pack', async () => {
-    const { page, seen } = await open('/evidence', 'auditor')
+    const { page, seen } = await desk.open('/evidence', 'auditor')
     await page.getByRole('button', { name: 'Check the signature' }).click()
     await page.getByText(/The signature of checkpoint [\d,]+ is right/).waitFor()
     await page.getByRole('button', { name: 'Verify now' }).click()
     // An earlier test changed a row: the page has to say so.
     await page.locator('.verdict', { hasText: 'Asked by aldo' }).waitFor()
-    await page.getByText(central.logKey()).first().waitFor()
+    await page.getByText(desk.central.logKey()).first().waitFor()
     const [download] = await Promise.all([
       page.waitForEvent('download'),
       page.getByRole('link', { name: 'Download the pack' }).click(),
     ])
     assert.match(download.suggestedFilename(), /^evidence-.*\.zip$/)
-    assertQuiet(seen)
+    desk.assertQuiet(seen)
   })
 
   test('console: hostile text is shown and does nothing', async () => {
     const hostile = `<img src=x onerror="document.title='owned'"> \u202eevil\u202c \u001b[31m ${'A'.repeat(10_000)}`
-    const { cpId } = await central.chargePoint()
-    await central.send('POST', '/status/out-of-service', {
+    const { cpId } = await desk.central.chargePoint()
+    await desk.central.send('POST', '/status/out-of-service', {
       as: 'admin',
       body: { cp_id: cpId, reason: '<b>x</b> {{7*7}}' },
     })
-    const event = await newest(`who=${cpId}&action=STATUS_CHANGE`)
-    const { page, seen } = await open('/events')
+    const event = await desk.newest(`who=${cpId}&action=STATUS_CHANGE`)
+    const { page, seen } = await desk.open('/events')
     // Our own door lets no such text in; a trail that was imported may have it all the same.
     const rewritten = async (route: Parameters<Parameters<Page['route']>[1]>[0]) => {
       const response = await route.fetch()
@@ -362,7 +289,7 @@ describe('the console', { skip: noBrowserHere }, () => {
     }
     await page.route('**/audit/events?*', rewritten)
     await page.route(`**/audit/events/${event.id}`, rewritten)
-    await page.goto(`${central.url}/console/events?event=${event.id}&end_time=2099-01-01T00:00:00Z`)
+    await page.goto(`${desk.central.url}/console/events?event=${event.id}&end_time=2099-01-01T00:00:00Z`)
     await page.getByRole('complementary').getByText('onerror').first().waitFor()
     const text = await page.locator('.description').innerText()
     assert.ok(text.includes('<img src=x') && text.includes('\\u202e') && text.includes('\\u001b'))
@@ -370,11 +297,11 @@ describe('the console', { skip: noBrowserHere }, () => {
     assert.match(await page.title(), /^Events/)
     const width = await page.evaluate('document.documentElement.scrollWidth <= innerWidth')
     assert.equal(width, true)
-    assertQuiet(seen)
+    desk.assertQuiet(seen)
   })
 
   test('console: keys move through the list, open and close, and `?` lists them', async () => {
-    const { page, seen } = await open('/')
+    const { page, seen } = await desk.open('/')
     await page.locator('.figures').waitFor()
     await page.keyboard.press('?')
     await page.getByRole('dialog', { name: 'Keyboard shortcuts' }).waitFor()
@@ -391,43 +318,24 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.getByRole('complementary').waitFor()
     await page.keyboard.press('Escape')
     await page.getByRole('complementary').waitFor({ state: 'detached' })
-    assertQuiet(seen)
-  })
-
-  test('console: after a restart of the service it goes on by itself, from where it was', async () => {
-    const { page, seen } = await open('/events')
-    await page.locator('.grid .row').first().waitFor()
-    await central.stop()
-    await page.getByText('Disconnected.').waitFor()
-    await central.start()
-    await page.locator('[data-connection=open]').waitFor({ timeout: 60_000 })
-    await page.locator('.banner').waitFor({ state: 'detached' })
-    const { cpId } = await central.chargePoint()
-    await central.send('POST', '/auth/credentials', { body: { cp_id: cpId, credentials: 'not-the-right-credentials' } })
-    await page.locator('.grid .row', { hasText: cpId }).first().waitFor()
-    const ids = await idsFromTop(page, 60)
-    assert.deepEqual(
-      ids,
-      ids.map((_, n) => (ids[0] as number) - n),
-    )
-    assert.deepEqual([seen.exceptions, seen.violations], [[], []])
+    desk.assertQuiet(seen)
   })
 
   test('console: axe finds nothing on any page, in light and dark, wide and narrow', async () => {
-    const { ip } = await attack()
+    const { ip } = await desk.attack()
     const axe = await readFile(new URL(import.meta.resolve('axe-core/axe.min.js')), 'utf8')
     const findings: string[] = []
     for (const colorScheme of ['light', 'dark'] as const) {
       // The policy of the page lets no foreign script in, so this one comes by the debugger.
-      const { page, seen } = await browser.newPage({ colorScheme, bypassCSP: true })
-      await page.goto(`${central.url}/console/`)
+      const { page, seen } = await desk.browser.newPage({ colorScheme, bypassCSP: true })
+      await page.goto(`${desk.central.url}/console/`)
       await page.getByLabel('Admin key').waitFor()
       await check(page, 'sign-in')
-      await signIn(page, central.url, central.keys.operator)
+      await signIn(page, desk.central.url, desk.central.keys.operator)
       for (const width of [1280, 320]) {
         await page.setViewportSize({ width, height: 900 })
         for (const path of PATHS) {
-          await page.goto(`${central.url}/console${path}`)
+          await page.goto(`${desk.central.url}/console${path}`)
           await ready(page, path, ip)
           await check(page, `${path} ${width}`)
           const isWithin = await page.evaluate('document.documentElement.scrollWidth <= innerWidth')

@@ -15,6 +15,7 @@ interface Follower extends AsyncDisposable {
   readonly response: Response
   readonly events: StoredEvent[]
   readonly ids: number[]
+  readonly positions: number[]
   isOver: boolean
 }
 
@@ -28,6 +29,7 @@ async function follow(query = '', headers: Record<string, string> = {}): Promise
     response,
     events: [],
     ids: [],
+    positions: [],
     isOver: false,
     async [Symbol.asyncDispose]() {
       abort.abort()
@@ -48,6 +50,10 @@ async function readInto(follower: Follower): Promise<void> {
     for (const message of messages) {
       const id = /^id: (\d+)$/m.exec(message)?.[1]
       if (id === undefined) continue
+      if (/^event: position$/m.test(message)) {
+        follower.positions.push(Number(id))
+        continue
+      }
       follower.ids.push(Number(id))
       follower.events.push(JSON.parse(/^data: (.*)$/m.exec(message)?.[1] ?? ''))
     }
@@ -114,6 +120,20 @@ test('stream: takes the filters, and its position passes over what does not matc
   await using resumed = await follow(`?who=CP-WANTED&last_event_id=${follower.ids[0]}`)
   await eventually(() => resumed.ids.length === 1)
   assert.deepEqual(resumed.ids, follower.ids.slice(1))
+})
+
+test('stream: who was told a position and no event yet goes on from there, and misses none', async () => {
+  const filter = '?action=AUTH_FAIL&who=CP-RARE'
+  let position: number | undefined
+  {
+    await using follower = await follow(filter)
+    await eventually(() => follower.positions.length > 0)
+    position = follower.positions[0]
+  }
+  await fail(2, 'CP-RARE')
+  await using resumed = await follow(filter, { 'last-event-id': String(position) })
+  await eventually(() => resumed.ids.length === 2)
+  assert.ok(resumed.ids.every(id => id > Number(position)))
 })
 
 test('stream: connecting is one ACCESS event', async () => {

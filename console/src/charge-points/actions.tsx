@@ -2,7 +2,7 @@
 import { useQueryClient } from '@tanstack/react-query'
 import { useState } from 'react'
 import { api } from '../api.ts'
-import type { ChargePoint } from '../model.ts'
+import type { SecurityStatus } from '../model.ts'
 import { ActionDialog, Dialog, Field } from '../ui/dialog.tsx'
 import { Divider, Item, Menu } from '../ui/menu.tsx'
 import { Button, CopyButton, Foreign } from '../ui/parts.tsx'
@@ -11,7 +11,7 @@ interface Action {
   readonly label: string
   readonly explains: string
   readonly path: (id: string) => string
-  readonly isPossible: (chargePoint: ChargePoint) => boolean
+  readonly isPossible: (chargePoint: SecurityStatus) => boolean
   readonly isReasonRequired?: boolean
   readonly isDangerous?: boolean
   /** What cannot be taken back at once asks for the id again. */
@@ -19,8 +19,8 @@ interface Action {
   readonly isSecretShown?: boolean
 }
 
-const isActive = ({ security_status }: ChargePoint) => security_status === 'ACTIVE'
-const isRevoked = ({ security_status }: ChargePoint) => security_status === 'REVOKED'
+const isActive = ({ security_status }: SecurityStatus) => security_status === 'ACTIVE'
+const isRevoked = ({ security_status }: SecurityStatus) => security_status === 'REVOKED'
 
 const STATUS_ACTIONS: readonly Action[] = [
   {
@@ -85,7 +85,7 @@ const CREDENTIAL_ACTIONS: readonly Action[] = [
 
 const GROUPS = [STATUS_ACTIONS, KEY_ACTIONS, CREDENTIAL_ACTIONS]
 
-export function ActionMenu({ chargePoint }: { chargePoint: ChargePoint }) {
+export function ActionMenu({ chargePoint }: { chargePoint: SecurityStatus }) {
   const [asking, setAsking] = useState<Action>()
   const [secret, setSecret] = useState<string>()
   const queries = useQueryClient()
@@ -120,7 +120,7 @@ export function ActionMenu({ chargePoint }: { chargePoint: ChargePoint }) {
 }
 
 function ConfirmDialog(props: {
-  chargePoint: ChargePoint
+  chargePoint: SecurityStatus
   action: Action
   onDone: (answer: { credentials?: string }) => void
   onClose: () => void

@@ -1,13 +1,14 @@
 /** Charge points: how each of them is, and everything an operator can do to one. */
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query'
-import { useRef, useState } from 'react'
+import { createContext, useCallback, useContext, useMemo, useRef, useState } from 'react'
 import { Link } from 'wouter'
 import { api, Problem, query } from '../api.ts'
 import { useKeys } from '../keys.ts'
-import type { ChargePoint, CpStatus } from '../model.ts'
+import type { CpStatus, SecurityStatus } from '../model.ts'
 import { useSession } from '../session.tsx'
 import { count, duration, number, words } from '../text.ts'
 import { Ago, Button, Empty, Failure, Foreign, IconButton, Loading, Status } from '../ui/parts.tsx'
+import { columnsOf, Table } from '../ui/table.tsx'
 import { eventsAt, useParams } from '../url.ts'
 import { ActionMenu, RegisterDialog } from './actions.tsx'
 
@@ -16,7 +17,7 @@ const KINDS = { ACTIVE: 'good', OUT_OF_SERVICE: 'warn', REVOKED: 'bad' } as cons
 const PAGE = 200
 
 interface Page {
-  readonly charge_points: ChargePoint[]
+  readonly charge_points: SecurityStatus[]
   readonly next_cursor: string | null
 }
 
@@ -36,12 +37,14 @@ export function ChargePointsPage() {
     refetchInterval: 15_000,
     placeholderData: before => before,
   })
+  const opened = params.cp === undefined || params.cp === '' ? undefined : params.cp
   useKeys({
     '/': () => search.current?.focus(),
+    ...(opened === undefined ? {} : { Escape: () => change({ cp: '' }) }),
     ...(mayAct ? { n: () => setRegistering(true) } : {}),
   })
-  const rows = list.data?.pages.flatMap(page => page.charge_points) ?? []
-  const opened = params.cp === undefined || params.cp === '' ? undefined : params.cp
+  const rows = useMemo(() => list.data?.pages.flatMap(page => page.charge_points) ?? [], [list.data])
+  const open = useCallback((cp: string) => change({ cp }), [change])
   return (
     <div className="page charge-points">
       <div className="title">
@@ -83,7 +86,18 @@ export function ChargePointsPage() {
                 : 'Choose another status, or a shorter beginning.'}
             </Empty>
           )}
-          {rows.length > 0 && <ChargePointTable rows={rows} opened={opened} onOpen={cp => change({ cp })} />}
+          {rows.length > 0 && (
+            <OpenChargePoint value={open}>
+              <Table
+                label="Charge points"
+                columns={mayAct ? COLUMNS_TO_ACT : COLUMNS}
+                rows={rows}
+                rowId={({ cp_id }) => cp_id}
+                selected={opened}
+                isSortable={!list.hasNextPage}
+              />
+            </OpenChargePoint>
+          )}
           {list.hasNextPage && (
             <Button onClick={() => void list.fetchNextPage()} isBusy={list.isFetchingNextPage}>
               Show more
@@ -97,68 +111,62 @@ export function ChargePointsPage() {
   )
 }
 
-function ChargePointTable(props: { rows: ChargePoint[]; opened: string | undefined; onOpen: (id: string) => void }) {
-  const { mayAct } = useSession()
+/** What the cells need to open one: known when the page is drawn, unlike the columns. */
+const OpenChargePoint = createContext<(id: string) => void>(() => {})
+const column = columnsOf<SecurityStatus>()
+const COLUMNS = column.columns([
+  column.accessor('cp_id', { header: 'Charge point', cell: ({ getValue }) => <OpenButton id={getValue()} /> }),
+  column.accessor(({ location }) => location ?? '', {
+    id: 'location',
+    header: 'Location',
+    meta: { className: 'wide-only' },
+    cell: ({ getValue }) => <Foreign text={getValue()} />,
+  }),
+  column.accessor('security_status', {
+    header: 'Status',
+    cell: ({ getValue }) => <Status status={getValue()} kind={KINDS[getValue()]} />,
+  }),
+  column.accessor(({ key_age_seconds }) => key_age_seconds ?? -1, {
+    id: 'key',
+    header: 'Key',
+    cell: ({ row }) => keyOf(row.original),
+  }),
+  column.accessor(({ last_success }) => last_success ?? '', {
+    id: 'last_success',
+    header: 'Last success',
+    cell: ({ getValue }) => (getValue() === '' ? <span className="muted">never</span> : <Ago at={getValue()} />),
+  }),
+  column.accessor('failures_in_window', {
+    header: 'Failures',
+    meta: { className: 'number' },
+    cell: ({ row: { original } }) => <Failures of={original} />,
+  }),
+])
+const COLUMNS_TO_ACT = [
+  ...COLUMNS,
+  column.display({
+    id: 'actions',
+    header: () => <span className="visually-hidden">Actions</span>,
+    meta: { className: 'number' },
+    cell: ({ row }) => <ActionMenu chargePoint={row.original} />,
+  }),
+]
+
+function OpenButton({ id }: { id: string }) {
+  const open = useContext(OpenChargePoint)
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, also by keyboard
-    <section className="scroll" tabIndex={0} aria-label="Charge points">
-      <table className="table">
-        <thead>
-          <tr>
-            <th scope="col">Charge point</th>
-            <th scope="col" className="wide-only">
-              Location
-            </th>
-            <th scope="col">Status</th>
-            <th scope="col">Key</th>
-            <th scope="col">Last success</th>
-            <th scope="col" className="number">
-              Failures
-            </th>
-            {mayAct && (
-              <th scope="col">
-                <span className="visually-hidden">Actions</span>
-              </th>
-            )}
-          </tr>
-        </thead>
-        <tbody>
-          {props.rows.map(row => (
-            <tr key={row.cp_id} className={row.cp_id === props.opened ? 'selected' : ''}>
-              <td>
-                <button type="button" className="link" onClick={() => props.onOpen(row.cp_id)}>
-                  <Foreign text={row.cp_id} />
-                </button>
-              </td>
-              <td className="wide-only">{row.location === null ? '' : <Foreign text={row.location} />}</td>
-              <td>
-                <Status status={row.security_status} kind={KINDS[row.security_status]} />
-              </td>
-              <td>{keyOf(row)}</td>
-              <td>
-                {row.last_success === null ? <span className="muted">never</span> : <Ago at={row.last_success} />}
-              </td>
-              <td className="number">
-                {row.failures_in_window === 0 ? (
-                  <span className="muted">0</span>
-                ) : (
-                  <Link href={eventsAt({ who: row.cp_id, action: 'AUTH_FAIL' })}>{number(row.failures_in_window)}</Link>
-                )}
-              </td>
-              {mayAct && (
-                <td className="number">
-                  <ActionMenu chargePoint={row} />
-                </td>
-              )}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
+    <button type="button" className="link" onClick={() => open(id)}>
+      <Foreign text={id} />
+    </button>
   )
 }
 
-function keyOf({ key_version, key_age_seconds }: ChargePoint) {
+function Failures({ of: { cp_id, failures_in_window } }: { of: SecurityStatus }) {
+  if (failures_in_window === 0) return <span className="muted">0</span>
+  return <Link href={eventsAt({ who: cp_id, action: 'AUTH_FAIL' })}>{number(failures_in_window)}</Link>
+}
+
+function keyOf({ key_version, key_age_seconds }: SecurityStatus) {
   if (key_version === null) return <span className="muted">none</span>
   return (
     <>
@@ -171,7 +179,7 @@ function ChargePointDetail({ id, onClose }: { id: string; onClose: () => void })
   const { mayAct } = useSession()
   const { data, error, refetch } = useQuery({
     queryKey: ['charge-points', 'one', id],
-    queryFn: () => api<ChargePoint>('GET', `/security/status/${encodeURIComponent(id)}`),
+    queryFn: () => api<SecurityStatus>('GET', `/security/status/${encodeURIComponent(id)}`),
     refetchInterval: 15_000,
   })
   const isUnknown = error instanceof Problem && error.code === 'CP_NOT_FOUND'

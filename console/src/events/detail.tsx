@@ -2,6 +2,7 @@
 import { useQuery } from '@tanstack/react-query'
 import { type ReactNode, useEffect, useRef, useState } from 'react'
 import { Link } from 'wouter'
+import { CHARGE_POINT_ACTIONS, INCIDENT } from '../../../src/event/catalogue.ts'
 import { api } from '../api.ts'
 import type { StoredEvent } from '../model.ts'
 import { number, printableLines, utc, words } from '../text.ts'
@@ -31,11 +32,12 @@ export function EventDetail({ id, onClose }: { id: number; onClose: () => void }
   )
 }
 
-const CHARGE_POINT_ACTIONS = /^(?:AUTH_|KEY_|STATUS_|SECURITY_)/
-
 function Columns({ event }: { event: StoredEvent }) {
   const nameless = event.who === '' || event.who === 'unknown' || event.who === 'system'
-  const isChargePoint = CHARGE_POINT_ACTIONS.test(event.action) && !nameless
+  const isOfChargePoint =
+    CHARGE_POINT_ACTIONS.has(event.action) ||
+    (event.action === 'INCIDENT' && event.reason_code !== INCIDENT.UNAUTHORIZED_ADMIN_ACCESS)
+  const isChargePoint = isOfChargePoint && !nameless
   return (
     <>
       <p className="lead">

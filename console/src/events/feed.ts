@@ -3,10 +3,10 @@
  *
  * Promise: rows never move under who reads them: what arrives while somebody reads (or has paused) waits, and is put on top
  * when they come back to it. None is missed and none comes twice, for everything goes by id: the stream begins before the first page is
- * asked for, and goes on behind the last id it gave. Memory is bounded: rows far from where one looks are dropped and asked
- * for again by the place of their block, so an hour of live tail keeps numbers, not events.
+ * asked for, and goes on behind the last id it gave or passed over. Memory is bounded: rows far from where one looks are dropped and
+ * asked for again by the place of their block, so an hour of live tail keeps numbers, not events.
  *
- *   starting    the stream opens, then the first page is asked for
+ *   starting    the stream opens, then the first page is asked for; if the stream has to wait, the page does not
  *   following   pages are added below as one scrolls, events on top as they arrive
  *   (Whether the connection is there, the stream says; the list does not change by that.)
  */
@@ -37,6 +37,9 @@ const BLOCKS_HELD = 40
 /** Rows that a list can have: beyond it browsers have no pixels left. */
 export const LISTED_MAX = 400_000
 const NOTIFY_MS = 100
+const WAIT_MS = 200
+/** With the one of the overview, they leave a browser connections for requests. */
+const TAIL_SLOTS = { name: 'evc-tail', count: 3 }
 
 export class Feed {
   readonly filter: Filter
@@ -54,6 +57,12 @@ export class Feed {
   private isLoadingOlder = false
   private isHeld = false
   private topId = 0
+  /** Everything up to it was listed, or does not match; 0 while that is not known. */
+  private position = 0
+  /** The first page was asked for when there was no stream. */
+  private beganEarly = false
+  /** What came between that page and the stream is in neither. */
+  private hasGap = false
   private closeStream: (() => void) | undefined
   private timer: number | undefined
   private looksAt = 0
@@ -110,17 +119,23 @@ export class Feed {
       return
     }
     let hasBegun = false
-    const begin = () => {
+    const begin = (isEarly: boolean) => {
       if (hasBegun) return
       hasBegun = true
+      this.beganEarly = isEarly
       if (this.cursor === undefined) void this.loadOlder()
     }
     this.closeStream = openStream({
-      url: () => `/audit/stream${query({ ...this.filter, last_event_id: this.topId || undefined })}`,
+      slots: TAIL_SLOTS,
+      url: () => `/audit/stream${query({ ...this.filter, last_event_id: this.position || undefined })}`,
       onMessage: data => this.receive(JSON.parse(data) as StoredEvent),
+      onPosition: id => this.pass(id),
       onState: state => {
         this.stream = state
-        if (state === 'open' || state === 'lost') begin()
+        if (state === 'open') begin(false)
+        if (state === 'lost') begin(true)
+        // A free place is had at once: only who has to wait for one begins without.
+        if (state === 'waiting') setTimeout(() => this.stream === 'waiting' && begin(true), WAIT_MS)
         this.notify()
       },
       onFailure: () => void api('POST', '/session/renew').catch(() => {}),
@@ -177,6 +192,7 @@ export class Feed {
     }
     this.isStarting = false
     this.isLoadingOlder = false
+    this.closeGap()
     this.notify()
   }
 
@@ -196,6 +212,7 @@ export class Feed {
       // The stream began before this page was asked for: what both have is listed once.
       for (const block of this.waiting) block.rows = block.rows?.filter(({ id }) => id > top.id)
       this.topId = Math.max(this.topId, top.id)
+      this.position = Math.max(this.position, top.id)
       this.waiting = this.waiting
         .filter(block => block.rows !== undefined && block.rows.length > 0)
         .map(block => ({ ...block, count: block.rows?.length ?? 0 }))
@@ -207,9 +224,27 @@ export class Feed {
     this.release()
   }
 
+  private pass(id: number): void {
+    if (this.position === 0 && this.beganEarly) this.hasGap = true
+    this.position = Math.max(this.position, id)
+    this.closeGap()
+  }
+
+  /** The stream began behind a page that was asked for before, and could not be told where to begin: the page is asked for anew. */
+  private closeGap(): void {
+    if (!this.hasGap || this.isLoadingOlder) return
+    this.hasGap = false
+    this.blocks = []
+    this.cursor = undefined
+    this.resumeBefore = undefined
+    this.index()
+    void this.loadOlder()
+  }
+
   private receive(event: StoredEvent): void {
     if (event.id <= this.topId) return
     this.topId = event.id
+    this.position = Math.max(this.position, event.id)
     this.arrived++
     this.waitingCount++
     const newest = this.waiting[0]
@@ -221,7 +256,8 @@ export class Feed {
       newest.before = event.id + 1
     }
     // Whoever is away for long finds them all, but they need not be held until then.
-    for (const block of this.waiting.slice(BLOCKS_HELD / 2)) block.rows = undefined
+    const far = this.waiting[BLOCKS_HELD / 2]
+    if (far !== undefined) far.rows = undefined
     this.notify()
   }
 

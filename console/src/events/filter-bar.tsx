@@ -1,24 +1,12 @@
-/** All filters of the API in a row, and what can be done with the list they make. */
+/** All filters of the API, in a row. */
 import { type RefObject, useState } from 'react'
 import { ACTIONS, SEVERITIES, type Severity } from '../../../src/event/catalogue.ts'
 import { words } from '../text.ts'
 import { ActionDialog, Field } from '../ui/dialog.tsx'
-import { Choices, Divider, Heading, Item, LinkItem, Menu } from '../ui/menu.tsx'
-import { Button, copyText, SeverityMark } from '../ui/parts.tsx'
+import { Choices, Divider, Item, Menu } from '../ui/menu.tsx'
+import { Button, SeverityMark } from '../ui/parts.tsx'
 import type { Filter } from './feed.ts'
-import {
-  asCommand,
-  asCurl,
-  asSql,
-  exportAddress,
-  FILTERS,
-  type FilterName,
-  forgetFilter,
-  savedFilters,
-  saveFilter,
-} from './filter.ts'
-
-type Change = (change: Partial<Record<FilterName | 'event', string>>) => void
+import { FILTERS, type FilterChange } from './filter.ts'
 
 const RANGES = [
   ['Last 15 minutes', 15 * 60],
@@ -27,7 +15,7 @@ const RANGES = [
   ['Last 7 days', 7 * 86_400],
 ] as const
 
-export function FilterBar(props: { filter: Filter; change: Change; first: RefObject<HTMLInputElement | null> }) {
+export function FilterBar(props: { filter: Filter; change: FilterChange; first: RefObject<HTMLInputElement | null> }) {
   const { filter, change } = props
   const [isAskingTime, setAskingTime] = useState(false)
   const isFiltered = Object.keys(filter).length > 0
@@ -95,65 +83,6 @@ export function FilterBar(props: { filter: Filter; change: Change; first: RefObj
   )
 }
 
-export function ListTools({ filter, change }: { filter: Filter; change: Change }) {
-  const [isSaving, setSaving] = useState(false)
-  const [said, setSaid] = useState('')
-  const [, setForgotten] = useState(0)
-  const copy = async (text: string) => {
-    setSaid(await copyText(text))
-    setTimeout(() => setSaid(''), 2_000)
-  }
-  const apply = (saved: Filter) => change({ ...Object.fromEntries(FILTERS.map(name => [name, ''])), ...saved })
-  return (
-    <>
-      <Menu label="Saved" icon="save">
-        <Item onSelect={() => setSaving(true)}>Save these filters…</Item>
-        <Divider />
-        {savedFilters().length === 0 && <Heading>None saved in this browser</Heading>}
-        {savedFilters().map(({ name, filter: saved }) => (
-          <Item key={name} onSelect={() => apply(saved)}>
-            {name}
-          </Item>
-        ))}
-        {savedFilters().map(({ name }) => (
-          <Item
-            key={`forget ${name}`}
-            isDangerous
-            onSelect={() => {
-              forgetFilter(name)
-              setForgotten(n => n + 1)
-            }}
-          >
-            Forget “{name}”
-          </Item>
-        ))}
-      </Menu>
-      <Menu label="Export" icon="download">
-        <LinkItem href={exportAddress(filter, 'csv')} download>
-          CSV
-        </LinkItem>
-        <LinkItem href={exportAddress(filter, 'ndjson')} download>
-          NDJSON
-        </LinkItem>
-      </Menu>
-      <Menu label={said === '' ? 'Copy as' : said} icon="copy">
-        <Item onSelect={() => void copy(asCurl(filter))}>curl</Item>
-        <Item onSelect={() => void copy(asCommand(filter))}>Command line</Item>
-        <Item onSelect={() => void copy(asSql(filter))}>SQL</Item>
-      </Menu>
-      {isSaving && (
-        <SaveDialog
-          onSave={name => {
-            saveFilter(name, filter)
-            setSaving(false)
-          }}
-          onClose={() => setSaving(false)}
-        />
-      )}
-    </>
-  )
-}
-
 function TextFilter(props: {
   label: string
   value: string | undefined
@@ -181,22 +110,7 @@ function TextFilter(props: {
   )
 }
 
-function SaveDialog({ onSave, onClose }: { onSave: (name: string) => void; onClose: () => void }) {
-  const [name, setName] = useState('')
-  return (
-    <ActionDialog
-      title="Save these filters"
-      action="Save"
-      run={async () => name.trim()}
-      onDone={onSave}
-      onClose={onClose}
-    >
-      <Field label="Name" value={name} onChange={setName} charactersMax={60} isRequired hint="Kept in this browser." />
-    </ActionDialog>
-  )
-}
-
-function TimeDialog({ filter, change, onClose }: { filter: Filter; change: Change; onClose: () => void }) {
+function TimeDialog({ filter, change, onClose }: { filter: Filter; change: FilterChange; onClose: () => void }) {
   const [from, setFrom] = useState(filter.start_time ?? '')
   const [to, setTo] = useState(filter.end_time ?? '')
   const done = (times: { start_time: string; end_time: string }) => {

@@ -14,6 +14,7 @@ export const FILTERS = [
   'end_time',
 ] as const
 export type FilterName = (typeof FILTERS)[number]
+export type FilterChange = (change: Partial<Record<FilterName, string>>) => void
 
 export function filterOf(params: Params): Filter {
   return Object.fromEntries(

@@ -1,22 +1,27 @@
 /** The rows: as many as there are, as few in the page as fit the screen. */
+import { FlexRender, useTable } from '@tanstack/react-table'
 import { useVirtualizer } from '@tanstack/react-virtual'
-import { type KeyboardEvent, memo, type RefObject, useEffect, useLayoutEffect, useRef } from 'react'
+import {
+  type CSSProperties,
+  type KeyboardEvent,
+  memo,
+  type RefObject,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from 'react'
 import type { StoredEvent } from '../model.ts'
-import { cut, printable, utc, words } from '../text.ts'
-import { SeverityMark } from '../ui/parts.tsx'
+import { COLUMN_IDS, COLUMNS, type ColumnId, type EventRow, features, layOut } from './columns.tsx'
 import type { Feed } from './feed.ts'
 
 export const ROW_PIXELS = 30
 const NEAR_END_ROWS = 60
-const SHOWN_CHARACTERS = 300
-const COLUMNS = ['Time (UTC)', 'Severity', 'Action', 'Who', 'Address', 'Reason', 'Description', 'Id']
-
-export interface GridHandle {
-  scrollToTop(): void
-}
 
 export function EventGrid(props: {
   feed: Feed
+  columns: readonly ColumnId[]
   /** Of the selected event. */
   selected: number | undefined
   onSelect: (event: StoredEvent) => void
@@ -24,7 +29,7 @@ export function EventGrid(props: {
   onTopChange: (isAtTop: boolean) => void
   place: RefObject<HTMLDivElement | null>
 }) {
-  const { feed, place } = props
+  const { feed, place, columns } = props
   const virtual = useVirtualizer({
     count: feed.count,
     getScrollElement: () => place.current,
@@ -32,6 +37,18 @@ export function EventGrid(props: {
     overscan: 16,
   })
   const items = virtual.getVirtualItems()
+  const width = useWidth(place)
+  const layout = useMemo(() => layOut(width, columns), [width, columns])
+  // The table knows the rows in sight only: their order, and which there are, is the feed's.
+  const shown = items.map(({ index }) => feed.row(index))
+  const table = useTable({
+    features,
+    columns: COLUMNS,
+    data: useSame(shown.filter(event => event !== undefined)),
+    getRowId: ({ id }) => String(id),
+    state: { columnVisibility: layout.visibility },
+  })
+  const rows = new Map(table.getRowModel().rows.map(row => [row.original, row]))
   const first = items[0]?.index ?? 0
   const last = items.at(-1)?.index ?? 0
   useStablePlace(feed, place)
@@ -64,11 +81,12 @@ export function EventGrid(props: {
     // biome-ignore lint/a11y/useSemanticElements: rows of a table cannot be placed one by one
     <div
       ref={place}
-      className="grid"
+      className={`grid ${layout.isNarrow ? 'narrow' : ''} ${layout.hasDate ? 'dated' : ''}`}
+      style={{ '--columns': layout.template } as CSSProperties}
       role="grid"
       aria-label="Events, newest first"
       aria-rowcount={feed.hasOlder ? -1 : feed.count + 1}
-      aria-colcount={COLUMNS.length}
+      aria-colcount={COLUMN_IDS.length}
       aria-activedescendant={props.selected === undefined ? undefined : `event-${props.selected}`}
       tabIndex={0}
       onKeyDown={keyed}
@@ -77,19 +95,20 @@ export function EventGrid(props: {
       {/* biome-ignore lint/a11y/useSemanticElements: see above */}
       {/* biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus */}
       <div className="head" role="row" aria-rowindex={1}>
-        {COLUMNS.map(column => (
+        {table.getHeaderGroups()[0]?.headers.map(header => (
           // biome-ignore lint/a11y/useSemanticElements: see above
           // biome-ignore lint/a11y/useFocusableInteractive: see above
-          <span key={column} role="columnheader">
-            {column}
+          <span key={header.id} role="columnheader" aria-colindex={columnIndex(header.id)} data-column={header.id}>
+            <FlexRender header={header} />
           </span>
         ))}
       </div>
       {/* biome-ignore lint/a11y/useSemanticElements: see above */}
       <div className="rows" role="rowgroup" style={{ blockSize: `${virtual.getTotalSize()}px` }}>
-        {items.map(({ index, start }) => {
-          const event = feed.row(index)
-          return event === undefined ? (
+        {items.map(({ index, start }, n) => {
+          const event = shown[n]
+          const row = event && rows.get(event)
+          return row === undefined ? (
             // biome-ignore lint/a11y/useSemanticElements: see above
             // biome-ignore lint/a11y/useFocusableInteractive: see above
             <div key={`row-${index}`} className="row waiting" role="row" aria-rowindex={index + 2} style={at(start)}>
@@ -98,12 +117,13 @@ export function EventGrid(props: {
               <span role="gridcell">Loading</span>
             </div>
           ) : (
-            <Row
-              key={event.id}
-              event={event}
+            <GridRow
+              key={row.id}
+              row={row}
+              layout={layout.template}
               index={index}
               start={start}
-              isSelected={event.id === props.selected}
+              isSelected={row.original.id === props.selected}
               onOpen={props.onOpen}
             />
           )
@@ -117,53 +137,78 @@ function at(start: number) {
   return { transform: `translateY(${start}px)` }
 }
 
-const Row = memo(function Row(props: {
-  event: StoredEvent
+interface GridRowProps {
+  row: EventRow
+  layout: string
   index: number
   start: number
   isSelected: boolean
   onOpen: (event: StoredEvent) => void
-}) {
-  const { event } = props
-  const cells = [
-    <time key="time" dateTime={event.date_time}>
-      <span className="date">{utc(event.date_time).slice(0, 11)}</span>
-      {utc(event.date_time).slice(11)}
-    </time>,
-    <SeverityMark key="severity" severity={event.severity} />,
-    words(event.action),
-    foreign(event.who),
-    foreign(event.ip),
-    event.reason_code === null ? '' : foreign(event.reason_code),
-    foreign(event.description),
-    event.id,
-  ]
+}
+
+const GridRow = memo(function GridRow({ row, index, start, isSelected, onOpen }: GridRowProps) {
+  const event = row.original
   return (
     // biome-ignore lint/a11y/useSemanticElements: see the grid
     // biome-ignore lint/a11y/useFocusableInteractive: see the grid
     // biome-ignore lint/a11y/useKeyWithClickEvents: the grid has the keys
     <div
       id={`event-${event.id}`}
-      className={`row ${event.severity.toLowerCase()} ${props.isSelected ? 'selected' : ''}`}
+      className={`row ${event.severity.toLowerCase()} ${isSelected ? 'selected' : ''}`}
       role="row"
-      aria-rowindex={props.index + 2}
-      aria-selected={props.isSelected}
-      style={at(props.start)}
-      onClick={() => props.onOpen(event)}
+      aria-rowindex={index + 2}
+      aria-selected={isSelected}
+      style={at(start)}
+      onClick={() => onOpen(event)}
     >
-      {cells.map((cell, n) => (
+      {row.getVisibleCells().map(cell => (
         // biome-ignore lint/a11y/useSemanticElements: see the grid
         // biome-ignore lint/a11y/useFocusableInteractive: see the grid
-        <span key={COLUMNS[n]} role="gridcell">
-          {cell}
+        <span key={cell.id} role="gridcell" aria-colindex={columnIndex(cell.column.id)} data-column={cell.column.id}>
+          <FlexRender cell={cell} />
         </span>
       ))}
     </div>
   )
-})
+}, isSameRow)
 
-function foreign(text: string) {
-  return <bdi>{printable(cut(text, SHOWN_CHARACTERS))}</bdi>
+/** The table makes its rows anew with each change; what they are made from stays. */
+function isSameRow(a: GridRowProps, b: GridRowProps): boolean {
+  return (
+    a.row.original === b.row.original &&
+    a.layout === b.layout &&
+    a.index === b.index &&
+    a.start === b.start &&
+    a.isSelected === b.isSelected &&
+    a.onOpen === b.onOpen
+  )
+}
+
+/** Of the rows, without the scroll bar. */
+function useWidth(place: RefObject<HTMLDivElement | null>): number {
+  const [width, setWidth] = useState(0)
+  useLayoutEffect(() => {
+    const box = place.current
+    if (box === null) return
+    const measure = () => setWidth(box.clientWidth)
+    measure()
+    const observer = new ResizeObserver(measure)
+    observer.observe(box)
+    return () => observer.disconnect()
+  }, [place])
+  return width
+}
+
+function columnIndex(id: string): number {
+  return COLUMN_IDS.indexOf(id as ColumnId) + 1
+}
+
+/** The array of before while it has the same in it: another one is another table. */
+function useSame<T>(list: T[]): T[] {
+  const before = useRef(list)
+  const isSame = list.length === before.current.length && list.every((item, n) => item === before.current[n])
+  if (!isSame) before.current = list
+  return before.current
 }
 
 /** Rows that come on top while one reads further down must not push what is read. */

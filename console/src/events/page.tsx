@@ -5,11 +5,13 @@ import type { StoredEvent } from '../model.ts'
 import { count, number } from '../text.ts'
 import { Button, Empty, Failure, Loading } from '../ui/parts.tsx'
 import { useParams } from '../url.ts'
+import { chooseColumns, chosenColumns } from './columns.tsx'
 import { EventDetail } from './detail.tsx'
 import { Feed } from './feed.ts'
 import { filterOf } from './filter.ts'
-import { FilterBar, ListTools } from './filter-bar.tsx'
+import { FilterBar } from './filter-bar.tsx'
 import { EventGrid } from './grid.tsx'
+import { ColumnsMenu, ListTools } from './list-tools.tsx'
 
 export function EventsPage() {
   const [params, change] = useParams()
@@ -20,6 +22,7 @@ export function EventsPage() {
   const [isPaused, setPaused] = useState(false)
   const [isAtTop, setAtTop] = useState(true)
   const [selected, setSelected] = useState<number>()
+  const [columns, setColumns] = useState(chosenColumns)
   const opened = /^[1-9]\d{0,15}$/.test(params.event ?? '') ? Number(params.event) : undefined
 
   useEffect(() => feed.hold(isPaused || !isAtTop), [feed, isPaused, isAtTop])
@@ -63,6 +66,13 @@ export function EventsPage() {
           <Tail feed={feed} isPaused={isPaused} isAtTop={isAtTop} onPause={setPaused} onNewest={toNewest} />
         )}
         <div className="tools">
+          <ColumnsMenu
+            chosen={columns}
+            onChange={chosen => {
+              chooseColumns(chosen)
+              setColumns(chosen)
+            }}
+          />
           <ListTools filter={filter} change={next => change({ before: '', ...next })} />
         </div>
       </div>
@@ -81,6 +91,7 @@ export function EventsPage() {
           {feed.count > 0 && (
             <EventGrid
               feed={feed}
+              columns={columns}
               selected={opened ?? selected}
               onSelect={select}
               onOpen={open}
@@ -127,7 +138,7 @@ function Tail(props: {
   const { feed, isPaused, isAtTop } = props
   const isHeld = isPaused || !isAtTop
   return (
-    <div className="tail">
+    <div className="tail" data-arrived={feed.arrived} data-tail={feed.stream}>
       <Button icon={isPaused ? 'play' : 'pause'} aria-pressed={isPaused} onClick={() => props.onPause(!isPaused)}>
         {isPaused ? 'Go on' : 'Pause'}
       </Button>
@@ -136,12 +147,18 @@ function Tail(props: {
           {count(feed.held, 'new event')}
         </Button>
       ) : (
-        <span className="hint" data-arrived={feed.arrived}>
-          {isPaused ? 'Paused, nothing new' : feed.arrived === 0 ? 'Live' : `Live, ${number(feed.arrived)} arrived`}
-        </span>
+        <span className="hint">{tailState(feed, isPaused)}</span>
       )}
     </div>
   )
+}
+
+function tailState({ stream, arrived }: Feed, isPaused: boolean): string {
+  if (stream === 'waiting')
+    return 'Not live: other windows of this browser are. It goes on here when one of them is closed or hidden.'
+  if (stream !== 'open') return stream === 'lost' ? 'Not live, trying again' : 'Connecting'
+  if (isPaused) return 'Paused, nothing new'
+  return arrived === 0 ? 'Live' : `Live, ${number(arrived)} arrived`
 }
 
 function End({ feed, onMore, isFiltered }: { feed: Feed; onMore: (id: number) => void; isFiltered: boolean }) {

@@ -2,7 +2,7 @@
 import { useEffect, useMemo, useRef } from 'react'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
-import { useLocation } from 'wouter'
+import { Link, useLocation } from 'wouter'
 import type { Overview, Severity } from '../model.ts'
 import { number, utc, words } from '../text.ts'
 import { useShownTheme } from '../theme.ts'
@@ -47,9 +47,13 @@ export default function EventsChart({ events }: { events: Events }) {
     <>
       <div className="legend">
         {STACK.toReversed().map(severity => (
-          <span key={severity} className={`key ${severity.toLowerCase()}`}>
+          <Link
+            key={severity}
+            className={`key ${severity.toLowerCase()}`}
+            href={eventsAt({ severity, start_time: events.start_time })}
+          >
             {words(severity)} <b>{number(events.by_severity[severity] ?? 0)}</b>
-          </span>
+          </Link>
         ))}
       </div>
       <div ref={place} className="plot" aria-hidden="true" />

@@ -1,6 +1,7 @@
 /** What an analyst sees first: is something wrong, and where. Every figure leads to the events behind it. */
-import { lazy, Suspense } from 'react'
+import { lazy, Suspense, useState } from 'react'
 import { Link } from 'wouter'
+import { useNow } from '../clock.ts'
 import { useLive } from '../live.tsx'
 import type { Overview } from '../model.ts'
 import { count, duration, number, words } from '../text.ts'
@@ -11,14 +12,7 @@ const EventsChart = lazy(() => import('./chart.tsx'))
 
 export function OverviewPage() {
   const { overview, state } = useLive()
-  if (overview === undefined) {
-    return (
-      <div className="page">
-        <h1>Overview</h1>
-        <Loading what="the last 24 hours" />
-      </div>
-    )
-  }
+  if (overview === undefined) return <NothingYet />
   return (
     <div className={`page overview ${state === 'lost' ? 'stale' : ''}`}>
       <div className="title">
@@ -44,6 +38,25 @@ export function OverviewPage() {
         <Tops overview={overview} />
       </div>
       <Checks overview={overview} />
+    </div>
+  )
+}
+
+const LONG_MS = 5_000
+
+/** Figures may never come: a trail that cannot be read is what one would want to know first. */
+function NothingYet() {
+  const [since] = useState(Date.now)
+  const isLong = useNow() - since > LONG_MS
+  return (
+    <div className="page">
+      <h1>Overview</h1>
+      <Loading what="the last 24 hours" />
+      {isLong && (
+        <p className="notice">
+          This takes long. If the trail cannot be read, <a href="/ready">the checks of the service</a> say why.
+        </p>
+      )}
     </div>
   )
 }

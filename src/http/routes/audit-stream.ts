@@ -29,7 +29,7 @@ const StreamQuery = Type.Object(
 
 const Stream = {
   description:
-    'One message per event: `id:` is the event id, `data:` the event as JSON with its 14 columns; no `event:` field, so it is the default message. Comments are heartbeats.',
+    'One message per event: `id:` is the event id, `data:` the event as JSON with its 14 columns; no `event:` field, so it is the default message. A message of the type `position`, at the beginning and after 15 s without any, says up to which id the trail has been looked at.',
   content: {
     'text/event-stream': {
       schema: Type.String(),

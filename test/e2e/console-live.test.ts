@@ -1,0 +1,207 @@
+/** What the console shows live, in a real browser over the real service: nothing that arrives is missed, whatever happens to the connection. */
+import assert from 'node:assert/strict'
+import { after, afterEach, before, describe, test } from 'node:test'
+import type { Page } from 'playwright-core'
+import { formatVerifierKey } from '../../src/evidence/note.ts'
+import { eventually, startTestCentral } from '../http/harness.ts'
+import { serve, temporaryFolder } from '../unit/witness/witness-under-test.ts'
+import { noBrowserHere } from './browser.ts'
+import { type ConsoleUnderTest, idsFromTop, scrollTo, signIn, startConsole } from './console-page.ts'
+
+describe('the console, live', { skip: noBrowserHere }, () => {
+  let desk: ConsoleUnderTest
+  before(async () => {
+    desk = await startConsole()
+  })
+  afterEach(() => desk.browser.closePages())
+  after(() => desk?.[Symbol.asyncDispose]())
+
+  test('console: the overview shows an attack within seconds, and leads to its events', async () => {
+    const { page, seen } = await desk.open('/')
+    const { ip, cpId } = await desk.attack()
+    await page.locator('.bars', { hasText: ip }).waitFor()
+    await page
+      .getByRole('status')
+      .getByText(/open incident/)
+      .waitFor()
+    assert.equal(await page.locator('.figures .figure:not(a), .legend .key:not(a)').count(), 0)
+    const warnings = await page.locator('.legend').getByRole('link', { name: 'Warn' }).getAttribute('href')
+    assert.match(warnings ?? '', /events\?severity=WARN&start_time=/)
+    await page.locator('.bars', { hasText: cpId }).getByRole('link', { name: cpId }).click()
+    await page.locator('.grid .row', { hasText: ip }).first().waitFor()
+    assert.match(page.url(), new RegExp(`who=${cpId}`))
+    desk.assertQuiet(seen)
+  })
+
+  test('console: 200 events a second arrive; pausing and going on misses none', async () => {
+    const { page, seen } = await desk.open('/events')
+    await page.locator('[data-arrived]').waitFor()
+    await page.locator('.grid .row').first().waitFor()
+    const firstId = (await desk.newest('')).id
+    const seconds = 6
+    const sent: Promise<unknown>[] = []
+    const started = performance.now()
+    for (let n = 0; n < seconds * 200; n++) {
+      await eventually(() => performance.now() - started >= n * 5)
+      sent.push(desk.central.send('GET', '/audit/events/1', { as: 'auditor' }))
+      if (n === 400) await page.getByRole('button', { name: 'Pause' }).click()
+      if (n === 800) await page.getByRole('button', { name: /new event/ }).click()
+    }
+    await Promise.all(sent)
+    const lastId = (await desk.newest('action=ACCESS')).id - 1 // `newest` is a read as well, on record behind what it saw
+    assert.ok(lastId - firstId >= seconds * 200)
+    await page.locator(`#event-${lastId}`).waitFor()
+    const ids = await idsFromTop(page, lastId - firstId)
+    assert.deepEqual(
+      ids.filter(id => id > firstId && id <= lastId),
+      Array.from({ length: lastId - firstId }, (_, n) => lastId - n),
+    )
+    desk.assertQuiet(seen)
+  })
+
+  test('console: what one reads stays where it is while events arrive, and pages follow each other', async () => {
+    const { page, seen } = await desk.open('/events')
+    const grid = page.locator('.grid')
+    await grid.locator('.row').first().waitFor()
+    await scrollTo(page, 3000)
+    const id = await page.locator('.grid .row[id][aria-rowindex="112"]').getAttribute('id')
+    const before = (await page.locator(`#${id}`).boundingBox())?.y
+    for (let n = 0; n < 50; n++) await desk.central.send('GET', '/audit/events/1', { as: 'auditor' })
+    const news = page.getByRole('button', { name: /\d+ new events/ })
+    await news.waitFor()
+    assert.equal((await page.locator(`#${id}`).boundingBox())?.y, before)
+    const ids = await idsFromTop(page, 700)
+    assert.deepEqual(
+      ids,
+      ids.map((_, n) => (ids[0] as number) - n),
+    )
+    assert.ok(ids.length > 600)
+    desk.assertQuiet(seen)
+  })
+
+  test('console: after a restart of the service it goes on by itself, from where it was', async () => {
+    const { page, seen } = await desk.open('/events')
+    await page.locator('.grid .row').first().waitFor()
+    await desk.central.stop()
+    await page.getByText('Disconnected.').waitFor()
+    await desk.central.start()
+    await page.locator('[data-connection=open]').waitFor({ timeout: 60_000 })
+    await page.locator('.banner').waitFor({ state: 'detached' })
+    const { cpId } = await desk.central.chargePoint()
+    await desk.central.send('POST', '/auth/credentials', {
+      body: { cp_id: cpId, credentials: 'not-the-right-credentials' },
+    })
+    await page.locator('.grid .row', { hasText: cpId }).first().waitFor()
+    const ids = await idsFromTop(page, 60)
+    assert.deepEqual(
+      ids,
+      ids.map((_, n) => (ids[0] as number) - n),
+    )
+    assert.deepEqual([seen.exceptions, seen.violations], [[], []])
+  })
+
+  test('console: figures that do not come are not waited for in silence', async () => {
+    const { page, seen } = await desk.browser.newPage()
+    await page.clock.install()
+    await page.route('**/audit/overview/stream', () => {}) // never answered, as by a store that cannot be read
+    await signIn(page, desk.central.url, desk.central.keys.auditor)
+    await page.getByText('Loading the last 24 hours').waitFor()
+    await page.clock.fastForward(6_000)
+    const checks = page.getByRole('link', { name: 'the checks of the service' })
+    assert.equal((await desk.central.send('GET', (await checks.getAttribute('href')) ?? '')).status, 200)
+    desk.assertQuiet(seen)
+  })
+
+  test('console: a window that nobody sees lets go of its streams, and catches up without loss when it is seen', async () => {
+    const { cpId } = await desk.central.chargePoint()
+    const { page, seen } = await desk.browser.newPage()
+    await page.clock.install()
+    await page.addInitScript(
+      `Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => 'hidden' })`,
+    )
+    // Nothing matches yet: only the position that the stream tells says where to go on.
+    await signIn(page, desk.central.url, desk.central.keys.operator, `/events?who=${cpId}&action=AUTH_FAIL`)
+    await page.locator('[data-tail=resting]').waitFor() // a tab opened behind another one
+    assert.equal(await streams(), 0)
+    await becomes(page, 'visible')
+    await page.getByText('No event matches').waitFor()
+    await page.locator('[data-tail=open]').waitFor()
+    await becomes(page, 'hidden')
+    await page.clock.fastForward(21_000)
+    await page.locator('[data-connection=resting]').waitFor()
+    await eventually(async () => (await streams()) === 0)
+    for (let n = 0; n < 3; n++) await desk.failLogin(cpId)
+    await becomes(page, 'visible')
+    await page.locator('[data-connection=open]').waitFor()
+    await page.locator('.grid .row[id]').nth(2).waitFor()
+    await desk.failLogin(cpId)
+    await page.locator('.grid .row[id]').nth(3).waitFor()
+    assert.equal(await page.locator('.grid .row[id]').count(), 4)
+    desk.assertQuiet(seen)
+  })
+
+  test('console: many windows share the connections of the browser; who has to wait says so, and misses nothing', async () => {
+    const { cpId } = await desk.central.chargePoint()
+    const path = `/events?who=${cpId}&action=AUTH_FAIL`
+    await eventually(async () => (await streams()) === 0)
+    const { page: first, seen } = await desk.open(path)
+    await first.locator('[data-tail=open]').waitFor()
+    const pages = [first]
+    for (let n = 0; n < 4; n++) {
+      const page = await first.context().newPage()
+      await page.goto(`${desk.central.url}/console${path}`)
+      await page.locator(`[data-tail=${n < 2 ? 'open' : 'waiting'}]`).waitFor()
+      await page.locator('[data-connection=open]').waitFor()
+      pages.push(page)
+    }
+    const last = pages[4] as Page
+    await last.getByText('Not live: other windows of this browser are.').waitFor()
+    assert.equal(await streams(), 4, 'three lists, and one overview for all')
+    assert.equal(await last.evaluate(`fetch('/session').then(({ status }) => status)`), 200)
+
+    await desk.failLogin(cpId)
+    for (const page of pages.slice(0, 3)) await page.locator('.grid .row[id]').first().waitFor()
+    // The one that goes has the overview, too: another window takes that over as well.
+    for (const page of pages.slice(0, 2)) await page.close()
+    for (const page of pages.slice(2)) {
+      await page.locator('[data-tail=open]').waitFor()
+      await page.locator('[data-connection=open]').waitFor()
+      await page.locator('.grid .row[id]').first().waitFor()
+    }
+    await desk.failLogin(cpId)
+    for (const page of pages.slice(2)) {
+      await page.locator('.grid .row[id]').nth(1).waitFor()
+      assert.equal(await page.locator('.grid .row[id]').count(), 2)
+    }
+    await eventually(async () => (await streams()) === 4)
+    desk.assertQuiet(seen)
+  })
+
+  test('console: a witness that does not cosign is named on the overview, and why on the page of the evidence', async t => {
+    const { url, witness } = await serve(t, temporaryFolder(t), []) // it follows no log, ours neither
+    const central = await startTestCentral({
+      EVC_LOG_ORIGIN: 'log.example/console',
+      EVC_WITNESSES: `${url}|${formatVerifierKey(witness.key)}`,
+      EVC_WITNESS_QUORUM: '1',
+    })
+    t.after(() => central.close())
+    const { page } = await desk.browser.newPage()
+    await signIn(page, central.url, central.keys.auditor)
+    await page.locator('.checks').getByText(`failing: ${witness.key.name}`).waitFor()
+    await page.goto(`${central.url}/console/evidence`)
+    await page.locator('.lines .status.bad').waitFor()
+    assert.match(await page.locator('.lines li').innerText(), /Unknown log/)
+  })
+
+  /** As a browser tells a page of a tab that is put behind another one, or comes back. */
+  const becomes = (page: Page, state: 'hidden' | 'visible') =>
+    page.evaluate(`{
+      Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => '${state}' })
+      document.dispatchEvent(new Event('visibilitychange'))
+    }`)
+
+  async function streams(): Promise<number> {
+    const { text } = await desk.central.send('GET', '/metrics')
+    return Number(/^evc_http_stream_clients (\d+)$/m.exec(text)?.[1] ?? 0)
+  }
+})
