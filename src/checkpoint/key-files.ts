@@ -1,22 +1,33 @@
 /**
  * The keys that sign checkpoints, as files.
  *
- *   DATA/log-keys/<key id>.pem     private keys (PKCS#8, Ed25519), mode 0600; never in the log's folder, which others may copy
- *   DATA/log-keys/next             id of the key that is to sign from now on, until that is done (`rotate`)
- *   DATA/log-keys/hand-over        its hand-over, signed, until it is on record
+ *   DATA/log-keys/<key id>.pem     private keys (PKCS#8; Ed25519 or ML-DSA-44), mode 0600; never in the log's folder, which others may copy
+ *   DATA/log-keys/next             ids of the keys that are to sign from now on, until that is done (`rotate`)
+ *   DATA/log-keys/hand-over        their hand-over, signed, until it is on record
  *   LOG/keys                       the key chain (evidence/key-chain.ts): all that others need to know of them
  *
- * Everything is written whole or not at all, and before anybody relies on it.
+ * Everything is written whole or not at all, and before anybody relies on it. With ML-DSA-44 each Ed25519 key has a second one beside it:
+ * made with it, handed over with it, and never without it when a checkpoint is signed. Signing is left to OpenSSL, which a Node may lack it in.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  hash,
+  type KeyObject,
+  randomBytes,
+  sign,
+} from 'node:crypto'
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Refusal } from '../errors.ts'
 import {
-  currentKey,
+  currentKeys,
   formatKeyChain,
   handOver,
   type KeyChain,
+  type LogKeys,
+  listKeys,
   openHandOver,
   parseKeyChain,
   type SigningKey,
@@ -39,22 +50,49 @@ const chainFile = ({ log }: Pick<KeyFolders, 'log'>) => join(log, 'keys')
 
 /** Undefined when there is none yet. @throws {Refusal} LOG_KEYS_UNUSABLE */
 export function readKeyChain(folders: Pick<KeyFolders, 'log'>): KeyChain | undefined {
+  return keyChainReader(folders)()
+}
+
+/** For whoever asks again and again: what was verified is not verified again until the file says something else. */
+export function keyChainReader(folders: Pick<KeyFolders, 'log'>): () => KeyChain | undefined {
   const file = chainFile(folders)
-  if (!existsSync(file)) return undefined
-  const chain = parseKeyChain(readFileSync(file, 'utf8'))
-  if (chain === undefined) throw unusable(`${file} does not hold a key chain`)
-  return chain
+  let known: { readonly text: string; readonly chain: KeyChain } | undefined
+  return () => {
+    if (!existsSync(file)) return undefined
+    const text = readFileSync(file, 'utf8')
+    if (text === known?.text) return known.chain
+    const chain = parseKeyChain(text)
+    if (chain === undefined) throw unusable(`${file} does not hold a key chain`)
+    known = { text, chain }
+    return chain
+  }
+}
+
+/** Whether this Node can make and use ML-DSA-44 keys: since 24.7, and only with an OpenSSL from 3.5 on. */
+export function canSignMlDsa44(): boolean {
+  try {
+    generateKeyPairSync('ml-dsa-44')
+    return true
+  } catch {
+    return false
+  }
 }
 
 /**
  * The chain, begun with a new key if there is none, or none of this origin: then what was signed under another one is put aside.
- * Crash before the chain is written: a key that nobody knows.
+ * With ML-DSA-44, the first key signs nothing but the hand-over to a pair, at size 0, so that the whole log is signed by both.
+ * Crash before the chain is written: keys that nobody knows.
  */
-export function beginKeyChain(folders: KeyFolders, origin?: string): KeyChain {
+export function beginKeyChain(folders: KeyFolders, origin?: string, withMlDsa44 = false): KeyChain {
   const known = readKeyChain(folders)
   if (known !== undefined && (origin === undefined || known.first.name === origin)) return known
   if (known !== undefined) putChainAside(folders.log)
-  const chain = startKeyChain(makeKey(folders, origin ?? `ev-central/${randomBytes(8).toString('hex')}`))
+  const first = makeKeys(folders, origin ?? `ev-central/${randomBytes(8).toString('hex')}`, false)
+  let chain = startKeyChain(first.ed25519)
+  if (withMlDsa44) {
+    const pair = makeKeys(folders, chain.first.name, true)
+    chain = handOver(chain, 0, readSigningKeys(folders, first), readSigningKeys(folders, pair))
+  }
   makePrivateFolder(folders.log)
   writeWhole(chainFile(folders), formatKeyChain(chain))
   return chain
@@ -70,44 +108,70 @@ export function putChainAside(log: string): void {
   }
 }
 
-function makeKey(folders: KeyFolders, origin: string): VerifierKey {
-  const { privateKey } = generateKeyPairSync('ed25519')
-  const key = verifierKeyOf(privateKey, origin)
+function makeKeys(folders: KeyFolders, origin: string, withMlDsa44: boolean): LogKeys {
+  if (withMlDsa44 && !canSignMlDsa44()) throw unusable('this Node has no ML-DSA-44')
   makePrivateFolder(folders.keys)
-  writeWhole(join(folders.keys, `${key.id}.pem`), privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
-  return key
+  const save = ({ privateKey }: { privateKey: KeyObject }) => {
+    const key = verifierKeyOf(privateKey, origin)
+    writeWhole(privateFile(folders, key.id), privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
+    return key
+  }
+  return {
+    ed25519: save(generateKeyPairSync('ed25519')),
+    mlDsa44: withMlDsa44 ? save(generateKeyPairSync('ml-dsa-44')) : undefined,
+  }
 }
 
-/** The key that signs now. @throws {Refusal} LOG_KEYS_UNUSABLE: its private half is not there, or not its own */
-export function readSigningKey(folders: KeyFolders, chain: KeyChain): SigningKey {
-  return signingKey(folders, chain.first.name, currentKey(chain).id)
+const privateFile = ({ keys }: Pick<KeyFolders, 'keys'>, id: string) => join(keys, `${id}.pem`)
+
+/** Ed25519 first. @throws {Refusal} LOG_KEYS_UNUSABLE: a private half is not there, or not its own, or this Node cannot use it */
+export function readSigningKeys(folders: KeyFolders, keys: LogKeys): readonly SigningKey[] {
+  return listKeys(keys).map(key => readSigningKey(folders, key.name, key.id))
 }
 
-function signingKey({ keys }: KeyFolders, origin: string, id: string): SigningKey {
-  const file = join(keys, `${id}.pem`)
+function readSigningKey(folders: KeyFolders, origin: string, id: string): SigningKey {
+  const file = privateFile(folders, id)
   if (!existsSync(file)) throw unusable(`the private key ${file} is not there`)
-  const privateKey = createPrivateKey(readFileSync(file, 'utf8'))
+  const privateKey = parsePrivateKey(file)
   const key = verifierKeyOf(privateKey, origin)
   if (key.id !== id) throw unusable(`${file} holds another key than its name says`)
   return { key, sign: message => sign(null, message, privateKey) }
 }
 
-function verifierKeyOf(privateKey: KeyObject, origin: string): VerifierKey {
-  const { x = '' } = createPublicKey(privateKey).export({ format: 'jwk' })
-  return createVerifierKey(origin, SIGNATURE_TYPE.ed25519, Buffer.from(x, 'base64url'))
+function parsePrivateKey(file: string): KeyObject {
+  const text = readFileSync(file, 'utf8')
+  try {
+    const key = createPrivateKey(text)
+    if (key.asymmetricKeyType === 'ed25519' || key.asymmetricKeyType === 'ml-dsa-44') return key
+  } catch {} // whatever OpenSSL says of it does not belong into a log
+  throw unusable(`${file} holds no private key that this Node can use`)
 }
 
-/** Makes a key and asks for it to sign from now on. Whoever signs does the rest: `takeHandOver`. */
-export function askForRotation(folders: KeyFolders, chain: KeyChain): VerifierKey {
-  const key = makeKey(folders, chain.first.name)
-  writeWhole(join(folders.keys, 'next'), key.id)
-  return key
+function verifierKeyOf(privateKey: KeyObject, origin: string): VerifierKey {
+  const { x, pub } = createPublicKey(privateKey).export({ format: 'jwk' }) as { x?: string; pub?: string }
+  const type = pub === undefined ? SIGNATURE_TYPE.ed25519 : SIGNATURE_TYPE.mlDsa44Cosignature
+  return createVerifierKey(origin, type, Buffer.from(pub ?? x ?? '', 'base64url'))
+}
+
+/**
+ * Makes keys and asks for them to sign from now on. Whoever signs does the rest: `takeHandOver`.
+ * @param withMlDsa44 otherwise as it is now
+ */
+export function askForRotation(
+  folders: KeyFolders,
+  chain: KeyChain,
+  withMlDsa44 = currentKeys(chain).mlDsa44 !== undefined,
+): LogKeys {
+  const keys = makeKeys(folders, chain.first.name, withMlDsa44)
+  const ids = listKeys(keys).map(({ id }) => id)
+  writeWhole(join(folders.keys, 'next'), ids.join(' '))
+  return keys
 }
 
 /**
  * The hand-over that was asked for, made if it is not yet.
  *
- *   1. the hand-over, signed by both keys     crash before: nothing happened
+ *   1. the hand-over, signed by all keys      crash before: nothing happened
  *   2. on record in the trail (the caller)    crash before or after: the same hand-over is put on record (again)
  *   3. in the chain (`completeHandOver`)      crash before: step 2 again
  *
@@ -119,10 +183,20 @@ export function takeHandOver(folders: KeyFolders, chain: KeyChain, size: number)
   const draft = join(folders.keys, 'hand-over')
   if (existsSync(draft)) return readFileSync(draft, 'utf8')
   if (!existsSync(next)) return undefined
-  const to = signingKey(folders, chain.first.name, readFileSync(next, 'utf8'))
-  const note = handOver(chain, size, readSigningKey(folders, chain), to).handOvers.at(-1)?.note as string
+  const ids = readFileSync(next, 'utf8').split(' ')
+  const to = ids.map(id => readSigningKey(folders, chain.first.name, id))
+  const note = handOver(chain, size, readSigningKeys(folders, currentKeys(chain)), to).handOvers.at(-1)?.note as string
   writeWhole(draft, note)
   return note
+}
+
+/** What the trail says of a hand-over: two ML-DSA-44 keys and their signatures would not fit into an event. */
+export function handOverMetadata(
+  note: string,
+): { readonly note: readonly string[] } | { readonly note_sha256: string } {
+  const link = openHandOver(note)
+  const isLong = link?.from.mlDsa44 !== undefined || link?.to.mlDsa44 !== undefined
+  return isLong ? { note_sha256: hash('sha256', note) } : { note: note.split('\n') }
 }
 
 /** Step 3. */

@@ -9,7 +9,16 @@ import { LIMITS } from '../limits.ts'
 import { type Checkpoint, openCheckpoint, parseCheckpoint } from './checkpoint.ts'
 import { sha256 } from './crypto.ts'
 import { decodeText, formatHex } from './encoding.ts'
-import { currentKey, type KeyChain, keyOfSize, parseKeyChain } from './key-chain.ts'
+import {
+  allKeys,
+  currentKeys,
+  type KeyChain,
+  keysOfSize,
+  type LogKeys,
+  listKeys,
+  openByChain,
+  parseKeyChain,
+} from './key-chain.ts'
 import { commit, ERASED_COLUMNS, type EventRow, formatLeaf, formatPrivate } from './leaf.ts'
 import { type Hash, hashLeaf } from './merkle.ts'
 import { verifyInclusion } from './merkle-proof.ts'
@@ -25,7 +34,7 @@ import {
   parsePackProof,
   parseRow,
 } from './pack.ts'
-import { createVerifier } from './signature.ts'
+import { algorithmOf, createVerifier } from './signature.ts'
 
 /** What can be wrong, in words that follow the name of a file or an event. */
 export const PACK_FAULTS = {
@@ -37,6 +46,7 @@ export const PACK_FAULTS = {
   'wrong-digest': 'is not as it was when the pack was made (SHA-256 differs from the manifest)',
   'broken-chain': 'does not hold a chain of keys in which each key signed for the next one',
   'wrong-signature': 'is not signed by the key of the log: it was changed, or made by somebody else',
+  'missing-signature': 'lacks one of the two signatures that the log has announced: it was removed, or never made',
   'revoked-key': 'is signed by a key that was no longer allowed to sign a log of this size',
   'other-key': 'was signed with another key than the one you were given',
   'other-event': 'stands where another event or its proof should stand',
@@ -70,6 +80,8 @@ export interface PackReport {
   readonly checkpoint: Checkpoint | undefined
   /** The key that signed it, by the chain. */
   readonly signer: VerifierKey | undefined
+  /** Of the signatures of the log that were verified: `Ed25519`, `ML-DSA-44`. */
+  readonly algorithms: readonly string[]
   readonly chain: KeyChain | undefined
   /** Whether one of the keys given is of this log. */
   readonly key: 'not-compared' | 'given' | 'other'
@@ -124,8 +136,8 @@ export function* verifyPack(
     if (signed.size !== undefined && signed.size !== manifest.tree_size) note(PACK_MANIFEST, 'not-asked-for')
     if (signed.chain !== undefined && signed.chain.first.name !== manifest.origin) note(PACK_MANIFEST, 'not-asked-for')
   }
-  const { checkpoint, signer, chain, key, cosignatures, cosigners } = signed
-  return { problems, events, manifest, checkpoint, signer, chain, key, cosignatures, cosigners }
+  const { size: _size, ...found } = signed
+  return { problems, events, manifest, ...found }
 }
 
 type Note = (part: string, fault: PackFault, id?: number) => void
@@ -167,34 +179,47 @@ function checkCheckpoint(files: ReadonlyMap<string, Uint8Array>, given: readonly
   if (files.has('keys') && chain === undefined) note('keys', 'broken-chain')
   if (files.has('checkpoint') && said === undefined) note('checkpoint', 'malformed')
   const size = said?.size
-  const signer = chain && size !== undefined ? keyOfSize(chain, size) : undefined
-  const key = compareKeys(given, chain, signer)
+  const signers = chain && size !== undefined ? keysOfSize(chain, size) : undefined
+  const signer = signers?.ed25519
+  const key = compareKeys(given, chain, signers)
   if (key === 'other') note('keys', 'other-key')
   const cosigners = (parsed?.signatures ?? []).map(({ name }) => name).filter(name => name !== chain?.first.name)
   const found = { chain, size, signer, key, cosigners }
   if (chain === undefined || signer === undefined || text === undefined)
-    return { ...found, checkpoint: undefined, cosignatures: [] }
+    return { ...found, checkpoint: undefined, algorithms: [], cosignatures: [] }
 
-  const witnesses = given.filter(({ type }) => type !== SIGNATURE_TYPE.ed25519).map(createVerifier)
-  const origin = chain.first.name
-  const opened = openCheckpoint(text, { origin, log: [createVerifier(signer)], witnesses })
-  if (opened.isTrusted) return { ...found, checkpoint: opened.checkpoint, cosignatures: opened.cosignatures }
-  const allKeys = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
-  const isRevoked = openCheckpoint(text, { origin, log: allKeys }).isTrusted
-  note('checkpoint', isRevoked ? 'revoked-key' : 'wrong-signature')
-  return { ...found, checkpoint: undefined, cosignatures: [] }
+  const witnesses = given.filter(key => !isKeyOfLog(key, chain)).map(createVerifier)
+  const opened = openByChain(text, chain, witnesses)
+  if (opened.isTrusted) {
+    const { checkpoint, signatures, cosignatures } = opened
+    return { ...found, checkpoint, algorithms: signatures.map(({ key }) => algorithmOf(key)), cosignatures }
+  }
+  const isRevoked = openCheckpoint(text, {
+    origin: chain.first.name,
+    log: allKeys(chain).map(createVerifier),
+  }).isTrusted
+  const isMissing = opened.reason === 'missing-signature'
+  note('checkpoint', isMissing ? opened.reason : isRevoked ? 'revoked-key' : 'wrong-signature')
+  return { ...found, checkpoint: undefined, algorithms: [], cosignatures: [] }
 }
 
 /** Whoever knows the first key can follow the chain; whoever knows a later one knows that it is of this log. */
 function compareKeys(
   given: readonly VerifierKey[],
   chain: KeyChain | undefined,
-  signer: VerifierKey | undefined,
+  signers: LogKeys | undefined,
 ): PackReport['key'] {
-  const ofLogs = given.filter(({ type }) => type === SIGNATURE_TYPE.ed25519).map(formatVerifierKey)
+  const ofLogs = given.filter(key => isKeyOfLog(key, chain))
   if (ofLogs.length === 0) return 'not-compared'
-  const own = chain && [chain.first, currentKey(chain), signer ?? chain.first].map(formatVerifierKey)
-  return own?.some(key => ofLogs.includes(key)) ? 'given' : 'other'
+  const own = chain && [chain.first, ...listKeys(currentKeys(chain)), ...listKeys(signers ?? currentKeys(chain))]
+  const isOwn = (key: VerifierKey) => own?.map(formatVerifierKey).includes(formatVerifierKey(key))
+  const isOther = ofLogs.some(key => key.type !== SIGNATURE_TYPE.ed25519 && !isOwn(key)) // it names this log and no other
+  return !isOther && ofLogs.some(isOwn) ? 'given' : 'other'
+}
+
+/** An ML-DSA-44 key may be one of a witness as well. */
+function isKeyOfLog({ type, name }: VerifierKey, chain: KeyChain | undefined): boolean {
+  return type === SIGNATURE_TYPE.ed25519 || name === chain?.first.name
 }
 
 function linesOf(files: ReadonlyMap<string, Uint8Array>, part: PackPart): string[] {

@@ -21,11 +21,12 @@ import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './dat
 import { createErasures } from './erasure.ts'
 import { createHealth } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
-import { startLog } from './log.ts'
+import { requireMlDsa44, startLog } from './log.ts'
 import { openPipeline } from './pipeline.ts'
 import { openPositionGuard } from './position-guard.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
+import { keyFolders } from './rotate-key.ts'
 import { readSecrets } from './secrets.ts'
 import { releaseStartReserve } from './start-reserve.ts'
 import { createVerification } from './verification.ts'
@@ -49,7 +50,7 @@ const STARTED_MS_MAX = 1_000
 /**
  * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
  * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE
- * @throws {SettingsError} when a secret or file that the settings ask for is missing
+ * @throws {SettingsError} when a secret or file that the settings ask for is missing, or this Node lacks what they ask for
  */
 export async function startCentral(settings: Settings, logger: Logger, open = openPipeline): Promise<Central> {
   await using undo = new AsyncDisposableStack()
@@ -59,6 +60,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const guard = undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
   const secrets = readSecrets(settings, folder)
+  requireMlDsa44(settings, keyFolders(folder))
 
   const pipeline = await open({
     folder,

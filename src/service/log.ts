@@ -6,17 +6,24 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
-import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
+import {
+  canSignMlDsa44,
+  handOverMetadata,
+  type KeyFolders,
+  keyChainReader,
+  readKeyChain,
+  readSigningKeys,
+} from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
-import { openCheckpoint } from '../evidence/checkpoint.ts'
-import { formatKeyChain } from '../evidence/key-chain.ts'
+import { Refusal } from '../errors.ts'
+import { currentKeys, formatKeyChain, openByChain } from '../evidence/key-chain.ts'
 import { createVerifier } from '../evidence/signature.ts'
 import type { EvidenceStatus } from '../http/deps.ts'
-import type { Settings } from '../settings/settings.ts'
+import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
-import { keyFolders } from './rotate-key.ts'
+import { HANDED_OVER, keyFolders } from './rotate-key.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
 
 const LAST_ROWS_MS = 2_000
@@ -34,6 +41,30 @@ export interface ServedLog {
   close(): Promise<void>
 }
 
+/**
+ * Before anything is started: whether checkpoints can be signed as the setting asks for. One signature instead of two would be worse than
+ * none, as every verifier takes it for a forgery.
+ * @param canSign whether this Node has ML-DSA-44
+ * @throws {SettingsError}
+ */
+export function requireMlDsa44({ logMlDsa, logOrigin }: Settings, folders: KeyFolders, canSign = canSignMlDsa44): void {
+  if (!logMlDsa) return
+  if (!canSign()) {
+    throw new SettingsError([
+      'EVC_LOG_ML_DSA is true, and this Node has no ML-DSA-44: it takes 24.7 or later with OpenSSL 3.5',
+    ])
+  }
+  const chain = readKeyChain(folders)
+  const isOtherLog = logOrigin !== undefined && logOrigin !== chain?.first.name // which begins with keys of its own
+  if (chain === undefined || isOtherLog || currentKeys(chain).mlDsa44 === undefined) return
+  try {
+    readSigningKeys(folders, currentKeys(chain))
+  } catch (error) {
+    if (error instanceof Refusal) throw new SettingsError([`EVC_LOG_ML_DSA is true. ${error.message}`])
+    throw error
+  }
+}
+
 export function startLog(deps: {
   pipeline: Pipeline
   folder: DataFolder
@@ -43,16 +74,18 @@ export function startLog(deps: {
   const { pipeline, folder, settings, logger } = deps
   const { audit, queries } = pipeline
   const folders = keyFolders(folder)
+  const readChain = keyChainReader(folders)
   const witnesses = createWitnessClient({
     witnesses: settings.witnesses,
     quorum: settings.witnessQuorum,
     readProof: (from, to) => queries.consistency({ from, to }),
-    readHandOvers: () => readKeyChain(folders)?.handOvers.map(({ note }) => note) ?? [],
+    readHandOvers: () => readChain()?.handOvers.map(({ note }) => note) ?? [],
   })
   const checkpoints = startCheckpoints({
     storePath: folder.auditDatabase,
     folders,
     origin: settings.logOrigin,
+    withMlDsa44: settings.logMlDsa,
     watchMs: settings.selfCheckPercent * 10,
     onTampered(id, detail) {
       logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
@@ -67,8 +100,7 @@ export function startLog(deps: {
     },
     async onHandOver(note) {
       const context = createContext()
-      const description = 'Another key signs the checkpoints of the log from now on'
-      audit.system('LOG_KEY_ROTATED', context, { description, metadata: { note: note.split('\n') } })
+      audit.system('LOG_KEY_ROTATED', context, { description: HANDED_OVER, metadata: handOverMetadata(note) })
       await audit.settled(context)
     },
   })
@@ -83,7 +115,7 @@ export function startLog(deps: {
   return {
     shown,
     keyChain() {
-      const chain = readKeyChain(folders)
+      const chain = readChain()
       return chain && formatKeyChain(chain)
     },
     status: checkpoints.status,
@@ -103,11 +135,8 @@ function readWitnessed(folders: KeyFolders, { witnesses, witnessQuorum }: Settin
   const chain = readKeyChain(folders)
   if (chain === undefined || !existsSync(file)) return undefined
   const note = readFileSync(file, 'utf8')
-  const opened = openCheckpoint(note, {
-    origin: chain.first.name,
-    log: [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier),
-    witnesses: witnesses.map(({ key }) => createVerifier(key)),
-  })
+  const cosigners = witnesses.map(({ key }) => createVerifier(key))
+  const opened = openByChain(note, chain, cosigners)
   return opened.isTrusted && opened.cosignatures.length >= witnessQuorum ? note : undefined
 }
 

@@ -1,5 +1,5 @@
 /**
- * Another key for the log's checkpoints, asked for on the command line. A service that runs hands over by itself, within a
+ * Other keys for the log's checkpoints, asked for on the command line: one, or two where an ML-DSA-44 key signs, too. A service that runs hands over by itself, within a
  * second or two; without one it is done here, in the same steps (checkpoint/key-files.ts), under the lock of the data folder.
  */
 import { existsSync, readFileSync } from 'node:fs'
@@ -9,6 +9,7 @@ import { system } from '../audit/events.ts'
 import {
   askForRotation,
   completeHandOver,
+  handOverMetadata,
   type KeyFolders,
   readKeyChain,
   takeHandOver,
@@ -16,16 +17,19 @@ import {
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { parseCheckpoint } from '../evidence/checkpoint.ts'
-import { currentKey, type KeyChain } from '../evidence/key-chain.ts'
-import { parseNote, type VerifierKey } from '../evidence/note.ts'
+import { currentKey, type KeyChain, type LogKeys } from '../evidence/key-chain.ts'
+import { parseNote } from '../evidence/note.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
 import { putOnRecord } from './restore.ts'
+
+/** What the trail says of it. */
+export const HANDED_OVER = 'Another key signs the checkpoints of the log from now on'
 
 const POLL_MS = 100
 const SERVICE_MS_MAX = 10_000
 
 export interface Rotation {
-  readonly key: VerifierKey
+  readonly keys: LogKeys
   /** False: the running service has not taken it over yet; it will. */
   readonly isDone: boolean
 }
@@ -35,16 +39,16 @@ export async function rotateKey(folder: DataFolder): Promise<Rotation> {
   const folders = keyFolders(folder)
   const chain = readKeyChain(folders)
   if (chain === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', 'The log has no key yet; the first start makes one.')
-  const key = askForRotation(folders, chain)
+  const keys = askForRotation(folders, chain)
   const lock = tryLock(folder)
-  if (lock === undefined) return { key, isDone: await isTaken(folders, key) }
+  if (lock === undefined) return { keys, isDone: await isTaken(folders, keys) }
   try {
     await handOver(folder, chain)
   } finally {
     if (!lock.isAfterUncleanStop) lock.markClean()
     lock[Symbol.dispose]()
   }
-  return { key, isDone: true }
+  return { keys, isDone: true }
 }
 
 export const keyFolders = ({ logKeys, log }: DataFolder): KeyFolders => ({ keys: logKeys, log })
@@ -53,11 +57,8 @@ async function handOver(folder: DataFolder, chain: KeyChain): Promise<void> {
   const folders = keyFolders(folder)
   const note = takeHandOver(folders, chain, signedSize(folders))
   if (note === undefined) return
-  const description = 'Another key signs the checkpoints of the log from now on'
-  await putOnRecord(
-    folder,
-    system('LOG_KEY_ROTATED', createContext(), { description, metadata: { note: note.split('\n') } }),
-  )
+  const details = { description: HANDED_OVER, metadata: handOverMetadata(note) }
+  await putOnRecord(folder, system('LOG_KEY_ROTATED', createContext(), details))
   completeHandOver(folders, chain, note)
 }
 
@@ -78,10 +79,10 @@ function tryLock(folder: DataFolder) {
   }
 }
 
-async function isTaken(folders: KeyFolders, key: VerifierKey): Promise<boolean> {
+async function isTaken(folders: KeyFolders, { ed25519 }: LogKeys): Promise<boolean> {
   for (const until = performance.now() + SERVICE_MS_MAX; performance.now() < until; await sleep(POLL_MS)) {
     const chain = readKeyChain(folders)
-    if (chain !== undefined && currentKey(chain).id === key.id) return true
+    if (chain !== undefined && currentKey(chain).id === ed25519.id) return true
   }
   return false
 }

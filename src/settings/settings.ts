@@ -21,6 +21,7 @@ export interface Settings {
   readonly strictEvents: (typeof SETTINGS)['EVC_STRICT_EVENTS']['fallback']
   readonly positionFile: string | undefined
   readonly logOrigin: string | undefined
+  readonly logMlDsa: boolean
   readonly isLogPublic: boolean
   readonly selfCheckPercent: number
   readonly witnesses: (typeof SETTINGS)['EVC_WITNESSES']['fallback']
@@ -76,6 +77,7 @@ export function readSettings(environment: Environment): Settings {
     strictEvents: value('EVC_STRICT_EVENTS'),
     positionFile: value('EVC_POSITION_FILE'),
     logOrigin: value('EVC_LOG_ORIGIN'),
+    logMlDsa: value('EVC_LOG_ML_DSA'),
     isLogPublic: value('EVC_LOG_PUBLIC'),
     selfCheckPercent: value('EVC_SELF_CHECK_PERCENT'),
     witnesses: value('EVC_WITNESSES'),

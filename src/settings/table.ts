@@ -224,6 +224,13 @@ export const SETTINGS = {
     fallback: undefined,
     parse: logOrigin,
   }),
+  EVC_LOG_ML_DSA: setting({
+    description:
+      '`true`: checkpoints carry a second signature, ML-DSA-44 (FIPS 204), which computers that break Ed25519 do not forge. Changing it hands over to new keys, on record. Needs Node 24.7 or later with OpenSSL 3.5.',
+    defaultText: 'false',
+    fallback: false,
+    parse: value => oneOf('true', 'false')(value) === 'true',
+  }),
   EVC_LOG_PUBLIC: setting({
     description:
       '`true`: checkpoints, tiles and consistency proofs, which hold no personal data, are given to everybody. `false`: to any role.',

@@ -3,7 +3,7 @@
  *
  * Promise: PRISTINE only if every row is the one of its leaf and every leaf has its row, if the tree over the leaves is the one in
  * every signed checkpoint, each signed by a key that might, and if what was erased or archived is on record in the log itself.
- * Anything else is a finding, with the first bad place. Trusts SHA-256, Ed25519 and the key that it was given; nothing else.
+ * Anything else is a finding, with the first bad place. Trusts SHA-256, Ed25519, ML-DSA-44 and the key that it was given; nothing else.
  *
  * One pass over the leaves, in ranges that the source may check side by side; memory does not grow with the log. Must not import
  * what it judges (store, log, HTTP), nor Node: the same engine runs in browsers.
@@ -21,7 +21,7 @@ import { compareFindings, type Finding, sentenceOf, VERDICTS, type VerdictCode, 
 
 /** What the auditor brings along. Texts as they are in files. */
 export interface Trust {
-  /** Verifier key of the log. Without it the source's own key chain is believed. */
+  /** Verifier key of the log, or several, a line each. Without it the source's own key chain is believed. */
   readonly key?: string | undefined
   /** A signed checkpoint that is known from before. */
   readonly trusted?: string | undefined
@@ -47,6 +47,8 @@ export interface Report {
   readonly root: string | undefined
   /** Valid ones, of different sizes. */
   readonly checkpoints: number
+  /** Those by which the log signed the newest valid one: `Ed25519`, `ML-DSA-44`. */
+  readonly signatures: readonly string[]
   readonly erased: number
   readonly archived: number
 }
@@ -105,6 +107,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
     signed_size: Math.min(signedSize, size),
     root: root && formatBase64(root),
     checkpoints,
+    signatures: signed.newest?.algorithms ?? [],
     erased: seen.erased.length,
     archived: (overview.rows?.archives ?? []).reduce((sum, { first, last }) => sum + last - first + 1, 0),
   }

@@ -24,7 +24,7 @@ test('verify: a trail that nobody changed: exit code 0, one line that says so', 
   assert.deepEqual([code, stderr], [0, ''])
   assert.match(
     stdout,
-    /^PRISTINE: Nothing was changed: 600 events, 1 signed checkpoints\.\nlog log\.example\/ev-central, 600 events, 600 of them signed, root \S{44}\n$/,
+    /^PRISTINE: Nothing was changed: 600 events, 1 signed checkpoints\.\nlog log\.example\/ev-central, 600 events, 600 of them signed \(Ed25519\), root \S{44}\n$/,
   )
 })
 

@@ -12,7 +12,7 @@ import { formatNote, formatVerifierKey } from '../../src/evidence/note.ts'
 import { formatManifest, PACK_PARTS, type PackManifest, type PackPart, parseManifest } from '../../src/evidence/pack.ts'
 import { createSignature } from '../../src/evidence/signature.ts'
 import { type PackSource, writePack } from '../../src/pack/write-pack.ts'
-import { createKey } from '../unit/evidence/keys-under-test.ts'
+import { createKey, type KeyUnderTest } from '../unit/evidence/keys-under-test.ts'
 import { createLog, hashesOf } from '../unit/evidence/log-under-test.ts'
 
 export const PACK_ORIGIN = 'log.example.com/packs'
@@ -61,12 +61,13 @@ const rows = logged.map(row => (row.id === ERASED_ID ? { ...row, ...ERASED_COLUM
 const saltOf = (id: number) => new Uint8Array(16).fill((id % 255) + 1)
 const log = createLog(logged.map(row => formatLeaf(row, commit(saltOf(row.id), row))))
 
-export function signCheckpoint(key = SECOND): string {
+export function signCheckpoint(...keys: readonly KeyUnderTest[]): string {
   const text = formatCheckpoint({ origin: PACK_ORIGIN, size: rows.length, root: log.tree.root(), extensions: [] })
-  return formatNote({ text, signatures: [createSignature(key.key, text, key.sign)] })
+  const signers = keys.length === 0 ? [SECOND] : keys
+  return formatNote({ text, signatures: signers.map(({ key, sign }) => createSignature(key, text, sign)) })
 }
 
-export const packChain: KeyChain = handOver(startKeyChain(FIRST.key), HANDED_OVER_AT, FIRST, SECOND)
+export const packChain: KeyChain = handOver(startKeyChain(FIRST.key), HANDED_OVER_AT, [FIRST], [SECOND])
 export const firstKey = formatVerifierKey(FIRST.key)
 export const signerKey = formatVerifierKey(SECOND.key)
 export const signCheckpointByRevokedKey = () => signCheckpoint(FIRST)

@@ -57,6 +57,7 @@ export function verifyAlone(
     signed_size: proven.reduce((sum, { range: { first, last } }) => sum + last - first + 1, 0),
     root: undefined,
     checkpoints,
+    signatures: newest?.algorithms ?? [],
     erased: judged.reduce((sum, { rows }) => sum + rows.erased.size, 0),
     archived: total,
   }

@@ -70,6 +70,7 @@ function unreadable({ message }: UnreadableSource): Report {
     signed_size: 0,
     root: undefined,
     checkpoints: 0,
+    signatures: [],
     erased: 0,
     archived: 0,
   }

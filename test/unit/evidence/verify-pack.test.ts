@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import test, { before } from 'node:test'
-import type { VerifierKey } from '../../../src/evidence/note.ts'
+import { formatKeyChain, handOver, startKeyChain } from '../../../src/evidence/key-chain.ts'
+import { SIGNATURE_TYPE, type VerifierKey } from '../../../src/evidence/note.ts'
 import {
   formatPackProof,
   formatRow,
@@ -16,6 +17,7 @@ import {
   ERASED_ID,
   flipped,
   makePack,
+  PACK_ORIGIN,
   type PackFiles,
   packChain,
   packSource,
@@ -61,7 +63,7 @@ test('pack: a pristine one has no problem, and every event is proven, also the e
     [ERASED_ID],
   )
   assert.deepEqual([manifest?.events, manifest?.erased, checkpoint?.size, key], [290, 1, 300, 'not-compared'])
-  assert.equal(signer?.id, packChain.handOvers[0]?.to.id)
+  assert.equal(signer?.id, packChain.handOvers[0]?.to.ed25519.id)
 })
 
 test('pack: any bit changed in any part is found, and the part is named', () => {
@@ -143,7 +145,7 @@ test('pack: a checkpoint of a revoked or foreign key, and keys that do not hang 
 })
 
 test('pack: keys that were given are compared with the first of the log and the one that signs', () => {
-  const signer = packChain.handOvers[0]?.to ?? assert.fail()
+  const signer = packChain.handOvers[0]?.to.ed25519 ?? assert.fail()
   for (const key of [packChain.first, signer]) assert.equal(verify(copy(), [key]).key, 'given')
   const other = createKey(packChain.first.name).key
   assert.deepEqual(problemsOf(copy(), [other]), ['keys other-key'])
@@ -204,4 +206,30 @@ test('pack: the disclosure of a proof, and a pack, tell the same row', async () 
   )
   const row = parseRow(linesOf('events.ndjson')[0] ?? '')
   assert.deepEqual({ ...disclosure.public, ...disclosure.private }, row)
+})
+
+test('pack: of a log that has announced an ML-DSA-44 key, both signatures are verified, and none can be taken away', () => {
+  const [first, second] = [createKey(PACK_ORIGIN), createKey(PACK_ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)]
+  const zeroth = createKey(PACK_ORIGIN)
+  const keys = formatKeyChain(handOver(startKeyChain(zeroth.key), 0, [zeroth], [first, second]))
+  const packOf = (...signers: (typeof first)[]) =>
+    withOwnManifest(
+      copy()
+        .set('keys', Buffer.from(keys))
+        .set('checkpoint', Buffer.from(signCheckpoint(...signers))),
+    )
+  const given = [first.key, second.key]
+  const report = verify(packOf(first, second), given)
+  assert.deepEqual([report.problems, report.algorithms], [[], ['Ed25519', 'ML-DSA-44']])
+  assert.deepEqual([report.key, report.cosignatures, report.cosigners], ['given', [], []], 'it is no witness')
+  for (const key of [zeroth.key, ...given]) assert.equal(verify(packOf(first, second), [key]).key, 'given')
+  for (const signer of [first, second]) {
+    const { problems, algorithms, events } = verify(packOf(signer), given)
+    assert.deepEqual([problems, algorithms], [[{ part: 'checkpoint', fault: 'missing-signature' }], []])
+    assert.ok(events.every(({ isProven }) => !isProven))
+  }
+  const stranger = createKey(PACK_ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)
+  assert.deepEqual(problemsOf(packOf(first, stranger)), ['checkpoint missing-signature'])
+  assert.deepEqual(problemsOf(packOf(first, second), [first.key, stranger.key]), ['keys other-key'])
+  assert.deepEqual(verify(copy()).algorithms, ['Ed25519'])
 })
