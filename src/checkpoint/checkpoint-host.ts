@@ -18,6 +18,7 @@ import {
   askForRotation,
   beginKeyChain,
   completeHandOver,
+  hasHandOver,
   type KeyFolders,
   keyChainReader,
   takeHandOver,
@@ -149,6 +150,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   async function step(): Promise<void> {
     if (!hasKeys) beginKeyChain(folders, origin, withMlDsa44) // its error is that of the step
     hasKeys = true
+    if (hasHandOver(folders)) await rotate() // before the old keys sign beyond the size that it names
     if (!isTampered()) await watch()
     if (isTampered()) return
     const startedAt = performance.now()

@@ -46,6 +46,9 @@ export interface KeyFolders {
 /** What an older log of another origin leaves, in this order, so that a crash in between is seen and gone on with. */
 const FILES_OF_ORIGIN = ['checkpoint', 'checkpoints', 'witnessed', 'keys'] as const
 
+const NEXT = 'next'
+const HAND_OVER = 'hand-over'
+
 const chainFile = ({ log }: Pick<KeyFolders, 'log'>) => join(log, 'keys')
 
 /** Undefined when there is none yet. @throws {Refusal} LOG_KEYS_UNUSABLE */
@@ -80,22 +83,25 @@ export function canSignMlDsa44(): boolean {
 
 /**
  * The chain, begun with a new key if there is none, or none of this origin: then what was signed under another one is put aside.
- * With ML-DSA-44, the first key signs nothing but the hand-over to a pair, at size 0, so that the whole log is signed by both.
- * Crash before the chain is written: keys that nobody knows.
+ * With ML-DSA-44, the first key signs nothing but the hand-over to two, at size 0, so that both sign the whole log, and is forgotten: it
+ * is in no file. Crash before the chain is written: keys that nobody knows.
  */
 export function beginKeyChain(folders: KeyFolders, origin?: string, withMlDsa44 = false): KeyChain {
   const known = readKeyChain(folders)
   if (known !== undefined && (origin === undefined || known.first.name === origin)) return known
   if (known !== undefined) putChainAside(folders.log)
-  const first = makeKeys(folders, origin ?? `ev-central/${randomBytes(8).toString('hex')}`, false)
-  let chain = startKeyChain(first.ed25519)
-  if (withMlDsa44) {
-    const pair = makeKeys(folders, chain.first.name, true)
-    chain = handOver(chain, 0, readSigningKeys(folders, first), readSigningKeys(folders, pair))
-  }
+  for (const name of [NEXT, HAND_OVER]) rmSync(join(folders.keys, name), { force: true }) // of a chain that is put aside
+  const name = origin ?? `ev-central/${randomBytes(8).toString('hex')}`
+  const keys = makeKeys(folders, name, withMlDsa44)
+  const chain = withMlDsa44 ? announce(readSigningKeys(folders, keys), name) : startKeyChain(keys.ed25519)
   makePrivateFolder(folders.log)
   writeWhole(chainFile(folders), formatKeyChain(chain))
   return chain
+}
+
+function announce(pair: readonly SigningKey[], origin: string): KeyChain {
+  const first = signingKeyOf(generateKeyPairSync('ed25519').privateKey, origin)
+  return handOver(startKeyChain(first.key), 0, [first], pair)
 }
 
 /** So that the next start begins a new one. What was signed stays, with the id of the first key behind its names. */
@@ -132,10 +138,13 @@ export function readSigningKeys(folders: KeyFolders, keys: LogKeys): readonly Si
 function readSigningKey(folders: KeyFolders, origin: string, id: string): SigningKey {
   const file = privateFile(folders, id)
   if (!existsSync(file)) throw unusable(`the private key ${file} is not there`)
-  const privateKey = parsePrivateKey(file)
-  const key = verifierKeyOf(privateKey, origin)
-  if (key.id !== id) throw unusable(`${file} holds another key than its name says`)
-  return { key, sign: message => sign(null, message, privateKey) }
+  const signer = signingKeyOf(parsePrivateKey(file), origin)
+  if (signer.key.id !== id) throw unusable(`${file} holds another key than its name says`)
+  return signer
+}
+
+function signingKeyOf(privateKey: KeyObject, origin: string): SigningKey {
+  return { key: verifierKeyOf(privateKey, origin), sign: message => sign(null, message, privateKey) }
 }
 
 function parsePrivateKey(file: string): KeyObject {
@@ -164,8 +173,13 @@ export function askForRotation(
 ): LogKeys {
   const keys = makeKeys(folders, chain.first.name, withMlDsa44)
   const ids = listKeys(keys).map(({ id }) => id)
-  writeWhole(join(folders.keys, 'next'), ids.join(' '))
+  writeWhole(join(folders.keys, NEXT), ids.join(' '))
   return keys
+}
+
+/** Whether one is made and not yet in the chain. Nothing may be signed until it is: it names the size at which the old keys end. */
+export function hasHandOver({ keys }: KeyFolders): boolean {
+  return existsSync(join(keys, HAND_OVER))
 }
 
 /**
@@ -179,8 +193,8 @@ export function askForRotation(
  * @returns the signed note; undefined when none was asked for
  */
 export function takeHandOver(folders: KeyFolders, chain: KeyChain, size: number): string | undefined {
-  const next = join(folders.keys, 'next')
-  const draft = join(folders.keys, 'hand-over')
+  const next = join(folders.keys, NEXT)
+  const draft = join(folders.keys, HAND_OVER)
   if (existsSync(draft)) return readFileSync(draft, 'utf8')
   if (!existsSync(next)) return undefined
   const ids = readFileSync(next, 'utf8').split(' ')
@@ -208,8 +222,8 @@ export function completeHandOver(folders: KeyFolders, chain: KeyChain, note: str
   if (parseKeyChain(formatKeyChain(grown)) === undefined)
     throw unusable('the hand-over does not follow on the key chain')
   writeWhole(chainFile(folders), formatKeyChain(grown))
-  rmSync(join(folders.keys, 'next'), { force: true })
-  rmSync(join(folders.keys, 'hand-over'), { force: true })
+  rmSync(join(folders.keys, NEXT), { force: true })
+  rmSync(join(folders.keys, HAND_OVER), { force: true })
   return grown
 }
 

@@ -101,6 +101,8 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
 
   function signHead(chain: KeyChain, last: TreeHead & { note: string | undefined }, head: LogSnapshot): Outcome {
     const { size, root } = head
+    const isUnsignable = size === 0 && chain.handOvers[0]?.size === 0 // its key may be forgotten (key-files.ts)
+    if (isUnsignable && last.note === undefined) return { kind: 'unavailable', detail: 'nothing is logged yet' }
     if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
     if (last.note !== undefined && size === last.size && areSameBytes(root, last.root)) {
       return { kind: 'nothing-new', size, note: last.note }

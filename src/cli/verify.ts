@@ -115,7 +115,7 @@ function readKey(given: string): string {
 /** As `key show` prints them: a line for each key that signs. */
 function readKeys(given: string): string {
   const text = existsSync(given) ? readSmall(given).trim() : given
-  if (!text.split('\n').every(line => parseVerifierKey(line) !== undefined))
+  if (!text.split('\n').every(line => parseVerifierKey(line.trim()) !== undefined))
     throw new UsageError('a key is `<name>+<id>+<base64>`, or a file with such lines')
   return text
 }

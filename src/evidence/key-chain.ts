@@ -151,7 +151,7 @@ export function parseKeyChain(text: string): KeyChain | undefined {
   if (lines.length > LIMITS.logKeysMax + 1) return undefined
   try {
     const first = parseVerifierKey(String(JSON.parse(lines[0] ?? '').verifier))
-    if (first === undefined) return undefined
+    if (first?.type !== SIGNATURE_TYPE.ed25519) return undefined
     let chain = startKeyChain(first)
     for (const line of lines.slice(1, -1)) {
       const note = String(JSON.parse(line).hand_over)

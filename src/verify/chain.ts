@@ -58,7 +58,8 @@ export function openChain(lines: string | undefined, given: string | undefined):
   }
   const [first, ...rest] = lines.split('\n').slice(0, -1)
   const start = readVerifier(String(readMember(first ?? '', 'verifier')))
-  if (!lines.endsWith('\n') || start === undefined) return broken('MALFORMED', 1, 'It names no verifier key')
+  if (!lines.endsWith('\n') || start?.key.type !== SIGNATURE_TYPE.ed25519)
+    return broken('MALFORMED', 1, 'It names no verifier key')
   const origin = start.key.name
   const signers: (readonly Verifier[])[] = [[start]]
   const ends: number[] = []
@@ -168,7 +169,8 @@ export function openSigned(
   if (chain === undefined) return { ...opened, findings: [] }
   const fault = faultOf(note, checkpoint, chain)
   if (fault !== undefined) return { ...opened, findings: [fault] }
-  const cosignatures = witnesses.filter(witness => verifyNote(note, [witness]).isSigned).length
+  const others = witnesses.filter(({ key }) => key.name !== chain.origin) // the log does not witness itself
+  const cosignatures = others.filter(witness => verifyNote(note, [witness]).isSigned).length
   const algorithms = linkOf(chain, checkpoint.size).verifiers.map(({ key }) => algorithmOf(key))
   return { checkpoint, isSigned: true, algorithms, cosignatures, findings: [] }
 }
