@@ -193,15 +193,19 @@ export function hasHandOver({ keys }: KeyFolders): boolean {
  * @returns the signed note; undefined when none was asked for
  */
 export function takeHandOver(folders: KeyFolders, chain: KeyChain, size: number): string | undefined {
-  const next = join(folders.keys, NEXT)
   const draft = join(folders.keys, HAND_OVER)
   if (existsSync(draft)) return readFileSync(draft, 'utf8')
-  if (!existsSync(next)) return undefined
-  const ids = readFileSync(next, 'utf8').split(' ')
+  const ids = readNext(folders)
+  if (ids === undefined) return undefined
   const to = ids.map(id => readSigningKey(folders, chain.first.name, id))
   const note = handOver(chain, size, readSigningKeys(folders, currentKeys(chain)), to).handOvers.at(-1)?.note as string
   writeWhole(draft, note)
   return note
+}
+
+function readNext({ keys }: KeyFolders): readonly string[] | undefined {
+  const file = join(keys, NEXT)
+  return existsSync(file) ? readFileSync(file, 'utf8').split(' ') : undefined
 }
 
 /** What the trail says of a hand-over: two ML-DSA-44 keys and their signatures would not fit into an event. */
@@ -222,7 +226,8 @@ export function completeHandOver(folders: KeyFolders, chain: KeyChain, note: str
   if (parseKeyChain(formatKeyChain(grown)) === undefined)
     throw unusable('the hand-over does not follow on the key chain')
   writeWhole(chainFile(folders), formatKeyChain(grown))
-  rmSync(join(folders.keys, NEXT), { force: true })
+  // Asked for meanwhile: the next one.
+  if (readNext(folders)?.includes(link.to.ed25519.id)) rmSync(join(folders.keys, NEXT), { force: true })
   rmSync(join(folders.keys, HAND_OVER), { force: true })
   return grown
 }

@@ -10,6 +10,7 @@ import {
   askForRotation,
   completeHandOver,
   handOverMetadata,
+  hasHandOver,
   type KeyFolders,
   readKeyChain,
   takeHandOver,
@@ -17,7 +18,7 @@ import {
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { parseCheckpoint } from '../evidence/checkpoint.ts'
-import { currentKey, type KeyChain, type LogKeys } from '../evidence/key-chain.ts'
+import { currentKey, type LogKeys } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
 import { putOnRecord } from './restore.ts'
@@ -39,24 +40,29 @@ export async function rotateKey(folder: DataFolder): Promise<Rotation> {
   const folders = keyFolders(folder)
   const chain = readKeyChain(folders)
   if (chain === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', 'The log has no key yet; the first start makes one.')
-  const keys = askForRotation(folders, chain)
   const lock = tryLock(folder)
-  if (lock === undefined) return { keys, isDone: await isTaken(folders, keys) }
+  if (lock === undefined) {
+    const keys = askForRotation(folders, chain)
+    return { keys, isDone: await isTaken(folders, keys) }
+  }
   try {
-    await handOver(folder, chain)
+    if (hasHandOver(folders)) await handOver(folder) // one that was cut off
+    const keys = askForRotation(folders, readKeyChain(folders) ?? chain)
+    await handOver(folder)
+    return { keys, isDone: true }
   } finally {
     if (!lock.isAfterUncleanStop) lock.markClean()
     lock[Symbol.dispose]()
   }
-  return { keys, isDone: true }
 }
 
 export const keyFolders = ({ logKeys, log }: DataFolder): KeyFolders => ({ keys: logKeys, log })
 
-async function handOver(folder: DataFolder, chain: KeyChain): Promise<void> {
+async function handOver(folder: DataFolder): Promise<void> {
   const folders = keyFolders(folder)
-  const note = takeHandOver(folders, chain, signedSize(folders))
-  if (note === undefined) return
+  const chain = readKeyChain(folders)
+  const note = chain && takeHandOver(folders, chain, signedSize(folders))
+  if (chain === undefined || note === undefined) return
   const details = { description: HANDED_OVER, metadata: handOverMetadata(note) }
   await putOnRecord(folder, system('LOG_KEY_ROTATED', createContext(), details))
   completeHandOver(folders, chain, note)

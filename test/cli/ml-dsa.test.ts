@@ -3,9 +3,12 @@ import assert from 'node:assert/strict'
 import { readdirSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { askForRotation, readKeyChain, takeHandOver } from '../../src/checkpoint/key-files.ts'
 import { openByChain, parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { parseNote, parseVerifierKey } from '../../src/evidence/note.ts'
 import { algorithmOf } from '../../src/evidence/signature.ts'
+import { dataFolder } from '../../src/service/data-folder.ts'
+import { keyFolders } from '../../src/service/rotate-key.ts'
 import { eventually } from '../http/harness.ts'
 import { type Environment, run, start, temporaryFolder } from './command-line.ts'
 
@@ -171,4 +174,20 @@ test('service: does not start with EVC_LOG_ML_DSA when the key is missing or thi
   renameSync(`${file}.away`, file)
   const service = await serve(t, on)
   await service.signs(BOTH)
+})
+
+test('key rotate: finishes a hand-over that was cut off, and then makes the one that is asked for', async t => {
+  const data = join(temporaryFolder(t), 'data')
+  const settings = settingsOf(data, { EVC_LOG_ML_DSA: 'true' })
+  const made = await run(t, ['key', 'generate'], settings)
+  assert.equal(made.code, 0, made.stderr)
+  const folders = keyFolders(dataFolder(data))
+  const chain = readKeyChain(folders) ?? assert.fail()
+  askForRotation(folders, chain)
+  const cutOff = takeHandOver(folders, chain, 0) ?? assert.fail()
+  const rotated = await run(t, ['key', 'rotate'], settings)
+  assert.equal(rotated.code, 0, rotated.stderr)
+  assert.equal((await run(t, ['key', 'show'], settings)).stdout, rotated.stdout)
+  const notes = readKeyChain(folders)?.handOvers.map(({ note }) => note) ?? []
+  assert.deepEqual([notes.length, notes[1]], [3, cutOff])
 })

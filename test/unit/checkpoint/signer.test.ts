@@ -221,6 +221,21 @@ test('keys: after a hand-over only the new key signs, at any crash in between th
     assert.ok(!openCheckpoint(signedByNext.note, { origin: ORIGIN, log: [createVerifier(before.first)] }).isTrusted)
   }))
 
+test('keys: what is asked for while a hand-over is on its way is not lost with it', () =>
+  inFolder(async ({ signer, append, folders }) => {
+    await append(5)
+    const { size } = signed(signer.sign())
+    const chain = readKeyChain(folders) ?? assert.fail()
+    const first = askForRotation(folders, chain)
+    const note = takeHandOver(folders, chain, size) ?? assert.fail()
+    const second = askForRotation(folders, chain)
+    const grown = completeHandOver(folders, chain, note)
+    assert.equal(currentKey(grown).id, first.ed25519.id)
+    const next = takeHandOver(folders, grown, size) ?? assert.fail('the second one')
+    assert.equal(currentKey(completeHandOver(folders, grown, next)).id, second.ed25519.id)
+    assert.equal(takeHandOver(folders, readKeyChain(folders)!, size), undefined)
+  }))
+
 test('keys: another origin begins another log, and what was signed before is kept beside it', () =>
   inFolder(async ({ signer, append, folders }) => {
     await append(5)
