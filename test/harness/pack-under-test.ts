@@ -8,7 +8,7 @@ import { formatBase64, formatHex, parseBase64 } from '../../src/evidence/encodin
 import { formatKeyChain, handOver, type KeyChain, startKeyChain } from '../../src/evidence/key-chain.ts'
 import { commit, ERASED_COLUMNS, type EventRow, formatLeaf } from '../../src/evidence/leaf.ts'
 import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
-import { formatNote, formatVerifierKey } from '../../src/evidence/note.ts'
+import { formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
 import { formatManifest, PACK_PARTS, type PackManifest, type PackPart, parseManifest } from '../../src/evidence/pack.ts'
 import { createSignature } from '../../src/evidence/signature.ts'
 import { type PackSource, writePack } from '../../src/pack/write-pack.ts'
@@ -71,6 +71,18 @@ export const packChain: KeyChain = handOver(startKeyChain(FIRST.key), HANDED_OVE
 export const firstKey = formatVerifierKey(FIRST.key)
 export const signerKey = formatVerifierKey(SECOND.key)
 export const signCheckpointByRevokedKey = () => signCheckpoint(FIRST)
+
+/** Of a log that has announced an ML-DSA-44 key: the Ed25519 key before it, and the two that sign. */
+const ANNOUNCER = createKey(PACK_ORIGIN)
+export const PAIR = [createKey(PACK_ORIGIN), createKey(PACK_ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)] as const
+export const announcerKey = ANNOUNCER.key
+
+/** The same files, as of that log; the checkpoint is signed by these. */
+export function withTwoKeys(files: PackFiles, signers: readonly KeyUnderTest[] = PAIR): PackFiles {
+  const keys = formatKeyChain(handOver(startKeyChain(ANNOUNCER.key), 0, [ANNOUNCER], PAIR))
+  const checkpoint = signCheckpoint(...signers)
+  return withOwnManifest(new Map([...files, ['keys', strToU8(keys)], ['checkpoint', strToU8(checkpoint)]]))
+}
 
 /** The source that a pack is made of. Events match by time, charge point and address. */
 export const packSource: PackSource = {

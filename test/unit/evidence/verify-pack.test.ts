@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import test, { before } from 'node:test'
-import { formatKeyChain, handOver, startKeyChain } from '../../../src/evidence/key-chain.ts'
 import { SIGNATURE_TYPE, type VerifierKey } from '../../../src/evidence/note.ts'
 import {
   formatPackProof,
@@ -14,10 +13,11 @@ import {
 import { formatDisclosure } from '../../../src/evidence/proof.ts'
 import { type PackReport, verifyPack } from '../../../src/evidence/verify-pack.ts'
 import {
+  announcerKey,
   ERASED_ID,
   flipped,
   makePack,
-  PACK_ORIGIN,
+  PAIR,
   type PackFiles,
   packChain,
   packSource,
@@ -25,6 +25,7 @@ import {
   signCheckpoint,
   signCheckpointByRevokedKey,
   withOwnManifest,
+  withTwoKeys,
 } from '../../harness/pack-under-test.ts'
 import { createKey } from './keys-under-test.ts'
 
@@ -209,27 +210,19 @@ test('pack: the disclosure of a proof, and a pack, tell the same row', async () 
 })
 
 test('pack: of a log that has announced an ML-DSA-44 key, both signatures are verified, and none can be taken away', () => {
-  const [first, second] = [createKey(PACK_ORIGIN), createKey(PACK_ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)]
-  const zeroth = createKey(PACK_ORIGIN)
-  const keys = formatKeyChain(handOver(startKeyChain(zeroth.key), 0, [zeroth], [first, second]))
-  const packOf = (...signers: (typeof first)[]) =>
-    withOwnManifest(
-      copy()
-        .set('keys', Buffer.from(keys))
-        .set('checkpoint', Buffer.from(signCheckpoint(...signers))),
-    )
+  const [first, second] = PAIR
   const given = [first.key, second.key]
-  const report = verify(packOf(first, second), given)
+  const report = verify(withTwoKeys(copy()), given)
   assert.deepEqual([report.problems, report.algorithms], [[], ['Ed25519', 'ML-DSA-44']])
   assert.deepEqual([report.key, report.cosignatures, report.cosigners], ['given', [], []], 'it is no witness')
-  for (const key of [zeroth.key, ...given]) assert.equal(verify(packOf(first, second), [key]).key, 'given')
-  for (const signer of [first, second]) {
-    const { problems, algorithms, events } = verify(packOf(signer), given)
+  for (const key of [announcerKey, ...given]) assert.equal(verify(withTwoKeys(copy()), [key]).key, 'given')
+  for (const signer of PAIR) {
+    const { problems, algorithms, events } = verify(withTwoKeys(copy(), [signer]), given)
     assert.deepEqual([problems, algorithms], [[{ part: 'checkpoint', fault: 'missing-signature' }], []])
     assert.ok(events.every(({ isProven }) => !isProven))
   }
-  const stranger = createKey(PACK_ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)
-  assert.deepEqual(problemsOf(packOf(first, stranger)), ['checkpoint missing-signature'])
-  assert.deepEqual(problemsOf(packOf(first, second), [first.key, stranger.key]), ['keys other-key'])
+  const stranger = createKey(first.key.name, SIGNATURE_TYPE.mlDsa44Cosignature)
+  assert.deepEqual(problemsOf(withTwoKeys(copy(), [first, stranger])), ['checkpoint missing-signature'])
+  assert.deepEqual(problemsOf(withTwoKeys(copy()), [first.key, stranger.key]), ['keys other-key'])
   assert.deepEqual(verify(copy()).algorithms, ['Ed25519'])
 })
