@@ -69,7 +69,8 @@ export interface Signer {
 
 /** Clocks are set right by less than this all the time. */
 const CLOCK_TOLERANCE_MS = 5_000
-const HISTORY_INTERVAL_MS = 600_000
+/** How far apart the checkpoints of the history are, by the number of signatures: one of ML-DSA-44 is twenty times as long. */
+const HISTORY_INTERVAL_MS = { one: 600_000, two: 3_600_000 } as const
 
 export function createSigner(deps: { storePath: string; folders: KeyFolders; clock?: () => number }): Signer {
   const { storePath, folders, clock = Date.now } = deps
@@ -121,13 +122,13 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
     const note = formatNote({ text, signatures })
     // Crash before: signed again, the same. After: the next one continues it.
     writeWhole(file, note)
-    keepHistory(note)
+    keepHistory(note, signatures.length > 1 ? HISTORY_INTERVAL_MS.two : HISTORY_INTERVAL_MS.one)
     return { kind: 'signed', size, note }
   }
 
-  /** One every ten minutes, so that a later history has marks that this one left. */
-  function keepHistory(note: string): void {
-    const isDue = !existsSync(history) || clock() >= statSync(history).mtimeMs + HISTORY_INTERVAL_MS
+  /** One now and then, so that a later history has marks that this one left. */
+  function keepHistory(note: string, intervalMs: number): void {
+    const isDue = !existsSync(history) || clock() >= statSync(history).mtimeMs + intervalMs
     if (isDue) appendLine(history, JSON.stringify(note))
   }
 

@@ -63,7 +63,7 @@ export interface SignedLog {
 const CREATED = Date.UTC(2026, 5, 1)
 const BATCH = 10_000
 /** More than between two checkpoints of the history. */
-const KEPT_MS = 700_000
+const KEPT_MS = 3_700_000
 
 /** @param segmentIds rows of a segment; the usual ones are too many for most tests */
 export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')), segmentIds = 1_024): SignedLog {

@@ -293,6 +293,25 @@ test('signer: with ML-DSA-44 every checkpoint from the first on has both signatu
     other.close()
   }))
 
+test('signer: of checkpoints with two signatures one an hour goes into the history, of others one every ten minutes', async () => {
+  for (const [inPlace, intervalMs] of [
+    [inFolder, 600_000],
+    [inFolderWithMlDsa44, 3_600_000],
+  ] as const) {
+    await inPlace(async ({ append, folders, path }) => {
+      const kept: number[] = []
+      for (const later of [0, intervalMs - 60_000, intervalMs + 1_000]) {
+        await append(1)
+        const signer = createSigner({ storePath: path, folders, clock: () => Date.now() + later })
+        signed(signer.sign())
+        signer.close()
+        kept.push(readFileSync(join(folders.log, 'checkpoints'), 'utf8').trimEnd().split('\n').length)
+      }
+      assert.deepEqual(kept, [1, 1, 2])
+    })
+  }
+})
+
 test('signer: with one of two private keys gone, or another in its place, nothing is signed', () =>
   inFolderWithMlDsa44(async ({ signer, append, folders }) => {
     await append(5)
