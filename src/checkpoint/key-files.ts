@@ -7,7 +7,7 @@
  *   LOG/keys                       the key chain (evidence/key-chain.ts): all that others need to know of them
  *
  * Everything is written whole or not at all, and before anybody relies on it. With ML-DSA-44 each Ed25519 key has a second one beside it:
- * made with it, handed over with it, and never without it when a checkpoint is signed. Signing is left to OpenSSL, which a Node may lack it in.
+ * made with it, handed over with it, and never without it when a checkpoint is signed. OpenSSL signs with it from 3.5 on; an older one cannot be asked to.
  */
 import {
   createPrivateKey,
@@ -208,13 +208,17 @@ function readNext({ keys }: KeyFolders): readonly string[] | undefined {
   return existsSync(file) ? readFileSync(file, 'utf8').split(' ') : undefined
 }
 
-/** What the trail says of a hand-over: two ML-DSA-44 keys and their signatures would not fit into an event. */
-export function handOverMetadata(
-  note: string,
-): { readonly note: readonly string[] } | { readonly note_sha256: string } {
-  const link = openHandOver(note)
-  const isLong = link?.from.mlDsa44 !== undefined || link?.to.mlDsa44 !== undefined
-  return isLong ? { note_sha256: hash('sha256', note) } : { note: note.split('\n') }
+/** What the trail says of a hand-over. Two ML-DSA-44 keys and their signatures would not fit into an event: then it has a digest. */
+export function handOverDetails(note: string): {
+  readonly description: string
+  readonly metadata: Record<string, unknown>
+} {
+  const { from, to } = openHandOver(note) ?? {}
+  const description = 'Another key signs the checkpoints of the log from now on'
+  if (to?.mlDsa44 === undefined && from?.mlDsa44 === undefined)
+    return { description, metadata: { note: note.split('\n') } }
+  const beside = to?.mlDsa44 === undefined ? 'and no ML-DSA-44 key any more' : 'and an ML-DSA-44 key beside it'
+  return { description: `${description}, ${beside}`, metadata: { note_sha256: hash('sha256', note) } }
 }
 
 /** Step 3. */

@@ -8,7 +8,7 @@ import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
 import {
   canSignMlDsa44,
-  handOverMetadata,
+  handOverDetails,
   type KeyFolders,
   keyChainReader,
   readKeyChain,
@@ -23,7 +23,7 @@ import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
-import { HANDED_OVER, keyFolders } from './rotate-key.ts'
+import { keyFolders } from './rotate-key.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
 
 const LAST_ROWS_MS = 2_000
@@ -100,7 +100,7 @@ export function startLog(deps: {
     },
     async onHandOver(note) {
       const context = createContext()
-      audit.system('LOG_KEY_ROTATED', context, { description: HANDED_OVER, metadata: handOverMetadata(note) })
+      audit.system('LOG_KEY_ROTATED', context, handOverDetails(note))
       await audit.settled(context)
     },
   })

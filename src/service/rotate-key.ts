@@ -9,7 +9,7 @@ import { system } from '../audit/events.ts'
 import {
   askForRotation,
   completeHandOver,
-  handOverMetadata,
+  handOverDetails,
   hasHandOver,
   type KeyFolders,
   readKeyChain,
@@ -22,9 +22,6 @@ import { currentKey, type LogKeys } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
 import { putOnRecord } from './restore.ts'
-
-/** What the trail says of it. */
-export const HANDED_OVER = 'Another key signs the checkpoints of the log from now on'
 
 const POLL_MS = 100
 const SERVICE_MS_MAX = 10_000
@@ -63,8 +60,7 @@ async function handOver(folder: DataFolder): Promise<void> {
   const chain = readKeyChain(folders)
   const note = chain && takeHandOver(folders, chain, signedSize(folders))
   if (chain === undefined || note === undefined) return
-  const details = { description: HANDED_OVER, metadata: handOverMetadata(note) }
-  await putOnRecord(folder, system('LOG_KEY_ROTATED', createContext(), details))
+  await putOnRecord(folder, system('LOG_KEY_ROTATED', createContext(), handOverDetails(note)))
   completeHandOver(folders, chain, note)
 }
 

@@ -226,7 +226,7 @@ export const SETTINGS = {
   }),
   EVC_LOG_ML_DSA: setting({
     description:
-      '`true`: checkpoints carry a second signature, ML-DSA-44 (FIPS 204), which computers that break Ed25519 do not forge. Changing it hands over to new keys, on record. Needs Node 24.7 or later with OpenSSL 3.5.',
+      '`true`: checkpoints carry a second signature, ML-DSA-44 (FIPS 204), for the time when a quantum computer can forge Ed25519. Changing it hands over to new keys, on record. Needs Node 24.7 or later with OpenSSL 3.5.',
     defaultText: 'false',
     fallback: false,
     parse: value => oneOf('true', 'false')(value) === 'true',

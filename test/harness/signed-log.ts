@@ -12,7 +12,7 @@ import {
   askForRotation,
   beginKeyChain,
   completeHandOver,
-  handOverMetadata,
+  handOverDetails,
   readKeyChain,
   readSigningKeys,
   takeHandOver,
@@ -113,7 +113,7 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
       const signed = parseCheckpoint(parseNote(readFileSync(join(root, 'checkpoint'), 'utf8'))!.text)!
       askForRotation(folders, chain(), withMlDsa44)
       const note = takeHandOver(folders, chain(), signed.size)!
-      await append(1, () => system('LOG_KEY_ROTATED', createContext(), { metadata: handOverMetadata(note) }))
+      await append(1, () => system('LOG_KEY_ROTATED', createContext(), handOverDetails(note)))
       completeHandOver(folders, chain(), note)
     },
     async erase(name) {

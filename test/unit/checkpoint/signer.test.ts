@@ -19,7 +19,7 @@ import {
   askForRotation,
   beginKeyChain,
   completeHandOver,
-  handOverMetadata,
+  handOverDetails,
   type KeyFolders,
   putChainAside,
   readKeyChain,
@@ -351,6 +351,7 @@ test('signer: a checkpoint whose second signature was cut off is damaged, and no
 test('keys: ML-DSA-44 is switched on, rotated and switched off by hand-overs, the same after any crash in between', () =>
   inFolder(async ({ signer, append, folders }) => {
     const algorithms: string[] = []
+    const said: (string | undefined)[] = []
     for (const withMlDsa44 of [undefined, true, undefined, false, undefined]) {
       await append(3)
       const { size, note: before } = signed(signer.sign())
@@ -364,11 +365,15 @@ test('keys: ML-DSA-44 is switched on, rotated and switched off by hand-overs, th
       assert.deepEqual(readKeyChain(folders), grown)
       const idsOf = (of: LogKeys) => listKeys(of).map(({ id }) => id)
       assert.deepEqual(idsOf(currentKeys(grown)), idsOf(keys))
-      assert.ok(JSON.stringify(handOverMetadata(note)).length < 2_000)
+      const { description, metadata } = handOverDetails(note)
+      assert.ok(JSON.stringify(metadata).length < 2_000)
+      said.push(/, (.*)$/.exec(description)?.[1])
       await append(1)
       const next = openByChain(signed(signer.sign()).note, grown)
       assert.ok(next.isTrusted && openByChain(before, grown).isTrusted)
       algorithms.push(next.signatures.map(({ key }) => algorithmOf(key)).join('+'))
     }
     assert.deepEqual(algorithms, ['Ed25519', 'Ed25519+ML-DSA-44', 'Ed25519+ML-DSA-44', 'Ed25519', 'Ed25519'])
+    const [on, off] = ['and an ML-DSA-44 key beside it', 'and no ML-DSA-44 key any more']
+    assert.deepEqual(said, [undefined, on, on, off, undefined])
   }))
