@@ -14,14 +14,14 @@
  * not fit is refused. Owns the tables `log_checkpoints`, `log_keys` and `log_key_chain`; reads the rest.
  */
 import { Refusal } from '../errors.ts'
-import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
+import { formatCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
-import type { KeyChain } from '../evidence/key-chain.ts'
+import { type KeyChain, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
-import { createSignature, createVerifier } from '../evidence/signature.ts'
+import { createSignature } from '../evidence/signature.ts'
 import {
   formatTilePath,
   hashesFromTiles,
@@ -164,7 +164,8 @@ export function createPostgresSigner(deps: {
           postgres.transaction(async session => {
             const known = await readSharedChain(session)
             if (known === undefined || !isManifestOf(known, await newestSize(session), manifest)) return undefined
-            return formatPackNote(encodeText(manifest), await readSharedKey(session, keys, known))
+            const signer = await readSharedKey(session, keys, known)
+            return formatPackNote(known.first.name, encodeText(manifest), [signer])
           }),
       ),
     async cosign(cosigned) {
@@ -190,8 +191,7 @@ async function newestSize(session: Session): Promise<number> {
 async function readLast(session: Session, chain: KeyChain): Promise<Last | 'damaged'> {
   const note = (await session.query<{ note: string }>(NEWEST)).rows[0]?.note
   if (note === undefined) return { size: 0, root: EMPTY_ROOT, note: undefined }
-  const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
-  const opened = openCheckpoint(note, { origin: chain.first.name, log })
+  const opened = openByChain(note, chain)
   return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
 }
 
