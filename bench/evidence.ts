@@ -16,6 +16,7 @@ import { createSqliteEventStore } from '../src/store/sqlite-event-store.ts'
 import { ADMIN_KEY, send, startServiceProcess } from '../test/harness/service-process.ts'
 import { createEventGenerator } from './generator.ts'
 import { leaveUnindexed } from './restart.ts'
+import { benchSignatures } from './signatures.ts'
 import type { Size } from './size.ts'
 import { type Figure, median, percentile } from './table.ts'
 
@@ -35,6 +36,7 @@ export async function benchEvidence(size: Size): Promise<Figure[]> {
       unit: 's',
       goal: ['<=', 2],
     },
+    ...benchSignatures(),
   ]
 }
 

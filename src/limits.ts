@@ -145,7 +145,7 @@ export const LIMITS = {
   witnessRetryMsMax: 300_000,
   /** How far the clock of a witness may be ahead of ours. */
   cosignatureAheadMsMax: 60_000,
-  /** One checkpoint each ten minutes for ten years has 200 MB. */
+  /** One checkpoint each ten minutes for ten years has 200 MB; one with two signatures each hour 310 MB. */
   checkpointHistoryBytesMax: 512 * 1024 * 1024,
   keyChainBytesMax: 16 * 1024 * 1024,
   verifyWorkersMax: 64,

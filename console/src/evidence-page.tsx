@@ -216,15 +216,19 @@ function Keys() {
 }
 
 function KeyList({ chain }: { chain: KeyChain }) {
-  const keys = [{ key: chain.first, from: 0 }, ...chain.handOvers.map(({ to, size }) => ({ key: to, from: size }))]
+  const keys = [
+    { ed25519: chain.first, mlDsa44: undefined, from: 0 },
+    ...chain.handOvers.map(({ to, size }) => ({ ...to, from: size })),
+  ]
   return (
     <>
       <ol className="keys">
-        {keys.map(({ key, from }, n) => (
+        {keys.map(({ ed25519: key, mlDsa44, from }, n) => (
           <li key={formatVerifierKey(key)}>
             <code>{formatVerifierKey(key)}</code>
             <span className="muted">
               {n === 0 ? 'first key' : `signs from event ${number(from + 1)}`}
+              {mlDsa44 !== undefined && `, with an ML-DSA-44 key of id ${mlDsa44.id}`}
               {n === keys.length - 1 && ', signs now'}
             </span>
           </li>

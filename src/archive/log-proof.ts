@@ -8,14 +8,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
-import { openCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { formatBase64 } from '../evidence/encoding.ts'
-import { type KeyChain, keyOfSize, parseKeyChain } from '../evidence/key-chain.ts'
+import { openByChain, parseKeyChain } from '../evidence/key-chain.ts'
 import { parseLeaf } from '../evidence/leaf.ts'
 import { type Hash, TILE_HEIGHT } from '../evidence/merkle.ts'
-import { parseNote } from '../evidence/note.ts'
 import { rangeProof } from '../evidence/range-proof.ts'
-import { createVerifier } from '../evidence/signature.ts'
 import { hashesFromTiles, parseBundle, TILE_WIDTH, tileAt } from '../evidence/tile.ts'
 import { openLogFiles } from '../log/log-files.ts'
 import { erasuresIn } from '../store/erasures.ts'
@@ -41,15 +38,9 @@ export function readSignedLog(root: string): SignedLog | 'unsigned' | undefined 
   const keys = readIfThere(join(root, 'keys'))
   if (keys === undefined) return undefined
   const chain = parseKeyChain(keys)
-  const size = chain && checkpoint !== undefined ? signedSize(checkpoint, chain) : undefined
-  return checkpoint === undefined || size === undefined ? 'unsigned' : { size, checkpoint, keys }
-}
-
-function signedSize(note: string, chain: KeyChain): number | undefined {
-  const said = parseCheckpoint(parseNote(note)?.text ?? '')
-  if (said === undefined) return undefined
-  const log = [createVerifier(keyOfSize(chain, said.size))]
-  return openCheckpoint(note, { origin: chain.first.name, log }).isTrusted ? said.size : undefined
+  const opened = chain && checkpoint !== undefined ? openByChain(checkpoint, chain) : undefined
+  const isSigned = checkpoint !== undefined && opened?.isTrusted === true
+  return isSigned ? { size: opened.checkpoint.size, checkpoint, keys } : 'unsigned'
 }
 
 const readIfThere = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8') : undefined)

@@ -12,8 +12,17 @@
 import { once } from 'node:events'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { currentKeys } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
-import { beginKeyChain, completeHandOver, type KeyFolders, readKeyChain, takeHandOver } from './key-files.ts'
+import {
+  askForRotation,
+  beginKeyChain,
+  completeHandOver,
+  hasHandOver,
+  type KeyFolders,
+  keyChainReader,
+  takeHandOver,
+} from './key-files.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
 import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
 
@@ -52,6 +61,8 @@ export interface CheckpointOptions {
   readonly folders: KeyFolders
   /** Left out: as it was, or made up at the first start. */
   readonly origin: string | undefined
+  /** Whether an ML-DSA-44 key signs, too. Where it is otherwise so far, the keys are handed over to others. */
+  readonly withMlDsa44: boolean
   /** Also the one that a process before signed last. */
   readonly onSigned?: (note: string) => void
   /** How much of each second is spent on reading the trail again. */
@@ -71,7 +82,8 @@ const INTERVAL_MS = 1_000
 
 /** A folder or keys that cannot be used are waited for. */
 export function startCheckpoints(options: CheckpointOptions): Checkpoints {
-  const { storePath, folders, origin } = options
+  const { storePath, folders, origin, withMlDsa44 } = options
+  const readChain = keyChainReader(folders)
   let hasKeys = false
   let worker: Worker | undefined
   let phase: CheckpointStatus['phase'] = 'following'
@@ -136,8 +148,9 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   const isTampered = () => phase === 'tampered'
 
   async function step(): Promise<void> {
-    if (!hasKeys) beginKeyChain(folders, origin) // its error is that of the step
+    if (!hasKeys) beginKeyChain(folders, origin, withMlDsa44) // its error is that of the step
     hasKeys = true
+    if (hasHandOver(folders)) await rotate() // before the old keys sign beyond the size that it names
     if (!isTampered()) await watch()
     if (isTampered()) return
     const startedAt = performance.now()
@@ -166,11 +179,15 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     options.onRefused(cause, detail)
   }
 
-  /** See key-files.ts for what a crash leaves. */
+  /** Because somebody asked for it, or the setting is another one. See key-files.ts for what a crash leaves. */
   async function rotate(): Promise<void> {
-    const chain = readKeyChain(folders)
+    const chain = readChain()
     if (chain === undefined) return
-    const note = takeHandOver(folders, chain, newest.size)
+    let note = takeHandOver(folders, chain, newest.size)
+    if (note === undefined && (currentKeys(chain).mlDsa44 !== undefined) !== withMlDsa44) {
+      askForRotation(folders, chain, withMlDsa44)
+      note = takeHandOver(folders, chain, newest.size)
+    }
     if (note === undefined) return
     await options.onHandOver(note)
     completeHandOver(folders, chain, note)

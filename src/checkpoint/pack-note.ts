@@ -11,18 +11,18 @@ import { Refusal } from '../errors.ts'
 import { parseCheckpoint } from '../evidence/checkpoint.ts'
 import { sha256 } from '../evidence/crypto.ts'
 import { encodeText, formatHex } from '../evidence/encoding.ts'
-import { formatKeyChain, type KeyChain } from '../evidence/key-chain.ts'
+import { currentKeys, formatKeyChain, type KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
 import { parseManifest } from '../evidence/pack.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
-import { type KeyFolders, readKeyChain, readSigningKey } from './key-files.ts'
+import { type KeyFolders, readKeyChain, readSigningKeys } from './key-files.ts'
 
 /** Undefined: there is no private key here, or the manifest is none of this log; then the pack is made without. */
 export function signManifest(folders: KeyFolders, manifest: string): string | undefined {
   try {
     const chain = readKeyChain(folders)
     if (chain === undefined || !isManifestOf(chain, signedSize(folders), manifest)) return undefined
-    return formatPackNote(encodeText(manifest), readSigningKey(folders, chain))
+    return formatPackNote(chain.first.name, encodeText(manifest), readSigningKeys(folders, currentKeys(chain)))
   } catch (error) {
     if (error instanceof Refusal || (error instanceof Error && 'syscall' in error)) return undefined
     throw error

@@ -5,7 +5,7 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
 import { Refusal } from '../errors.ts'
 import {
-  currentKey,
+  currentKeys,
   formatKeyChain,
   type KeyChain,
   parseKeyChain,
@@ -50,15 +50,21 @@ export async function beginSharedChain(session: Session, keys: KeyWrap, origin: 
   return chain
 }
 
-/** @throws {Refusal} LOG_KEYS_UNUSABLE */
+/**
+ * The key that signs: Ed25519, and no second one. A chain that has announced an ML-DSA-44 key is not signed for at all, as one signature
+ * where two are due is taken for a forgery.
+ * @throws {Refusal} LOG_KEYS_UNUSABLE
+ */
 export async function readSharedKey(session: Session, keys: KeyWrap, chain: KeyChain): Promise<SigningKey> {
-  const { id, name } = currentKey(chain)
+  const { ed25519: key, mlDsa44 } = currentKeys(chain)
+  if (mlDsa44 !== undefined) throw unusable('the log has announced an ML-DSA-44 key, and PostgreSQL holds none')
+  const { id, name } = key
   const found = await session.query<{ wrapped: Buffer }>('SELECT wrapped FROM log_keys WHERE id = $1', [id])
   const wrapped = found.rows[0]?.wrapped
   if (wrapped === undefined) throw unusable(`the private key ${id} is not in the table log_keys`)
   const privateKey = openKey(keys, wrapped, id)
   if (verifierKeyOf(privateKey, name).id !== id) throw unusable(`the table log_keys holds another key as ${id}`)
-  return { key: currentKey(chain), sign: message => sign(null, message, privateKey) }
+  return { key, sign: message => sign(null, message, privateKey) }
 }
 
 function openKey(keys: KeyWrap, wrapped: Uint8Array, id: string): KeyObject {

@@ -15,14 +15,14 @@
  * rest.
  */
 import { Refusal } from '../errors.ts'
-import { formatCheckpoint, openCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
+import { formatCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
-import type { KeyChain } from '../evidence/key-chain.ts'
+import { type KeyChain, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
-import { createSignature, createVerifier } from '../evidence/signature.ts'
+import { createSignature } from '../evidence/signature.ts'
 import {
   formatTilePath,
   hashesFromTiles,
@@ -178,7 +178,8 @@ export function createPostgresSigner(deps: {
           postgres.transaction(async session => {
             const known = await readSharedChain(session)
             if (known === undefined || !isManifestOf(known, await newestSize(session), manifest)) return undefined
-            return formatPackNote(encodeText(manifest), await readSharedKey(session, keys, known))
+            const signer = await readSharedKey(session, keys, known)
+            return formatPackNote(known.first.name, encodeText(manifest), [signer])
           }),
       ),
     async cosign(cosigned, isWitnessed) {
@@ -209,20 +210,15 @@ async function newestSize(session: Session): Promise<number> {
 async function readLast(session: Session, chain: KeyChain): Promise<Last | 'damaged'> {
   const note = (await session.query<{ note: string }>(NEWEST)).rows[0]?.note
   if (note === undefined) return { size: 0, root: EMPTY_ROOT, note: undefined }
-  const opened = openSigned(note, chain)
+  const opened = openByChain(note, chain)
   return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
 }
 
 /** One that this log did not sign is none; its cosignatures are for whoever knows the witnesses. */
 async function readWitnessed(session: Session, chain: KeyChain): Promise<SizedNote | undefined> {
   const note = (await session.query<{ note: string }>('SELECT note FROM log_witnessed')).rows[0]?.note
-  const opened = note === undefined ? undefined : openSigned(note, chain)
+  const opened = note === undefined ? undefined : openByChain(note, chain)
   return note !== undefined && opened?.isTrusted ? { size: opened.checkpoint.size, note } : undefined
-}
-
-function openSigned(note: string, chain: KeyChain) {
-  const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
-  return openCheckpoint(note, { origin: chain.first.name, log })
 }
 
 /** Step 3: the head, if it continues what was signed and the tiles have its root. */

@@ -9,7 +9,8 @@
  *   3. the last checkpoint, from its file, is       nothing
  *      proven to be the beginning of it, and what
  *      was added since is hashed from its bytes
- *   4. signed, written, fsynced                     a checkpoint nobody has seen; the next one continues it
+ *   4. signed by every key that has to, written,    a checkpoint nobody has seen; the next one continues it
+ *      fsynced
  *   5. shown                                        -
  *
  * Whatever does not fit is refused, and stays refused: an older database, another one, changed bytes, a clock that is behind the
@@ -20,13 +21,13 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
-import { formatCheckpoint, openCheckpoint } from '../evidence/checkpoint.ts'
+import { formatCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
-import type { KeyChain } from '../evidence/key-chain.ts'
+import { type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, type Hash, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
-import { createSignature, createVerifier } from '../evidence/signature.ts'
+import { createSignature } from '../evidence/signature.ts'
 import {
   hashesFromTiles,
   parseBundle,
@@ -41,7 +42,7 @@ import { openLogFiles, syncPath } from '../log/log-files.ts'
 import { createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type LogSnapshot, openLogView } from '../store/log-view.ts'
-import { type KeyFolders, readKeyChain, readSigningKey } from './key-files.ts'
+import { type KeyFolders, keyChainReader, readSigningKeys } from './key-files.ts'
 import { createSelfWatch, type Watched } from './self-watch.ts'
 
 /** Why nothing is signed any more, until somebody looks. */
@@ -68,7 +69,8 @@ export interface Signer {
 
 /** Clocks are set right by less than this all the time. */
 const CLOCK_TOLERANCE_MS = 5_000
-const HISTORY_INTERVAL_MS = 600_000
+/** How far apart the checkpoints of the history are, by the number of signatures: one of ML-DSA-44 is twenty times as long. */
+const HISTORY_INTERVAL_MS = { one: 600_000, two: 3_600_000 } as const
 
 export function createSigner(deps: { storePath: string; folders: KeyFolders; clock?: () => number }): Signer {
   const { storePath, folders, clock = Date.now } = deps
@@ -76,30 +78,32 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
   const history = join(folders.log, 'checkpoints')
   const files = openLogFiles(folders.log)
   const watch = createSelfWatch()
+  const readChain = keyChainReader(folders)
   const connection = createConnection(storePath, () => {
     const db = new DatabaseSync(storePath, { readOnly: true, timeout: 1_000 })
     return { db, view: openLogView(db, files) }
   })
 
   function sign(): Outcome {
-    const chain = readKeyChain(folders)
+    const chain = readChain()
     if (chain === undefined) return { kind: 'unavailable', detail: 'there are no keys yet' }
     const last = readLast(chain)
     if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', `${file} is not a checkpoint of this log`)
     return connection.use(({ view }) => view.inSnapshot(head => signHead(chain, last, head)))
   }
 
-  /** Of the chain's present key or the one before it. Empty before the first one. */
+  /** Empty before the first one. One that lacks a signature which was announced is damaged. */
   function readLast(chain: KeyChain): (TreeHead & { note: string | undefined }) | 'damaged' {
     if (!existsSync(file)) return { size: 0, root: EMPTY_ROOT, note: undefined }
     const note = readFileSync(file, 'utf8')
-    const log = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
-    const opened = openCheckpoint(note, { origin: chain.first.name, log })
+    const opened = openByChain(note, chain)
     return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
   }
 
   function signHead(chain: KeyChain, last: TreeHead & { note: string | undefined }, head: LogSnapshot): Outcome {
     const { size, root } = head
+    const isUnsignable = size === 0 && chain.handOvers[0]?.size === 0 // its key may be forgotten (key-files.ts)
+    if (isUnsignable && last.note === undefined) return { kind: 'unavailable', detail: 'nothing is logged yet' }
     if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
     if (last.note !== undefined && size === last.size && areSameBytes(root, last.root)) {
       return { kind: 'nothing-new', size, note: last.note }
@@ -111,18 +115,20 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
     if (existsSync(wal)) syncPath(wal)
     const fault = findFault(last, head)
     if (fault !== undefined) return fault
-    const { key, sign: signMessage } = readSigningKey(folders, chain)
+    const signers = readSigningKeys(folders, keysOfSize(chain, size))
     const text = formatCheckpoint({ origin: chain.first.name, size, root, extensions: [] })
-    const note = formatNote({ text, signatures: [createSignature(key, text, signMessage)] })
+    const time = Math.floor(clock() / 1_000)
+    const signatures = signers.map(({ key, sign: signMessage }) => createSignature(key, text, signMessage, time))
+    const note = formatNote({ text, signatures })
     // Crash before: signed again, the same. After: the next one continues it.
     writeWhole(file, note)
-    keepHistory(note)
+    keepHistory(note, signatures.length > 1 ? HISTORY_INTERVAL_MS.two : HISTORY_INTERVAL_MS.one)
     return { kind: 'signed', size, note }
   }
 
-  /** One every ten minutes, so that a later history has marks that this one left. */
-  function keepHistory(note: string): void {
-    const isDue = !existsSync(history) || clock() >= statSync(history).mtimeMs + HISTORY_INTERVAL_MS
+  /** One now and then, so that a later history has marks that this one left. */
+  function keepHistory(note: string, intervalMs: number): void {
+    const isDue = !existsSync(history) || clock() >= statSync(history).mtimeMs + intervalMs
     if (isDue) appendLine(history, JSON.stringify(note))
   }
 

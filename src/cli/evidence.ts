@@ -6,7 +6,7 @@ import { withArchives } from '../archive/proven-archives.ts'
 import { readKeyChain } from '../checkpoint/key-files.ts'
 import { signManifest } from '../checkpoint/pack-note.ts'
 import { ACCESS } from '../event/catalogue.ts'
-import { currentKey, formatKeyChain } from '../evidence/key-chain.ts'
+import { currentKeys, formatKeyChain, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
@@ -91,7 +91,9 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   writeNew(output, zip)
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
   terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
-  if (chain !== undefined) terminal.print(`key to give along by another way: ${formatVerifierKey(currentKey(chain))}`)
+  for (const key of chain === undefined ? [] : listKeys(currentKeys(chain))) {
+    terminal.print(`key to give along by another way: ${formatVerifierKey(key)}`)
+  }
   const { archives_missing } = manifest
   if (archives_missing.length > 0) {
     terminal.note(

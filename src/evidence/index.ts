@@ -6,7 +6,7 @@
  * stage of the service: a verifier must not depend on what it verifies.
  */
 export * from './checkpoint.ts'
-export { sha256, verifyEd25519 } from './crypto.ts'
+export { sha256, verifyEd25519, verifyMlDsa44 } from './crypto.ts'
 export { areSameBytes, decodeText, encodeText, formatBase64, parseBase64 } from './encoding.ts'
 export * from './key-chain.ts'
 export * from './leaf.ts'

@@ -1,10 +1,10 @@
 /**
- * ML-DSA-44 (FIPS 204), by a package in Node as well: Node has it since 24.7 and only with OpenSSL 3.5, and whether a
- * checkpoint is valid must not depend on what runs the verifier. Pure signing mode, empty context string.
+ * ML-DSA-44 (FIPS 204) by a package, for browsers, and for a Node without it: whether a checkpoint is valid must not depend on
+ * what runs the verifier. Pure signing mode, empty context string.
  */
 import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js'
 
-export function verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+export function verifyByPackage(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   try {
     return ml_dsa44.verify(signature, message, publicKey)
   } catch {

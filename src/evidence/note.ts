@@ -11,9 +11,19 @@ import { encodeText, formatBase64, formatHex, isNoteText, joinBytes, parseBase64
 const KEY_ID_BYTES = 4
 
 /** Signature types (signed-note, "Signature types"; tlog-cosignature, "Format"), and the length of their public keys. */
-export const SIGNATURE_TYPE = { ed25519: 0x01, ed25519Cosignature: 0x04, mlDsa44Cosignature: 0x06 } as const
+export const SIGNATURE_TYPE = {
+  ed25519: 0x01,
+  ed25519Cosignature: 0x04,
+  mlDsa44Cosignature: 0x06,
+  /**
+   * ML-DSA-44 over the text of any note, as no assigned type has it: `0x06` signs trees only. 0xff is followed by a name of ours. A key
+   * of this type is one of type 0x06 under another id, and is never written as a verifier key of its own.
+   */
+  mlDsa44Note: 0xff,
+} as const
 export type SignatureType = (typeof SIGNATURE_TYPE)[keyof typeof SIGNATURE_TYPE]
-const PUBLIC_KEY_BYTES: Record<SignatureType, number> = { 1: 32, 4: 32, 6: 1312 }
+const PUBLIC_KEY_BYTES: Record<SignatureType, number> = { 1: 32, 4: 32, 6: 1312, 255: 1312 }
+const ML_DSA_44_NOTE = 'ev-central/ml-dsa-44'
 
 export interface VerifierKey {
   readonly name: string
@@ -41,7 +51,8 @@ export function createVerifierKey(name: string, type: SignatureType, publicKey: 
   if (!isKeyName(name)) throw new RangeError('a key name has no spaces, no control characters and no +')
   if (publicKey.length !== PUBLIC_KEY_BYTES[type]) throw new RangeError('the public key has not the length of its type')
   // Key ID = SHA-256(name || 0x0A || type || public key)[:4] (signed-note, "Signatures").
-  const digest = sha256(joinBytes(encodeText(`${name}\n`), Uint8Array.of(type), publicKey))
+  const typeName = encodeText(type === SIGNATURE_TYPE.mlDsa44Note ? ML_DSA_44_NOTE : '')
+  const digest = sha256(joinBytes(encodeText(`${name}\n`), Uint8Array.of(type), typeName, publicKey))
   return { name, type, publicKey, id: formatHex(digest.subarray(0, KEY_ID_BYTES)) }
 }
 
@@ -55,7 +66,7 @@ export function parseVerifierKey(text: string): VerifierKey | undefined {
   const [, name = '', id = '', base64 = ''] = /^([^+]+)\+([0-9a-f]{8})\+(.+)$/.exec(text) ?? []
   const bytes = parseBase64(base64)
   const type = bytes?.[0]
-  if (bytes === undefined || !isSignatureType(type) || !isKeyName(name)) return undefined
+  if (bytes === undefined || !isKeyType(type) || !isKeyName(name)) return undefined
   if (bytes.length !== 1 + PUBLIC_KEY_BYTES[type]) return undefined
   const key = createVerifierKey(name, type, bytes.subarray(1))
   return key.id === id ? key : undefined
@@ -138,8 +149,9 @@ function isKeyName(name: string): boolean {
   return isShort && name.isWellFormed() && !/[\p{White_Space}\0-\x1f+]/u.test(name)
 }
 
-function isSignatureType(type: number | undefined): type is SignatureType {
-  return type !== undefined && type in PUBLIC_KEY_BYTES
+/** Of those that a verifier key is written with. */
+function isKeyType(type: number | undefined): type is SignatureType {
+  return type !== undefined && type !== SIGNATURE_TYPE.mlDsa44Note && type in PUBLIC_KEY_BYTES
 }
 
 function parseHex(digits: string): Uint8Array {

@@ -1,13 +1,21 @@
 /**
  * What a signature of each type is over, for making and for checking one: Ed25519 over the text (signed-note, "Ed25519
  * signatures"), and the two cosignatures, which hold a time and are over a message made of the checkpoint
- * (tlog-cosignature, "Ed25519 signed message" and "ML-DSA-44 signed message"). Private keys stay with the caller.
+ * (tlog-cosignature, "Ed25519 signed message" and "ML-DSA-44 signed message"). An ML-DSA-44 key of a log signs the texts of hand-overs
+ * as well; as no text holds a NUL, and the 12th byte of every message of a cosignature is one, neither can be taken for the other.
+ * Private keys stay with the caller.
  */
 import { parseCheckpoint } from './checkpoint.ts'
-import { verifyEd25519 } from './crypto.ts'
+import { verifyEd25519, verifyMlDsa44 } from './crypto.ts'
 import { encodeText, isCount, joinBytes, uint64 } from './encoding.ts'
-import { verifyMlDsa44 } from './ml-dsa.ts'
-import { type NoteSignature, SIGNATURE_TYPE, type VerifiedSignature, type Verifier, type VerifierKey } from './note.ts'
+import {
+  createVerifierKey,
+  type NoteSignature,
+  SIGNATURE_TYPE,
+  type VerifiedSignature,
+  type Verifier,
+  type VerifierKey,
+} from './note.ts'
 
 const TIME_BYTES = 8
 
@@ -27,7 +35,7 @@ export function createSignature(key: VerifierKey, text: string, sign: Sign, time
 }
 
 export function createVerifier(key: VerifierKey): Verifier {
-  const verify = key.type === SIGNATURE_TYPE.mlDsa44Cosignature ? verifyMlDsa44 : verifyEd25519
+  const verify = isMlDsa44(key) ? verifyMlDsa44 : verifyEd25519
   return {
     key,
     verify(text, bytes): VerifiedSignature | undefined {
@@ -41,7 +49,20 @@ export function createVerifier(key: VerifierKey): Verifier {
   }
 }
 
-const isTimed = ({ type }: VerifierKey) => type !== SIGNATURE_TYPE.ed25519
+/** The key by which the owner of this one signs notes that are no checkpoints. */
+export function noteKeyOf(key: VerifierKey): VerifierKey {
+  return isMlDsa44(key) ? createVerifierKey(key.name, SIGNATURE_TYPE.mlDsa44Note, key.publicKey) : key
+}
+
+export function algorithmOf(key: VerifierKey): 'Ed25519' | 'ML-DSA-44' {
+  return isMlDsa44(key) ? 'ML-DSA-44' : 'Ed25519'
+}
+
+const isMlDsa44 = ({ type }: VerifierKey) =>
+  type === SIGNATURE_TYPE.mlDsa44Cosignature || type === SIGNATURE_TYPE.mlDsa44Note
+
+const isTimed = ({ type }: VerifierKey) =>
+  type === SIGNATURE_TYPE.ed25519Cosignature || type === SIGNATURE_TYPE.mlDsa44Cosignature
 
 /** Seconds, 64 bits big-endian. A time beyond 2^53 - 1 is in a future that verifiers may refuse, and this one does. */
 function readTime(bytes: Uint8Array): number | undefined {
@@ -53,6 +74,7 @@ function readTime(bytes: Uint8Array): number | undefined {
 function signedMessage(key: VerifierKey, text: string, time: number): Uint8Array | undefined {
   switch (key.type) {
     case SIGNATURE_TYPE.ed25519:
+    case SIGNATURE_TYPE.mlDsa44Note:
       return encodeText(text)
     case SIGNATURE_TYPE.ed25519Cosignature:
       return encodeText(`cosignature/v1\ntime ${time}\n${text}`)

@@ -9,7 +9,7 @@ import { LIMITS } from '../limits.ts'
 import { type Checkpoint, openCheckpoint, parseCheckpoint } from './checkpoint.ts'
 import { sha256 } from './crypto.ts'
 import { decodeText, formatHex, parseDecimal } from './encoding.ts'
-import { type KeyChain, keyOfSize, parseKeyChain } from './key-chain.ts'
+import { allKeys, type KeyChain, keyOfSize, openByChain, parseKeyChain } from './key-chain.ts'
 import { commit, ERASED_COLUMNS, type EventRow, formatLeaf, formatPrivate } from './leaf.ts'
 import { type Hash, hashLeaf } from './merkle.ts'
 import { verifyInclusion } from './merkle-proof.ts'
@@ -28,7 +28,7 @@ import {
 } from './pack.ts'
 import { checkPackNote } from './pack-note.ts'
 import { isPageOf } from './pack-page.ts'
-import { createVerifier } from './signature.ts'
+import { algorithmOf, createVerifier } from './signature.ts'
 
 /** What can be wrong, in words that follow the name of a file or an event. */
 export const PACK_FAULTS = {
@@ -40,6 +40,7 @@ export const PACK_FAULTS = {
   'wrong-digest': 'is not as it was when the pack was made (SHA-256 differs from the manifest)',
   'broken-chain': 'does not hold a chain of keys in which each key signed for the next one',
   'wrong-signature': 'is not signed by the key of the log: it was changed, or made by somebody else',
+  'missing-signature': 'lacks one of the two signatures that the log has announced: it was removed, or never made',
   'revoked-key': 'is signed by a key that was no longer allowed to sign a log of this size',
   'other-key': 'was signed with another key than the one you were given',
   'other-page': 'is not the page that this pack was made with: do not believe what it shows',
@@ -77,6 +78,8 @@ export interface PackReport {
   readonly checkpoint: Checkpoint | undefined
   /** The key that signed it, by the chain. */
   readonly signer: VerifierKey | undefined
+  /** Of the signatures of the log that were verified: `Ed25519`, `ML-DSA-44`. */
+  readonly algorithms: readonly string[]
   readonly chain: KeyChain | undefined
   /** Whether the log says of the manifest that this is what was asked for and found; `unsigned`: nobody says so. */
   readonly selection: 'signed' | 'unsigned' | 'wrong'
@@ -150,8 +153,8 @@ export function* verifyPack(
     if (signed.chain !== undefined && signed.chain.first.name !== manifest.origin)
       note(PACK_MANIFEST, 'other-checkpoint')
   }
-  const { checkpoint, signer, chain, key, cosignatures, cosigners } = signed
-  return { problems, events, manifest, checkpoint, signer, chain, selection, key, cosignatures, cosigners }
+  const { size: _size, ...found } = signed
+  return { problems, events, manifest, selection, ...found }
 }
 
 type Note = (part: string, fault: PackFault, id?: number) => void
@@ -204,24 +207,36 @@ function checkCheckpoint(files: ReadonlyMap<string, Uint8Array>, given: readonly
   const cosigners = (parsed?.signatures ?? []).map(({ name }) => name).filter(name => name !== chain?.first.name)
   const found = { chain, size, signer, key, cosigners }
   if (chain === undefined || signer === undefined || text === undefined)
-    return { ...found, checkpoint: undefined, cosignatures: [] }
+    return { ...found, checkpoint: undefined, algorithms: [], cosignatures: [] }
 
-  const witnesses = given.filter(({ type }) => type !== SIGNATURE_TYPE.ed25519).map(createVerifier)
-  const origin = chain.first.name
-  const opened = openCheckpoint(text, { origin, log: [createVerifier(signer)], witnesses })
-  if (opened.isTrusted) return { ...found, checkpoint: opened.checkpoint, cosignatures: opened.cosignatures }
-  const allKeys = [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier)
-  const isRevoked = openCheckpoint(text, { origin, log: allKeys }).isTrusted
-  note('checkpoint', isRevoked ? 'revoked-key' : 'wrong-signature')
-  return { ...found, checkpoint: undefined, cosignatures: [] }
+  const witnesses = given.filter(key => !isKeyOfLog(key, chain)).map(createVerifier)
+  const opened = openByChain(text, chain, witnesses)
+  if (opened.isTrusted) {
+    const { checkpoint, signatures, cosignatures } = opened
+    return { ...found, checkpoint, algorithms: signatures.map(({ key }) => algorithmOf(key)), cosignatures }
+  }
+  const isRevoked = openCheckpoint(text, {
+    origin: chain.first.name,
+    log: allKeys(chain).map(createVerifier),
+  }).isTrusted
+  const isMissing = opened.reason === 'missing-signature'
+  note('checkpoint', isMissing ? opened.reason : isRevoked ? 'revoked-key' : 'wrong-signature')
+  return { ...found, checkpoint: undefined, algorithms: [], cosignatures: [] }
 }
 
 /** Each key of a chain vouches for its neighbours, so whoever knows one of them knows that the others are of this log. */
 function compareKeys(given: readonly VerifierKey[], chain: KeyChain | undefined): PackReport['key'] {
-  const ofLogs = given.filter(({ type }) => type === SIGNATURE_TYPE.ed25519).map(formatVerifierKey)
+  const ofLogs = given.filter(key => isKeyOfLog(key, chain))
   if (ofLogs.length === 0) return 'not-compared'
-  const own = chain && [chain.first, ...chain.handOvers.map(({ to }) => to)].map(formatVerifierKey)
-  return own?.some(key => ofLogs.includes(key)) ? 'given' : 'other'
+  const own = new Set(chain && allKeys(chain).map(formatVerifierKey))
+  const isOwn = (key: VerifierKey) => own.has(formatVerifierKey(key))
+  const isOther = ofLogs.some(key => key.type !== SIGNATURE_TYPE.ed25519 && !isOwn(key)) // it names this log and no other
+  return !isOther && ofLogs.some(isOwn) ? 'given' : 'other'
+}
+
+/** An ML-DSA-44 key may be one of a witness as well. */
+function isKeyOfLog({ type, name }: VerifierKey, chain: KeyChain | undefined): boolean {
+  return type === SIGNATURE_TYPE.ed25519 || name === chain?.first.name
 }
 
 function checkSelection(

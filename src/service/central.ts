@@ -26,12 +26,13 @@ import { createErasures, refuseErasures } from './erasure.ts'
 import { followFailures } from './failure-follower.ts'
 import { createHealth, type Health } from './health.ts'
 import { listeningUrl } from './listening-url.ts'
-import { startLog } from './log.ts'
+import { requireMlDsa44, startLog } from './log.ts'
 import { openState } from './open-state.ts'
 import { openPipeline } from './pipeline.ts'
 import { openPositionGuard } from './position-guard.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
+import { keyFolders } from './rotate-key.ts'
 import { releaseStartReserve } from './start-reserve.ts'
 import { createVerification, refuseVerification } from './verification.ts'
 import { VERSION } from './version.ts'
@@ -60,7 +61,7 @@ const STARTED_MS_MAX = 1_000
 /**
  * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
  * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE
- * @throws {SettingsError} when a secret or file that the settings ask for is missing
+ * @throws {SettingsError} when a secret or file that the settings ask for is missing, or this Node lacks what they ask for
  */
 export async function startCentral(settings: Settings, logger: Logger, open = openPipeline): Promise<Central> {
   await using undo = new AsyncDisposableStack()
@@ -72,6 +73,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   if (isShared) refuseEmbedded(folder)
   const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
+  requireMlDsa44(settings, keyFolders(folder))
   /** Of this process, among those that share a database. */
   const instance = randomBytes(INSTANCE_BYTES).toString('hex')
   const { state, secrets } = await openState(settings, folder, instance, logger)

@@ -4,15 +4,23 @@
  */
 import type { Logger } from 'pino'
 import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
-import { readKeyChain } from '../checkpoint/key-files.ts'
+import {
+  canSignMlDsa44,
+  handOverDetails,
+  type KeyFolders,
+  keyChainReader,
+  readKeyChain,
+  readSigningKeys,
+} from '../checkpoint/key-files.ts'
 import { startPostgresCheckpoints } from '../checkpoint/postgres-checkpoints.ts'
 import { createContext } from '../context/context.ts'
-import { formatKeyChain, type KeyChain, parseKeyChain } from '../evidence/key-chain.ts'
+import { Refusal } from '../errors.ts'
+import { currentKeys, formatKeyChain, type KeyChain, parseKeyChain } from '../evidence/key-chain.ts'
 import type { EvidenceStatus } from '../http/deps.ts'
 import { LIMITS } from '../limits.ts'
 import { deriveKey } from '../security/derived-keys.ts'
 import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
-import type { Settings } from '../settings/settings.ts'
+import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -39,6 +47,30 @@ export interface ServedLog {
   close(): Promise<void>
 }
 
+/**
+ * Before anything is started: whether checkpoints can be signed as the setting asks for. One signature instead of two would be worse than
+ * none, as every verifier takes it for a forgery.
+ * @param canSign whether this Node has ML-DSA-44
+ * @throws {SettingsError}
+ */
+export function requireMlDsa44({ logMlDsa, logOrigin }: Settings, folders: KeyFolders, canSign = canSignMlDsa44): void {
+  if (!logMlDsa) return
+  if (!canSign()) {
+    throw new SettingsError([
+      'EVC_LOG_ML_DSA is true, and this Node has no ML-DSA-44: it takes 24.7 or later with OpenSSL 3.5',
+    ])
+  }
+  const chain = readKeyChain(folders)
+  const isOtherLog = logOrigin !== undefined && logOrigin !== chain?.first.name // which begins with keys of its own
+  if (chain === undefined || isOtherLog || currentKeys(chain).mlDsa44 === undefined) return
+  try {
+    readSigningKeys(folders, currentKeys(chain))
+  } catch (error) {
+    if (error instanceof Refusal) throw new SettingsError([`EVC_LOG_ML_DSA is true. ${error.message}`])
+    throw error
+  }
+}
+
 export function startLog(deps: {
   pipeline: Pipeline
   folder: DataFolder
@@ -50,8 +82,9 @@ export function startLog(deps: {
   const { audit, queries } = pipeline
   const folders = keyFolders(folder)
   const { databaseUrl: url } = settings
+  const readFiles = keyChainReader(folders)
   const readChain = (): KeyChain | undefined => {
-    if (url === undefined) return readKeyChain(folders)
+    if (url === undefined) return readFiles()
     const text = shared?.keyChain()
     return text === undefined ? undefined : parseKeyChain(text)
   }
@@ -63,6 +96,7 @@ export function startLog(deps: {
   })
   const options: Omit<Parameters<typeof startCheckpoints>[0], 'storePath' | 'folders'> = {
     origin: settings.logOrigin,
+    withMlDsa44: settings.logMlDsa,
     watchMs: settings.selfCheckPercent * 10,
     onTampered(id, detail) {
       logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
@@ -77,8 +111,7 @@ export function startLog(deps: {
     },
     async onHandOver(note) {
       const context = createContext()
-      const description = 'Another key signs the checkpoints of the log from now on'
-      audit.system('LOG_KEY_ROTATED', context, { description, metadata: { note: note.split('\n') } })
+      audit.system('LOG_KEY_ROTATED', context, handOverDetails(note))
       await audit.settled(context)
     },
   }

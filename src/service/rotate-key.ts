@@ -1,5 +1,5 @@
 /**
- * Another key for the log's checkpoints, asked for on the command line. A service that runs hands over by itself, within a
+ * Other keys for the log's checkpoints, asked for on the command line: one, or two where an ML-DSA-44 key signs, too. A service that runs hands over by itself, within a
  * second or two; without one it is done here, in the same steps (checkpoint/key-files.ts), under the lock of the data folder.
  */
 import { existsSync, readFileSync } from 'node:fs'
@@ -9,6 +9,8 @@ import { system } from '../audit/events.ts'
 import {
   askForRotation,
   completeHandOver,
+  handOverDetails,
+  hasHandOver,
   type KeyFolders,
   readKeyChain,
   takeHandOver,
@@ -16,8 +18,8 @@ import {
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { parseCheckpoint } from '../evidence/checkpoint.ts'
-import { currentKey, type KeyChain } from '../evidence/key-chain.ts'
-import { parseNote, type VerifierKey } from '../evidence/note.ts'
+import { currentKey, type LogKeys } from '../evidence/key-chain.ts'
+import { parseNote } from '../evidence/note.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
 import { putOnRecord } from './restore.ts'
 
@@ -25,7 +27,7 @@ const POLL_MS = 100
 const SERVICE_MS_MAX = 10_000
 
 export interface Rotation {
-  readonly key: VerifierKey
+  readonly keys: LogKeys
   /** False: the running service has not taken it over yet; it will. */
   readonly isDone: boolean
 }
@@ -35,29 +37,30 @@ export async function rotateKey(folder: DataFolder): Promise<Rotation> {
   const folders = keyFolders(folder)
   const chain = readKeyChain(folders)
   if (chain === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', 'The log has no key yet; the first start makes one.')
-  const key = askForRotation(folders, chain)
   const lock = tryLock(folder)
-  if (lock === undefined) return { key, isDone: await isTaken(folders, key) }
+  if (lock === undefined) {
+    const keys = askForRotation(folders, chain)
+    return { keys, isDone: await isTaken(folders, keys) }
+  }
   try {
-    await handOver(folder, chain)
+    if (hasHandOver(folders)) await handOver(folder) // one that was cut off
+    const keys = askForRotation(folders, readKeyChain(folders) ?? chain)
+    await handOver(folder)
+    return { keys, isDone: true }
   } finally {
     if (!lock.isAfterUncleanStop) lock.markClean()
     lock[Symbol.dispose]()
   }
-  return { key, isDone: true }
 }
 
 export const keyFolders = ({ logKeys, log }: DataFolder): KeyFolders => ({ keys: logKeys, log })
 
-async function handOver(folder: DataFolder, chain: KeyChain): Promise<void> {
+async function handOver(folder: DataFolder): Promise<void> {
   const folders = keyFolders(folder)
-  const note = takeHandOver(folders, chain, signedSize(folders))
-  if (note === undefined) return
-  const description = 'Another key signs the checkpoints of the log from now on'
-  await putOnRecord(
-    folder,
-    system('LOG_KEY_ROTATED', createContext(), { description, metadata: { note: note.split('\n') } }),
-  )
+  const chain = readKeyChain(folders)
+  const note = chain && takeHandOver(folders, chain, signedSize(folders))
+  if (chain === undefined || note === undefined) return
+  await putOnRecord(folder, system('LOG_KEY_ROTATED', createContext(), handOverDetails(note)))
   completeHandOver(folders, chain, note)
 }
 
@@ -78,10 +81,10 @@ function tryLock(folder: DataFolder) {
   }
 }
 
-async function isTaken(folders: KeyFolders, key: VerifierKey): Promise<boolean> {
+async function isTaken(folders: KeyFolders, { ed25519 }: LogKeys): Promise<boolean> {
   for (const until = performance.now() + SERVICE_MS_MAX; performance.now() < until; await sleep(POLL_MS)) {
     const chain = readKeyChain(folders)
-    if (chain !== undefined && currentKey(chain).id === key.id) return true
+    if (chain !== undefined && currentKey(chain).id === ed25519.id) return true
   }
   return false
 }

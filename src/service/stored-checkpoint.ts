@@ -6,7 +6,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
-import { openCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { openByChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
 import { createVerifier } from '../evidence/signature.ts'
 import { LIMITS } from '../limits.ts'
@@ -62,11 +63,8 @@ function isWitnessed(
 ): boolean {
   const chain = readKeyChain(folders)
   if (chain === undefined) return false
-  const opened = openCheckpoint(note, {
-    origin: chain.first.name,
-    log: [chain.first, ...chain.handOvers.map(({ to }) => to)].map(createVerifier),
-    witnesses: witnesses.map(({ key }) => createVerifier(key)),
-  })
+  const cosigners = witnesses.map(({ key }) => createVerifier(key))
+  const opened = openByChain(note, chain, cosigners)
   return opened.isTrusted && opened.cosignatures.length >= witnessQuorum
 }
 

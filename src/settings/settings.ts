@@ -24,6 +24,7 @@ export interface Settings {
   readonly strictEvents: (typeof SETTINGS)['EVC_STRICT_EVENTS']['fallback']
   readonly positionFile: string | undefined
   readonly logOrigin: string | undefined
+  readonly logMlDsa: boolean
   readonly isLogPublic: boolean
   readonly selfCheckPercent: number
   readonly witnesses: (typeof SETTINGS)['EVC_WITNESSES']['fallback']
@@ -80,6 +81,7 @@ export function readSettings(environment: Environment): Settings {
     strictEvents: value('EVC_STRICT_EVENTS'),
     positionFile: value('EVC_POSITION_FILE'),
     logOrigin: value('EVC_LOG_ORIGIN'),
+    logMlDsa: value('EVC_LOG_ML_DSA'),
     isLogPublic: value('EVC_LOG_PUBLIC'),
     selfCheckPercent: value('EVC_SELF_CHECK_PERCENT'),
     witnesses: value('EVC_WITNESSES'),
@@ -98,6 +100,10 @@ export function readSettings(environment: Environment): Settings {
       problems.push('EVC_POSITION_FILE is for the embedded SQLite: PostgreSQL knows how far each journal is')
     if (settings.retentionDays !== undefined)
       problems.push('EVC_RETENTION_DAYS is for the embedded SQLite: this version archives nothing from PostgreSQL')
+    if (settings.logMlDsa)
+      problems.push(
+        'EVC_LOG_ML_DSA is for the embedded SQLite: this version signs a log in PostgreSQL with Ed25519 alone',
+      )
   }
   if (settings.witnessQuorum > settings.witnesses.length) {
     problems.push('EVC_WITNESS_QUORUM must be at most the number of EVC_WITNESSES')

@@ -234,6 +234,13 @@ export const SETTINGS = {
     fallback: undefined,
     parse: logOrigin,
   }),
+  EVC_LOG_ML_DSA: setting({
+    description:
+      '`true`: checkpoints carry a second signature, ML-DSA-44 (FIPS 204), for the time when a quantum computer can forge Ed25519. Changing it hands over to new keys, on record. Needs Node 24.7 or later with OpenSSL 3.5, and the embedded SQLite.',
+    defaultText: 'false',
+    fallback: false,
+    parse: value => oneOf('true', 'false')(value) === 'true',
+  }),
   EVC_LOG_PUBLIC: setting({
     description:
       '`true`: checkpoints, tiles and consistency proofs, which hold no personal data, are given to everybody. `false`: to any role.',

@@ -1,6 +1,7 @@
 /**
- * Keys and the checkpoints they sign: the chain of keys, which of them may sign a tree of which size, and what a signed note is
- * worth. A chain is `keys` of a log: the first verifier key, then hand-overs, each signed by the key before and the key after.
+ * Keys and the checkpoints they sign: the chain of keys, which of them have to sign a tree of which size, and what a signed note is
+ * worth. A chain is `keys` of a log: the first verifier key, then hand-overs, each signed by the keys before and the keys after:
+ * an Ed25519 key, and an ML-DSA-44 key where the log has announced one.
  */
 import { type Checkpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { parseDecimal } from '../evidence/encoding.ts'
@@ -9,18 +10,27 @@ import {
   type Note,
   parseNote,
   parseVerifierKey,
+  SIGNATURE_TYPE,
+  type VerifiedSignature,
   type Verifier,
   verifyNote,
 } from '../evidence/note.ts'
-import { createVerifier } from '../evidence/signature.ts'
+import { algorithmOf, createVerifier, noteKeyOf } from '../evidence/signature.ts'
 import type { Finding, Place } from './verdict.ts'
 
 const HAND_OVER = 'ev-central key hand-over v1'
 
+/** Keys that have to sign together. */
+interface Link {
+  readonly verifiers: readonly Verifier[]
+  /** Of the largest tree that they sign. */
+  readonly endsAt: number
+}
+
 export interface KeyChain {
   readonly origin: string
   /** In their order; each ends where the next one begins, the last one never. */
-  readonly keys: readonly { readonly verifier: Verifier; readonly endsAt: number }[]
+  readonly links: readonly Link[]
   /** The signed notes of the hand-overs. */
   readonly notes: readonly string[]
 }
@@ -31,20 +41,27 @@ export interface OpenedChain {
 }
 
 /**
- * @param lines the file `keys`; without it the given key is the whole chain
- * @param given the key that is trusted; any of the chain, as each vouches for its neighbours. Without it the first one is believed
+ * @param lines the file `keys`; without it the given keys are the whole chain
+ * @param given the key that is trusted, or several, a line each; any of the chain, as each vouches for its neighbours. Without it the
+ * first one is believed
  */
 export function openChain(lines: string | undefined, given: string | undefined): OpenedChain {
+  const trusted = given?.trim().split('\n').map(readVerifier)
+  const isReadable = trusted?.every(verifier => verifier !== undefined)
   if (lines === undefined) {
-    const verifier = given === undefined ? undefined : readVerifier(given)
-    if (verifier === undefined) return { chain: undefined, findings: [noKey(given)] }
-    const keys = [{ verifier, endsAt: Number.POSITIVE_INFINITY }]
-    return { chain: { origin: verifier.key.name, keys, notes: [] }, findings: [] }
+    const origin = trusted?.[0]?.key.name
+    if (!isReadable || origin === undefined) return { chain: undefined, findings: [noKey(given)] }
+    return {
+      chain: { origin, links: [{ verifiers: trusted!, endsAt: Number.POSITIVE_INFINITY }], notes: [] },
+      findings: [],
+    }
   }
   const [first, ...rest] = lines.split('\n').slice(0, -1)
   const start = readVerifier(String(readMember(first ?? '', 'verifier')))
-  if (!lines.endsWith('\n') || start === undefined) return broken('MALFORMED', 1, 'It names no verifier key')
-  const verifiers = [start]
+  if (!lines.endsWith('\n') || start?.key.type !== SIGNATURE_TYPE.ed25519)
+    return broken('MALFORMED', 1, 'It names no verifier key')
+  const origin = start.key.name
+  const signers: (readonly Verifier[])[] = [[start]]
   const ends: number[] = []
   const notes: string[] = []
   for (const [n, line] of rest.entries()) {
@@ -52,23 +69,30 @@ export function openChain(lines: string | undefined, given: string | undefined):
     const handOver = typeof signed === 'string' ? readHandOver(signed) : undefined
     if (handOver === undefined) return broken('MALFORMED', n + 2, 'It is no hand-over')
     const { size, old, next, note } = handOver
-    const before = verifiers.at(-1)!
-    if (!isSameKey(old, before) || next.key.name !== start.key.name || size < (ends.at(-1) ?? 0)) {
+    const isOfLog = [...old, ...next].every(({ key }) => key.name === origin)
+    if (!goesOn(signers.at(-1)!, old) || !isOfLog || size < (ends.at(-1) ?? 0)) {
       return broken('WRONG_KEY', n + 2, 'It does not go on from the key before it')
     }
-    if (![before, next].every(verifier => verifyNote(note, [verifier]).isSigned)) {
-      return broken('WRONG_KEY', n + 2, 'Both keys have to sign a hand-over')
+    const all = [...old, ...next].map(({ key }) => createVerifier(noteKeyOf(key)))
+    if (!all.every(verifier => verifyNote(note, [verifier]).isSigned)) {
+      return broken('WRONG_KEY', n + 2, 'The keys before and after it all have to sign a hand-over')
     }
-    verifiers.push(next)
+    signers.push(next)
     ends.push(size)
     notes.push(signed as string)
   }
-  const keys = verifiers.map((verifier, n) => ({ verifier, endsAt: ends[n] ?? Number.POSITIVE_INFINITY }))
-  const trusted = given === undefined ? undefined : readVerifier(given)
-  if (given !== undefined && (trusted === undefined || !verifiers.some(verifier => isSameKey(verifier, trusted)))) {
+  const links = signers.map((verifiers, n) => ({ verifiers, endsAt: ends[n] ?? Number.POSITIVE_INFINITY }))
+  const isKnown = (wanted: Verifier | undefined) =>
+    wanted !== undefined && signers.flat().some(verifier => isSameKey(verifier, wanted))
+  if (trusted !== undefined && !trusted.every(isKnown)) {
     return broken('WRONG_KEY', 1, 'The key that is trusted is not in the key chain')
   }
-  return { chain: { origin: start.key.name, keys, notes }, findings: [] }
+  return { chain: { origin, links, notes }, findings: [] }
+}
+
+/** The old keys of a hand-over are those that signed before it. */
+function goesOn(before: readonly Verifier[], old: readonly Verifier[]): boolean {
+  return before.length === old.length && before.every((verifier, n) => isSameKey(verifier, old[n]!))
 }
 
 /** By all of it: a key id has 32 bits, and others can be made to have the same. */
@@ -79,6 +103,24 @@ function isSameKey(a: Verifier, b: Verifier): boolean {
 export function readVerifier(text: string): Verifier | undefined {
   const key = parseVerifierKey(text.trim())
   return key && createVerifier(key)
+}
+
+export interface GivenWitnesses {
+  readonly verifiers: readonly Verifier[]
+  /** Of different names: a key that was given twice, and a second key of one witness, are no second witness. */
+  readonly count: number
+  readonly findings: readonly Finding[]
+}
+
+export function readWitnesses(given: readonly string[] = []): GivenWitnesses {
+  const verifiers = given.map(readVerifier).filter(witness => witness !== undefined)
+  const detail = 'It is no verifier key'
+  const unreadable: Finding = { verdict: 'MALFORMED', at: { part: 'a witness key' }, detail }
+  return { verifiers, count: countNames(verifiers), findings: verifiers.length < given.length ? [unreadable] : [] }
+}
+
+function countNames(verifiers: readonly Verifier[]): number {
+  return new Set(verifiers.map(({ key }) => key.name)).size
 }
 
 function noKey(given: string | undefined): Finding {
@@ -103,17 +145,29 @@ function readHandOver(signed: string) {
   const note = parseNote(signed)
   const lines = note?.text.split('\n') ?? []
   const [title, origin, sizeText = '', oldText = '', nextText = '', end] = lines
-  const [size, old, next] = [parseDecimal(sizeText), readVerifier(oldText), readVerifier(nextText)]
+  const [size, old, next] = [parseDecimal(sizeText), readKeys(oldText), readKeys(nextText)]
   if (note === undefined || title !== HAND_OVER || end !== '' || lines.length !== 6) return undefined
-  if (size === undefined || old === undefined || next === undefined || origin !== old.key.name) return undefined
+  if (size === undefined || old === undefined || next === undefined || origin !== old[0]!.key.name) return undefined
   return { note, size, old, next }
+}
+
+/** An Ed25519 key, or that, a space and an ML-DSA-44 key. */
+function readKeys(line: string): readonly Verifier[] | undefined {
+  const keys = line.split(' ').map(readVerifier)
+  const types = keys.map(verifier => verifier?.key.type).join()
+  const { ed25519, mlDsa44Cosignature } = SIGNATURE_TYPE
+  const isKnown = types === `${ed25519}` || types === `${ed25519},${mlDsa44Cosignature}`
+  return isKnown ? keys.filter(verifier => verifier !== undefined) : undefined
 }
 
 export interface SignedCheckpoint {
   /** What it says, whoever signed it. */
   readonly checkpoint: Checkpoint | undefined
-  /** Whether a key signed it that may. */
+  /** Whether every key signed it that has to. */
   readonly isSigned: boolean
+  /** Of the log's signatures that were verified. */
+  readonly algorithms: readonly string[]
+  /** By how many of the witnesses. */
   readonly cosignatures: number
   readonly findings: readonly Finding[]
 }
@@ -127,30 +181,55 @@ export function openSigned(
 ): SignedCheckpoint {
   const note = parseNote(text)
   const checkpoint = note && parseCheckpoint(note.text)
-  const opened = { checkpoint, isSigned: false, cosignatures: 0 }
+  const opened = { checkpoint, isSigned: false, algorithms: [], cosignatures: 0 }
   if (note === undefined || checkpoint === undefined) {
     return { ...opened, findings: [{ verdict: 'MALFORMED', at: { part }, detail: 'It is no signed checkpoint' }] }
   }
   if (chain === undefined) return { ...opened, findings: [] }
   const fault = faultOf(note, checkpoint, chain)
   if (fault !== undefined) return { ...opened, findings: [fault] }
-  const cosignatures = witnesses.filter(witness => verifyNote(note, [witness]).isSigned).length
-  return { checkpoint, isSigned: true, cosignatures, findings: [] }
+  const others = witnesses.filter(({ key }) => key.name !== chain.origin) // the log does not witness itself
+  const cosignatures = countNames(others.filter(witness => verifyNote(note, [witness]).isSigned))
+  const algorithms = linkOf(chain, checkpoint.size).verifiers.map(({ key }) => algorithmOf(key))
+  return { checkpoint, isSigned: true, algorithms, cosignatures, findings: [] }
+}
+
+function linkOf({ links }: KeyChain, size: number): Link {
+  return links.find(({ endsAt }) => size <= endsAt)! // the last one never ends
 }
 
 function faultOf(note: Note, { origin, size }: Checkpoint, chain: KeyChain): Finding | undefined {
   const at: Place = { size }
   if (origin !== chain.origin) return { verdict: 'WRONG_KEY', at, detail: 'Its origin is not the one of the key' }
-  const verifiers = chain.keys.map(({ verifier }) => verifier)
-  const verdict = verifyNote(note, verifiers)
+  const verdict = verifyNote(
+    note,
+    chain.links.flatMap(({ verifiers }) => verifiers),
+  )
   if (!verdict.isSigned) {
     const detail = verdict.reason === 'unknown-keys' ? 'No key of the chain has signed it' : 'Its signature is wrong'
     return { verdict: 'WRONG_KEY', at, detail }
   }
-  const isCurrent = chain.keys.some(
-    ({ verifier, endsAt }) => size <= endsAt && verdict.signatures.some(({ key }) => key === verifier.key),
-  )
-  return isCurrent ? undefined : { verdict: 'REVOKED_KEY', at, detail: 'A newer key had to sign it' }
+  const due = linkOf(chain, size)
+  const missing = due.verifiers.filter(verifier => !hasSigned(verifier, verdict.signatures))
+  if (missing.length === 0) return undefined
+  if (missing.length < due.verifiers.length) {
+    const names = missing.map(({ key }) => algorithmOf(key)).join()
+    return {
+      verdict: 'WRONG_KEY',
+      at,
+      detail: `Its ${names} signature is missing, and the key chain has announced one`,
+    }
+  }
+  const isOlder = chain.links
+    .slice(0, chain.links.indexOf(due))
+    .some(({ verifiers }) => verifiers.some(verifier => hasSigned(verifier, verdict.signatures)))
+  return isOlder
+    ? { verdict: 'REVOKED_KEY', at, detail: 'A newer key had to sign it' }
+    : { verdict: 'WRONG_KEY', at, detail: 'An older key had to sign it' }
+}
+
+function hasSigned({ key }: Verifier, signatures: readonly VerifiedSignature[]): boolean {
+  return signatures.some(signature => signature.key === key)
 }
 
 /** The history of checkpoints: the lines that can be read, and what is wrong. A last line without its end was cut by a crash. */

@@ -10,7 +10,7 @@ import { parseVerifierKey } from '../evidence/note.ts'
 import { PACK_PAGE } from '../evidence/pack.ts'
 import { readPackZip } from '../evidence/pack-zip.ts'
 import { PACK_FAULTS, type PackFault, type PackProblem, type PackReport, verifyPack } from '../evidence/verify-pack.ts'
-import { openChain, openSigned, readVerifier } from './chain.ts'
+import { openChain, openSigned, readWitnesses } from './chain.ts'
 import type { Finding, Place } from './verdict.ts'
 import { type Report, type Trust, unreadableReport, type VerifyOptions, verdictOf } from './verify.ts'
 
@@ -32,6 +32,7 @@ const VERDICT_OF: Readonly<Record<PackFault, Finding['verdict']>> = {
   'out-of-order': 'REORDERED',
   'broken-chain': 'WRONG_KEY',
   'wrong-signature': 'WRONG_KEY',
+  'missing-signature': 'WRONG_KEY',
   'other-key': 'WRONG_KEY',
   'revoked-key': 'REVOKED_KEY',
 }
@@ -50,8 +51,10 @@ export async function verifyEvidencePack(
 ): Promise<Report> {
   const files = pack instanceof Uint8Array ? readPackZip(pack) : pack
   if (files === undefined) return unreadableReport('It is no zip, or has more in it than an evidence pack can have')
-  const key = trust.key === undefined ? undefined : parseVerifierKey(trust.key.trim())
-  const steps = verifyPack(files, key === undefined ? [] : [key])
+  const lines = trust.key?.trim().split('\n') ?? []
+  const keys = lines.map(line => parseVerifierKey(line.trim()))
+  const areKeys = keys.every(key => key !== undefined)
+  const steps = verifyPack(files, areKeys ? keys : [])
   let step = steps.next()
   for (; !step.done; step = steps.next()) {
     onProgress(step.value.done, step.value.total)
@@ -61,7 +64,7 @@ export async function verifyEvidencePack(
 }
 
 function judge(files: ReadonlyMap<string, Uint8Array>, report: PackReport, trust: Trust): Report {
-  const { events, checkpoint, chain } = report
+  const { events, checkpoint, algorithms, chain } = report
   const findings = [...findingsOf(report.problems), ...checkTrust(files, report, trust)]
   return {
     ...verdictOf(findings, `${events.length} events, each under the signed checkpoint of size ${checkpoint?.size}`),
@@ -71,6 +74,7 @@ function judge(files: ReadonlyMap<string, Uint8Array>, report: PackReport, trust
     signed_size: events.filter(({ isProven }) => isProven).length,
     root: undefined,
     checkpoints: checkpoint === undefined ? 0 : 1,
+    signatures: algorithms,
     erased: events.filter(({ isErased }) => isErased).length,
     archived: 0,
   }
@@ -111,17 +115,15 @@ function* checkTrust(
     yield { verdict: 'UNVERIFIABLE', at: { part: 'the signature' }, detail }
   }
   if (checkpoint === undefined || key === 'other') return
-  const given = trust.witnesses ?? []
-  const witnesses = given.map(readVerifier).filter(witness => witness !== undefined)
-  if (witnesses.length < given.length) {
-    yield { verdict: 'MALFORMED', at: { part: 'a witness key' }, detail: 'It is no verifier key' }
-  }
-  const { chain } = openChain(textOf(files, 'keys'), trust.key)
-  const { cosignatures } = openSigned(textOf(files, 'checkpoint'), 'the checkpoint', chain, witnesses)
-  const quorum = trust.quorum ?? given.length
+  const witnesses = readWitnesses(trust.witnesses)
+  yield* witnesses.findings
+  const { chain, findings } = openChain(textOf(files, 'keys'), key === 'given' ? trust.key : undefined)
+  yield* findings // of several keys, one may be none of the log
+  const { cosignatures } = openSigned(textOf(files, 'checkpoint'), 'the checkpoint', chain, witnesses.verifiers)
+  const quorum = trust.quorum ?? witnesses.count
   const { size, root } = checkpoint
   if (cosignatures < quorum) {
-    const detail = `${cosignatures} of ${given.length} witnesses have signed it, and ${quorum} are wanted`
+    const detail = `${cosignatures} of ${witnesses.count} witnesses have signed it, and ${quorum} are wanted`
     yield { verdict: 'NOT_WITNESSED', at: { size }, detail }
   }
   if (trust.trusted === undefined) return

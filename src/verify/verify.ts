@@ -3,7 +3,7 @@
  *
  * Promise: PRISTINE only if every row is the one of its leaf and every leaf has its row, if the tree over the leaves is the one in
  * every signed checkpoint, each signed by a key that might, and if what was erased or archived is on record in the log itself.
- * Anything else is a finding, with the first bad place. Trusts SHA-256, Ed25519 and the key that it was given; nothing else.
+ * Anything else is a finding, with the first bad place. Trusts SHA-256, Ed25519, ML-DSA-44 and the key that it was given; nothing else.
  *
  * One pass over the leaves, in ranges that the source may check side by side; memory does not grow with the log. Must not import
  * what it judges (store, log, HTTP), nor Node: the same engine runs in browsers.
@@ -12,7 +12,7 @@ import { areSameBytes, formatBase64, HASH_BYTES, joinBytes } from '../evidence/e
 import type { Hash } from '../evidence/merkle.ts'
 import { countAt, parseHashTile, TILE_WIDTH, tileAt } from '../evidence/tile.ts'
 import { type Anchor, type Candidate, type Candidates, createCandidates } from './authority.ts'
-import { type KeyChain, openChain, openSigned, readHistory, readVerifier, type SignedCheckpoint } from './chain.ts'
+import { type KeyChain, openChain, openSigned, readHistory, readWitnesses, type SignedCheckpoint } from './chain.ts'
 import { type BadRow, classifyRows } from './classify.ts'
 import { compareBundle } from './compare.ts'
 import { checkArchives, checkErasures, checkHandOvers } from './records.ts'
@@ -21,7 +21,7 @@ import { compareFindings, type Finding, sentenceOf, VERDICTS, type VerdictCode, 
 
 /** What the auditor brings along. Texts as they are in files. */
 export interface Trust {
-  /** Verifier key of the log. Without it the source's own key chain is believed. */
+  /** Verifier key of the log, or several, a line each. Without it the source's own key chain is believed. */
   readonly key?: string | undefined
   /** A signed checkpoint that is known from before. */
   readonly trusted?: string | undefined
@@ -47,6 +47,8 @@ export interface Report {
   readonly root: string | undefined
   /** Valid ones, of different sizes. */
   readonly checkpoints: number
+  /** Those by which the log signed the newest valid one: `Ed25519`, `ML-DSA-44`. */
+  readonly signatures: readonly string[]
   readonly erased: number
   readonly archived: number
 }
@@ -105,6 +107,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
     signed_size: Math.min(signedSize, size),
     root: root && formatBase64(root),
     checkpoints,
+    signatures: signed.newest?.algorithms ?? [],
     erased: seen.erased.length,
     archived: (overview.rows?.archives ?? []).reduce((sum, { first, last }) => sum + last - first + 1, 0),
   }
@@ -135,6 +138,7 @@ export function unreadableReport(detail: string): Report {
     signed_size: 0,
     root: undefined,
     checkpoints: 0,
+    signatures: [],
     erased: 0,
     archived: 0,
   }
@@ -160,10 +164,8 @@ function readSigned({ overview }: EvidenceSource, trust: Trust): Signed {
       `no --key was given: the key is the one that lies beside the log, which proves no more than whoever put it there`,
     )
   }
-  const witnesses = (trust.witnesses ?? []).map(readVerifier).filter(witness => witness !== undefined)
-  if (witnesses.length < (trust.witnesses ?? []).length) {
-    findings.push({ verdict: 'MALFORMED', at: { part: 'a witness key' }, detail: 'It is no verifier key' })
-  }
+  const { verifiers: witnesses, count, findings: unreadable } = readWitnesses(trust.witnesses)
+  findings.push(...unreadable)
 
   const history = readHistory(overview.history ?? '')
   findings.push(...history.findings)
@@ -182,7 +184,7 @@ function readSigned({ overview }: EvidenceSource, trust: Trust): Signed {
       ? undefined
       : openSigned(overview.witnessed, 'the witnessed checkpoint', chain, witnesses)
   if (newest?.isSigned === true) {
-    const witnessed = compareWitnessed(newest, kept, trust.quorum ?? witnesses.length, witnesses.length)
+    const witnessed = compareWitnessed(newest, kept, trust.quorum ?? count, count)
     findings.push(...witnessed.findings)
     notes.push(...witnessed.notes)
   }

@@ -4,19 +4,17 @@
  *
  *   {"v":1,"witness":"<verifier key>","logs":[{"keys":"<key chain>","checkpoint":"<signed note>"},...]}
  *
- * The file needs no checksum: its checkpoints are signed by the log and by the witness itself, and hand-overs by both keys. What is
+ * The file needs no checksum: its checkpoints are signed by the log and by the witness itself, and hand-overs by all of their keys. What is
  * not this, to the letter and with every signature right, is no state.
  */
-import { type OpenedCheckpoint, openCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { parseJsonObject } from '../evidence/encoding.ts'
-import { formatKeyChain, type KeyChain, keyOfSize, parseKeyChain } from '../evidence/key-chain.ts'
+import { formatKeyChain, type KeyChain, openByChain, parseKeyChain } from '../evidence/key-chain.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
 import {
   formatVerifierKey,
   type NoteSignature,
   parseNote,
   parseVerifierKey,
-  type Verifier,
   type VerifierKey,
 } from '../evidence/note.ts'
 import { createVerifier } from '../evidence/signature.ts'
@@ -78,12 +76,4 @@ function readCosigned(note: string, keys: KeyChain, witness: VerifierKey): Cosig
   const time = opened.isTrusted ? opened.cosignatures[0]?.time : undefined
   if (!opened.isTrusted || time === undefined || signature?.keyId !== witness.id) return undefined
   return { size: opened.checkpoint.size, root: opened.checkpoint.root, time, note, signature }
-}
-
-/** Opens a checkpoint that has to be signed by the only key of its log that may sign a tree of its size. */
-export function openByChain(signed: string, keys: KeyChain, witnesses: readonly Verifier[] = []): OpenedCheckpoint {
-  const size = parseCheckpoint(parseNote(signed)?.text ?? '')?.size
-  if (size === undefined) return { isTrusted: false, reason: 'malformed' }
-  const log = [createVerifier(keyOfSize(keys, size))]
-  return openCheckpoint(signed, { origin: keys.first.name, log, witnesses })
 }

@@ -21,10 +21,13 @@ import type { Checkpoint } from '../evidence/checkpoint.ts'
 import { sha256 } from '../evidence/crypto.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
 import {
+  allKeys,
   formatKeyChain,
   type HandOver,
   type KeyChain,
-  keyOfSize,
+  keysOfSize,
+  listKeys,
+  openByChain,
   openHandOver,
   parseKeyChain,
   startKeyChain,
@@ -35,7 +38,7 @@ import { formatNote, formatSignatureLine, type Note, parseNote, type VerifierKey
 import { createSignature } from '../evidence/signature.ts'
 import { parseAddCheckpoint, type WitnessOutcome } from '../evidence/witness-message.ts'
 import { openWitnessFolder } from './witness-folder.ts'
-import { type Cosigned, type LogState, openByChain } from './witness-state.ts'
+import type { Cosigned, LogState } from './witness-state.ts'
 
 export type WitnessReply =
   /** `line`: the signature line. */
@@ -123,7 +126,10 @@ export function openWitness(options: {
     const last = log.last ?? NOTHING_YET
     if (request.oldSize > checkpoint.size) return { outcome: 'malformed' }
     if (request.oldSize !== last.size) return { outcome: 'conflict', size: last.size }
-    const trimmed = { text: note.text, signatures: signaturesOfLog(note, keyOfSize(log.keys, checkpoint.size)) }
+    const trimmed = {
+      text: note.text,
+      signatures: signaturesOfLog(note, listKeys(keysOfSize(log.keys, checkpoint.size))),
+    }
     if (checkpoint.size === last.size && !areSameBytes(checkpoint.root, last.root)) {
       report(origin, trimmed, 'a fork: the log signed two trees of one size')
       return { outcome: 'conflict' }
@@ -166,8 +172,9 @@ export function openWitness(options: {
    */
   function addHandOver(note: string): WitnessReply {
     const link = openHandOver(note)
-    if (link === undefined || parseNote(note)?.signatures.length !== 2) return { outcome: 'malformed' }
-    const origin = link.from.name
+    const signers = link && [...listKeys(link.from), ...listKeys(link.to)]
+    if (link === undefined || parseNote(note)?.signatures.length !== signers?.length) return { outcome: 'malformed' }
+    const origin = link.from.ed25519.name
     const log = find(origin)
     if (log === undefined) return { outcome: 'unknown-log' }
     if (log.keys.handOvers.some(known => isSameLink(known, link))) return { outcome: 'accepted' }
@@ -176,7 +183,7 @@ export function openWitness(options: {
     if (keys === undefined) return { outcome: 'unknown-keys' }
     if (log.last !== undefined && link.size < log.last.size) return { outcome: 'conflict', size: log.last.size }
     if (!keep(origin, { ...log, keys })) return { outcome: 'unavailable' }
-    logger.warn({ origin, key: link.to.id, size: link.size }, 'another key signs for the log from now on')
+    logger.warn({ origin, key: link.to.ed25519.id, size: link.size }, 'another key signs for the log from now on')
     return { outcome: 'accepted' }
   }
 
@@ -197,14 +204,17 @@ function logId(origin: string): string {
 }
 
 function checkKnown(key: VerifierKey, keys: KeyChain | undefined): void {
-  const isKnown =
-    keys === undefined || [keys.first, ...keys.handOvers.map(({ to }) => to)].some(({ id }) => id === key.id)
+  const isKnown = keys === undefined || allKeys(keys).some(({ id }) => id === key.id)
   if (isKnown) return
   const detail = `The witness knows the log ${key.name} by other keys. A new key of it is shown by its hand-over, not by --log.`
   throw new Refusal('VALIDATION_FAILED', detail)
 }
 
-const signaturesOfLog = (note: Note, { name, id }: VerifierKey) =>
-  note.signatures.filter(signature => signature.name === name && signature.keyId === id).slice(0, 1)
+/** One of each key. */
+const signaturesOfLog = (note: Note, keys: readonly VerifierKey[]) =>
+  keys.flatMap(({ name, id }) =>
+    note.signatures.filter(signature => signature.name === name && signature.keyId === id).slice(0, 1),
+  )
 
-const isSameLink = (a: HandOver, b: HandOver) => a.size === b.size && a.from.id === b.from.id && a.to.id === b.to.id
+const isSameLink = (a: HandOver, b: HandOver) =>
+  a.size === b.size && a.from.ed25519.id === b.from.ed25519.id && a.to.ed25519.id === b.to.ed25519.id

@@ -65,7 +65,9 @@ test('postgres: a server that cannot be reached, and a setting that makes no sen
   const embedded = await start(t, ['serve'], environment).ended
   assert.equal(embedded.code, 2)
   assert.match(embedded.stderr, /holds the trail of an embedded SQLite/)
-  const retention = await runHere(['cp', 'list'], { environment: { ...environment, EVC_RETENTION_DAYS: '30' } })
-  assert.equal(retention.code, 2)
-  assert.match(retention.stderr, /EVC_RETENTION_DAYS/)
+  for (const setting of [{ EVC_RETENTION_DAYS: '30' }, { EVC_LOG_ML_DSA: 'true' }]) {
+    const refused = await runHere(['cp', 'list'], { environment: { ...environment, ...setting } })
+    assert.equal(refused.code, 2)
+    assert.match(refused.stderr, new RegExp(`${Object.keys(setting)} is for the embedded SQLite`))
+  }
 })

@@ -3,11 +3,13 @@ import assert from 'node:assert/strict'
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { VERDICTS } from '../../src/verify/verdict.ts'
 import { firstKey, makeZip } from '../harness/pack-under-test.ts'
 import { createSignedLog, withDatabase, writeMirror } from '../harness/signed-log.ts'
+import { createKey } from '../unit/evidence/keys-under-test.ts'
 import { run, runHere, temporaryFolder } from './command-line.ts'
 
 async function signedLog(t: TestContext) {
@@ -25,7 +27,7 @@ test('verify: a trail that nobody changed: exit code 0, one line that says so', 
   assert.deepEqual([code, stderr], [0, ''])
   assert.match(
     stdout,
-    /^PRISTINE: Nothing was changed: 600 events, 1 signed checkpoints\.\nlog log\.example\/ev-central, 600 events, 600 of them signed, root \S{44}\n$/,
+    /^PRISTINE: Nothing was changed: 600 events, 1 signed checkpoints\.\nlog log\.example\/ev-central, 600 events, 600 of them signed \(Ed25519\), root \S{44}\n$/,
   )
 })
 
@@ -95,7 +97,7 @@ test('verify: an evidence pack, and what does not go with one', async t => {
   assert.deepEqual([code, stderr], [0, ''])
   assert.match(
     stdout,
-    /^PRISTINE: Nothing was changed: 290 events, each under the signed checkpoint of size 300\.\nnote: 1 events are erased; .*\nlog log\.example\.com\/packs, 290 events, 290 of them signed, root unknown\n$/,
+    /^PRISTINE: Nothing was changed: 290 events, each under the signed checkpoint of size 300\.\nnote: 1 events are erased; .*\nlog log\.example\.com\/packs, 290 events, 290 of them signed \(Ed25519\), root unknown\n$/,
   )
   const json = await cli(pack, '--key', firstKey, '--json')
   assert.deepEqual([json.code, JSON.parse(json.stdout).verdict], [0, 'PRISTINE'])
@@ -115,12 +117,17 @@ test('verify: an evidence pack, and what does not go with one', async t => {
 
 test('verify: what makes no sense is refused', async t => {
   const log = await signedLog(t)
+  const witness = formatVerifierKey(createKey('one', SIGNATURE_TYPE.ed25519Cosignature).key)
   const refused: [string[], RegExp][] = [
     [[join(log.path, 'nowhere')], /is no data folder, no mirror/],
     [[log.path, '--key', 'x'], /a key is `<name>\+<id>\+<base64>`/],
     [[log.path, '--trusted', join(log.path, 'none')], /there is no file/],
     [[log.path, '--tiles', log.path], /--tiles goes with a folder of archives/],
     [[log.path, '--quorum', '1'], /--quorum is more than there are witnesses/],
+    [
+      [log.path, '--witness', witness, '--witness', witness, '--quorum', '2'],
+      /--quorum is more than there are witnesses/,
+    ],
     [[log.path, '--workers', '0'], /1 to 64/],
   ]
   for (const [args, message] of refused) {

@@ -7,6 +7,7 @@ interface EvidenceCrypto {
   sha256(data: Uint8Array): Uint8Array
   sha256Base64(data: Uint8Array): string
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
+  verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
 }
 
 const bytes = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'))
@@ -36,7 +37,9 @@ const SIGNATURES = [
 /** The order of the group, little-endian: a signature with it added to its second half is the same equation again. */
 const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n
 
-export function evidenceCryptoContract(name: string, { sha256, sha256Base64, verifyEd25519 }: EvidenceCrypto): void {
+export function evidenceCryptoContract(name: string, crypto: EvidenceCrypto): void {
+  const { sha256, sha256Base64, verifyEd25519, verifyMlDsa44 } = crypto
+
   test(`${name}: SHA-256 of any length is that of Node, in an array that is nobody else's`, () => {
     for (const length of [0, 1, 55, 56, 63, 64, 65, 1000, 65_536]) {
       const data = new Uint8Array(length).map((_, i) => i * 7)
@@ -83,5 +86,30 @@ export function evidenceCryptoContract(name: string, { sha256, sha256Base64, ver
       assert.ok(!verifyEd25519(key, message, other))
     }
     assert.ok(!verifyEd25519(new Uint8Array(32).fill(255), message, signature), 'no point')
+  })
+
+  test(`${name}: ML-DSA-44 signatures of Node, and of nothing else`, () => {
+    const { publicKey, privateKey } = generateKeyPairSync('ml-dsa-44')
+    const jwk: Record<string, unknown> = { ...publicKey.export({ format: 'jwk' }) }
+    const key = Uint8Array.from(Buffer.from(String(jwk.pub), 'base64url'))
+    const message = bytes('737562747265652f76310a00')
+    const signature = Uint8Array.from(sign(null, message, privateKey))
+    assert.deepEqual([key.length, signature.length], [1312, 2420])
+    assert.ok(verifyMlDsa44(key, message, signature))
+    assert.ok(!verifyMlDsa44(key, bytes('737562747265652f76310a01'), signature))
+    assert.ok(
+      !verifyMlDsa44(key, message, Uint8Array.from(sign(null, message, { key: privateKey, context: bytes('01') }))),
+    )
+    // Of the challenge, of the vector z, of the hints and of their counts.
+    for (const at of [0, 31, 32, 1_000, 2_335, 2_336, 2_415, 2_416, 2_419]) {
+      assert.ok(!verifyMlDsa44(key, message, signature.with(at, signature[at]! ^ 1)), `byte ${at}`)
+    }
+    for (const at of [0, 31, 32, 1_311]) {
+      assert.ok(!verifyMlDsa44(key.with(at, key[at]! ^ 1), message, signature), `byte ${at} of the key`)
+    }
+    for (const length of [0, 1, 64, 1_311, 1_313, 2_419, 2_421]) {
+      assert.ok(!verifyMlDsa44(new Uint8Array(length), message, signature))
+      assert.ok(!verifyMlDsa44(key, message, new Uint8Array(length)))
+    }
   })
 }

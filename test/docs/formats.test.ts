@@ -1,13 +1,13 @@
 /** The vectors of docs/formats.md are what the code makes: each block marked `<!-- vector: name -->`, to the letter. */
 import assert from 'node:assert/strict'
-import { createPrivateKey, createPublicKey, sign } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, sign } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { formatCheckpoint } from '../../src/evidence/checkpoint.ts'
 import { sha256 } from '../../src/evidence/crypto.ts'
 import { encodeText, formatBase64, formatHex } from '../../src/evidence/encoding.ts'
-import { formatKeyChain, startKeyChain } from '../../src/evidence/key-chain.ts'
+import { formatKeyChain, handOver, startKeyChain } from '../../src/evidence/key-chain.ts'
 import { commit, ERASED_COLUMNS, type EventRow, formatLeaf, formatPrivate } from '../../src/evidence/leaf.ts'
 import { hashLeaf, hashNode } from '../../src/evidence/merkle.ts'
 import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
@@ -16,7 +16,7 @@ import { formatManifest, formatPackProof, formatRow } from '../../src/evidence/p
 import { formatPackNote } from '../../src/evidence/pack-note.ts'
 import { frameDigest } from '../../src/evidence/pack-page.ts'
 import { formatDisclosure, formatProof, verifyProof } from '../../src/evidence/proof.ts'
-import { createSignature, createVerifier } from '../../src/evidence/signature.ts'
+import { createSignature, createVerifier, noteKeyOf } from '../../src/evidence/signature.ts'
 import { createLog, hashesOf } from '../unit/evidence/log-under-test.ts'
 
 const PAGE = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'formats.md'), 'utf8')
@@ -46,13 +46,28 @@ const entries = rows.map((row, i) => formatLeaf(row, commit(salts[i]!, row)))
 const log = createLog(entries)
 const leaves = entries.map(hashLeaf)
 
-const seed = Uint8Array.from({ length: 32 }, (_, i) => i)
-const pkcs8 = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), seed])
-const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
-const publicKey = Buffer.from(String(createPublicKey(privateKey).export({ format: 'jwk' }).x), 'base64url')
-const key = createVerifierKey(ORIGIN, SIGNATURE_TYPE.ed25519, Uint8Array.from(publicKey))
+/** PKCS#8, up to the seed. */
+const ED25519 = '302e020100300506032b657004220420'
+const ML_DSA_44 = '3034020100300b060960864801650304031104228020'
+
+function keyOfSeed(prefix: string, first: number) {
+  const seed = Uint8Array.from({ length: 32 }, (_, i) => first + i)
+  const pkcs8 = Buffer.concat([Buffer.from(prefix, 'hex'), seed])
+  const privateKey = createPrivateKey({ key: pkcs8, format: 'der', type: 'pkcs8' })
+  const jwk: Record<string, unknown> = { ...createPublicKey(privateKey).export({ format: 'jwk' }) }
+  const publicKey = Uint8Array.from(Buffer.from(String(jwk.x ?? jwk.pub), 'base64url'))
+  const type = prefix === ED25519 ? SIGNATURE_TYPE.ed25519 : SIGNATURE_TYPE.mlDsa44Cosignature
+  return {
+    key: createVerifierKey(ORIGIN, type, publicKey),
+    sign: (message: Uint8Array) => sign(null, message, privateKey),
+  }
+}
+
+const signer = keyOfSeed(ED25519, 0)
+const { key } = signer
+const second = keyOfSeed(ML_DSA_44, 0)
 const text = formatCheckpoint({ origin: ORIGIN, size: 3, root: log.tree.root(), extensions: [] })
-const signature = createSignature(key, text, message => sign(null, message, privateKey))
+const signature = createSignature(key, text, signer.sign)
 const checkpoint = formatNote({ text, signatures: [signature] })
 const proof = formatProof({
   index: 0,
@@ -60,6 +75,18 @@ const proof = formatProof({
   checkpoint,
   extra: formatDisclosure({ salt: SALT, row: ROW }),
 })
+
+let cosignedMessage = new Uint8Array()
+createSignature(
+  second.key,
+  text,
+  message => {
+    cosignedMessage = message.slice()
+    return second.sign(message)
+  },
+  1_780_000_000,
+)
+const handedOver = handOver(startKeyChain(key), 3, [signer], [keyOfSeed(ED25519, 32)]).handOvers[0]!
 
 const digestOf = (content: string) => ({
   bytes: encodeText(content).length,
@@ -85,7 +112,7 @@ const manifest = formatManifest({
     keys: digestOf(formatKeyChain(startKeyChain(key))),
   },
 })
-const packNote = formatPackNote(encodeText(manifest), { key, sign: message => sign(null, message, privateKey) })
+const packNote = formatPackNote(ORIGIN, encodeText(manifest), [signer])
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
 const utf8 = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8')
@@ -102,6 +129,13 @@ const VECTORS: Record<string, string> = {
   bundle: `${hex(log.tiles.get('tile/entries/000.p/3')!).slice(0, 24)}...`,
   key: formatVerifierKey(key),
   checkpoint: checkpoint.trimEnd(),
+  'ml-dsa-44 key': [
+    createHash('sha256').update(second.key.publicKey).digest('hex'),
+    second.key.id,
+    noteKeyOf(second.key).id,
+  ].join('\n'),
+  'cosigned message': hex(cosignedMessage),
+  'hand-over': handedOver.note.trimEnd(),
   disclosure: utf8(formatDisclosure({ salt: SALT, row: ROW })),
   proof: proof.trimEnd(),
   manifest: manifest.trimEnd(),

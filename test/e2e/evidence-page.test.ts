@@ -14,11 +14,14 @@ import {
   HOSTILE,
   inlineRange,
   makePack,
+  PAIR,
   type PackFiles,
   pageOf,
   pageWith,
   signerKey,
+  signManifest,
   withOwnManifest,
+  withTwoKeys,
 } from '../harness/pack-under-test.ts'
 import { createKey } from '../unit/evidence/keys-under-test.ts'
 import { launchBrowser, noBrowserHere, type Seen, type TestBrowser } from './browser.ts'
@@ -121,6 +124,33 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
     await page.locator('.verdict.green').waitFor()
     assert.match(await page.locator('#verdict-text').innerText(), /the one you were given/)
     assertQuiet(seen)
+  })
+
+  test('evidence page: of two signatures both are verified in the browser, said, and missed when one was taken away', async () => {
+    const { page, seen } = await open(pageWith(html, withTwoKeys))
+    assert.equal(await page.locator('.verdict.green').count(), 1)
+    assert.match(await page.locator('#checked').innerText(), /300 events, signed with Ed25519 and ML-DSA-44\./)
+    await page.locator('#given').fill(PAIR.map(({ key }) => formatVerifierKey(key)).join('\n'))
+    await page.getByRole('button', { name: 'Compare' }).click()
+    await page.getByText('It is the key you were given.').waitFor()
+    assertQuiet(seen)
+    for (const signer of PAIR) {
+      const problems = await problemsOf(pageWith(html, inner => withTwoKeys(inner, [signer])))
+      assert.match(problems.join(), /checkpoint lacks one of the two signatures/)
+    }
+    const withNote = (signers: Parameters<typeof signManifest>[1]) =>
+      pageWith(html, inner => {
+        const own = withTwoKeys(inner)
+        const manifest = Buffer.from(own.get('manifest.json') ?? assert.fail()).toString()
+        return own.set('manifest.note', Buffer.from(signManifest(manifest, signers)))
+      })
+    const signed = await open(withNote(PAIR))
+    assert.equal(await signed.page.locator('.verdict.green').count(), 1)
+    assert.doesNotMatch(await signed.page.locator('#checked').innerText(), /selection is not/)
+    for (const signer of PAIR) {
+      const problems = await problemsOf(withNote([signer]))
+      assert.match(problems.join(), /manifest\.note lacks one of the two signatures/)
+    }
   })
 
   test('evidence page: one bit of any part changed is red, and the part is named', async () => {

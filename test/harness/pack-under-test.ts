@@ -8,12 +8,12 @@ import { formatBase64, formatHex, parseBase64 } from '../../src/evidence/encodin
 import { formatKeyChain, handOver, type KeyChain, startKeyChain } from '../../src/evidence/key-chain.ts'
 import { commit, ERASED_COLUMNS, type EventRow, formatLeaf } from '../../src/evidence/leaf.ts'
 import { inclusionProof } from '../../src/evidence/merkle-proof.ts'
-import { formatNote, formatVerifierKey } from '../../src/evidence/note.ts'
+import { formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../src/evidence/note.ts'
 import { formatManifest, PACK_PARTS, type PackManifest, type PackPart, parseManifest } from '../../src/evidence/pack.ts'
 import { formatPackNote } from '../../src/evidence/pack-note.ts'
 import { createSignature } from '../../src/evidence/signature.ts'
 import { type PackSource, writePack } from '../../src/pack/write-pack.ts'
-import { createKey } from '../unit/evidence/keys-under-test.ts'
+import { createKey, type KeyUnderTest } from '../unit/evidence/keys-under-test.ts'
 import { createLog, hashesOf } from '../unit/evidence/log-under-test.ts'
 
 export const PACK_ORIGIN = 'log.example.com/packs'
@@ -64,16 +64,30 @@ const log = createLog(logged.map(row => formatLeaf(row, commit(saltOf(row.id), r
 
 const OF_ALL = formatCheckpoint({ origin: PACK_ORIGIN, size: rows.length, root: log.tree.root(), extensions: [] })
 
-export function signCheckpoint(key = SECOND, text = OF_ALL): string {
-  return formatNote({ text, signatures: [createSignature(key.key, text, key.sign)] })
+export function signCheckpoint(signers: readonly KeyUnderTest[] = [SECOND], text = OF_ALL): string {
+  return formatNote({ text, signatures: signers.map(({ key, sign }) => createSignature(key, text, sign)) })
 }
 
-export const packChain: KeyChain = handOver(startKeyChain(FIRST.key), HANDED_OVER_AT, FIRST, SECOND)
+export const packChain: KeyChain = handOver(startKeyChain(FIRST.key), HANDED_OVER_AT, [FIRST], [SECOND])
 export const firstKey = formatVerifierKey(FIRST.key)
 export const signerKey = formatVerifierKey(SECOND.key)
-export const signCheckpointByRevokedKey = () => signCheckpoint(FIRST)
-export const signManifest = (manifest: string, key = SECOND) => formatPackNote(strToU8(manifest), key)
-export const signManifestByRevokedKey = (manifest: string) => signManifest(manifest, FIRST)
+export const signCheckpointByRevokedKey = () => signCheckpoint([FIRST])
+export function signManifest(manifest: string, signers: readonly KeyUnderTest[] = [SECOND]): string {
+  return formatPackNote(signers[0]?.key.name ?? '', strToU8(manifest), signers)
+}
+export const signManifestByRevokedKey = (manifest: string) => signManifest(manifest, [FIRST])
+
+/** Of a log that has announced an ML-DSA-44 key: the Ed25519 key before it, and the two that sign. */
+const ANNOUNCER = createKey(PACK_ORIGIN)
+export const PAIR = [createKey(PACK_ORIGIN), createKey(PACK_ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)] as const
+export const announcerKey = ANNOUNCER.key
+
+/** The same files, as of that log; the checkpoint is signed by these. */
+export function withTwoKeys(files: PackFiles, signers: readonly KeyUnderTest[] = PAIR): PackFiles {
+  const keys = formatKeyChain(handOver(startKeyChain(ANNOUNCER.key), 0, [ANNOUNCER], PAIR))
+  const checkpoint = signCheckpoint(signers)
+  return withOwnManifest(new Map([...files, ['keys', strToU8(keys)], ['checkpoint', strToU8(checkpoint)]]))
+}
 
 /** The source that a pack is made of. Events match by time, charge point and address. */
 export const packSource: PackSource = {

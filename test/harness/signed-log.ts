@@ -12,8 +12,9 @@ import {
   askForRotation,
   beginKeyChain,
   completeHandOver,
+  handOverDetails,
   readKeyChain,
-  readSigningKey,
+  readSigningKeys,
   takeHandOver,
 } from '../../src/checkpoint/key-files.ts'
 import { createSigner } from '../../src/checkpoint/signer.ts'
@@ -21,6 +22,7 @@ import { createContext } from '../../src/context/context.ts'
 import { cleanFiles, erase } from '../../src/erasure/erase.ts'
 import type { AuditEvent } from '../../src/event/event.ts'
 import { parseCheckpoint } from '../../src/evidence/checkpoint.ts'
+import { currentKeys } from '../../src/evidence/key-chain.ts'
 import { formatNote, formatVerifierKey, parseNote } from '../../src/evidence/note.ts'
 import { createSignature, createVerifier } from '../../src/evidence/signature.ts'
 import { formatTilePath, TILE_WIDTH, type Tile, tilesOf } from '../../src/evidence/tile.ts'
@@ -49,11 +51,11 @@ export interface SignedLog {
   append(count: number, event?: (n: number) => AuditEvent): Promise<void>
   /** Signs what there is, as the newest checkpoint; `isKept`: in the history too. */
   sign(isKept?: boolean): string
-  /** Hands over to a new key at the size signed last, with its event. */
-  rotate(): Promise<void>
+  /** Hands over to a new key at the size signed last, with its event; `withMlDsa44`: to two. As it is, if it is not said. */
+  rotate(withMlDsa44?: boolean): Promise<void>
   /** Erases whatever holds a name. @returns id of the tombstone */
   erase(name: string): Promise<number>
-  /** Signs anything with the present key. */
+  /** Signs anything with the present keys. */
   note(text: string): string
   remove(): void
 }
@@ -61,7 +63,7 @@ export interface SignedLog {
 const CREATED = Date.UTC(2026, 5, 1)
 const BATCH = 10_000
 /** More than between two checkpoints of the history. */
-const KEPT_MS = 700_000
+const KEPT_MS = 3_700_000
 
 /** @param segmentIds rows of a segment; the usual ones are too many for most tests */
 export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')), segmentIds = 1_024): SignedLog {
@@ -70,7 +72,7 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
   const root = logRoot(database)
   const folders = keyFolders(folder)
   let now = CREATED
-  const first = readSigningKey(folders, beginKeyChain(folders, ORIGIN))
+  const first = readSigningKeys(folders, currentKeys(beginKeyChain(folders, ORIGIN)))[0]!
   const chain = () => readKeyChain(folders)!
 
   async function append(count: number, event = sampleEvent): Promise<void> {
@@ -107,11 +109,11 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
       assert.ok(outcome.kind === 'signed' || outcome.kind === 'nothing-new', JSON.stringify(outcome))
       return outcome.note
     },
-    async rotate() {
+    async rotate(withMlDsa44) {
       const signed = parseCheckpoint(parseNote(readFileSync(join(root, 'checkpoint'), 'utf8'))!.text)!
-      askForRotation(folders, chain())
+      askForRotation(folders, chain(), withMlDsa44)
       const note = takeHandOver(folders, chain(), signed.size)!
-      await append(1, () => system('LOG_KEY_ROTATED', createContext(), { metadata: { note: note.split('\n') } }))
+      await append(1, () => system('LOG_KEY_ROTATED', createContext(), handOverDetails(note)))
       completeHandOver(folders, chain(), note)
     },
     async erase(name) {
@@ -122,8 +124,8 @@ export function createSignedLog(path = mkdtempSync(join(tmpdir(), 'evc-signed-')
       return eventId!
     },
     note(text) {
-      const { key, sign } = readSigningKey(folders, chain())
-      return formatNote({ text, signatures: [createSignature(key, text, sign)] })
+      const keys = readSigningKeys(folders, currentKeys(chain()))
+      return formatNote({ text, signatures: keys.map(({ key, sign }) => createSignature(key, text, sign)) })
     },
     remove: () => rmSync(path, { recursive: true, force: true }),
   }

@@ -62,7 +62,7 @@ function logOf(key: SigningKey, leaves: string[]): WitnessedLog {
     fork: size => logOf(key, leaves.slice(0, size)),
     rotate(size, from = key) {
       const next = createKey(key.key.name)
-      const chain = handOver(startKeyChain(from.key), size, from, next)
+      const chain = handOver(startKeyChain(from.key), size, [from], [next])
       return { note: chain.handOvers[0]!.note, chain, next }
     },
   }

@@ -1,6 +1,6 @@
 /**
  * Signed logs of several shapes that mutations are applied to, each made once, by the parts of the service: with erasures, a key that
- * was handed over, a segment that left as an archive and from which something was erased before and afterwards, and a mirror.
+ * was handed over, to another one or to two, a segment that left as an archive and from which something was erased before and afterwards, and a mirror.
  */
 import assert from 'node:assert/strict'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
@@ -18,6 +18,8 @@ export interface Shape {
   readonly unsigned: number
   readonly erased: readonly number[]
   readonly rotates: boolean
+  /** The key that was handed over to has an ML-DSA-44 key beside it. */
+  readonly withMlDsa44: boolean
   readonly archives: boolean
 }
 
@@ -43,11 +45,13 @@ export function drawShape(random: Random): Shape {
   const erased = random.chance(0.5)
     ? [...new Set(Array.from({ length: random.between(1, 5) }, () => random.between(1, events)))].sort((a, b) => a - b)
     : []
+  const rotates = random.chance(0.4)
   return {
     events,
     unsigned: random.chance(0.5) ? 0 : random.between(1, 300),
     erased: erased,
-    rotates: random.chance(0.4),
+    rotates,
+    withMlDsa44: rotates && random.chance(0.5),
     archives: events > 2_048 && random.chance(0.7),
   }
 }
@@ -66,7 +70,7 @@ export async function makeGround(shape: Shape): Promise<Ground> {
   if (shape.events > half) await log.append(shape.events - half, event)
   log.sign()
   if (shape.rotates) {
-    await log.rotate()
+    await log.rotate(shape.withMlDsa44)
     log.sign()
   }
   const [before, after] = SUBJECTS

@@ -69,7 +69,13 @@ const grounds = new Map<number, Promise<Ground>>()
 function groundOf(number: number): Promise<Ground> {
   const known = grounds.get(number)
   if (known !== undefined) return known
-  const rich = { events: 3_000, erased: [7, 300, 1_500, 2_100], rotates: true, archives: number === 1 }
+  const rich = {
+    events: 3_000,
+    erased: [7, 300, 1_500, 2_100],
+    rotates: true,
+    withMlDsa44: number === 1,
+    archives: number === 1,
+  }
   const shape = number < 3 ? { ...rich, unsigned: number === 2 ? 150 : 0 } : drawShape(createRandom(1_000 + number))
   const made = makeGround(shape)
   grounds.set(number, made)

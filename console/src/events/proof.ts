@@ -1,7 +1,7 @@
 /** The verifier of the project, run here: the service only gives the proof and the keys, and is believed in nothing else. */
-import { openCheckpoint, parseCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import { parseCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import { formatBase64 } from '../../../src/evidence/encoding.ts'
-import { keyOfSize, parseKeyChain } from '../../../src/evidence/key-chain.ts'
+import { keyOfSize, openByChain, parseKeyChain } from '../../../src/evidence/key-chain.ts'
 import { formatVerifierKey, parseNote } from '../../../src/evidence/note.ts'
 import { compareRows, type ProofFault, parseProof, verifyProof } from '../../../src/evidence/proof.ts'
 import { createVerifier } from '../../../src/evidence/signature.ts'
@@ -20,6 +20,7 @@ const FAULTS: Readonly<Record<ProofFault, string>> = {
   'other-origin': 'The checkpoint is of another log.',
   'unknown-keys': 'The checkpoint is not signed by the key of the log.',
   'wrong-signature': 'The signature of the checkpoint is wrong.',
+  'missing-signature': 'The checkpoint lacks the second signature that the log has announced.',
   'other-row': 'The proof is of another event.',
   'not-disclosed': 'The event was erased: what it said cannot be proven any more.',
   'unknown-version': 'The proof was written by a later version than this page knows.',
@@ -37,6 +38,8 @@ export async function checkProof(event: StoredEvent): Promise<ProofOutcome> {
   const size = sizeOf(parseProof(proof)?.checkpoint ?? '')
   if (size === undefined) return refused(FAULTS.malformed)
   const key = keyOfSize(chain, size)
+  const opened = openByChain(parseProof(proof)?.checkpoint ?? '', chain)
+  if (!opened.isTrusted) return refused(FAULTS[opened.reason])
   const verdict = verifyProof(proof, { origin: chain.first.name, log: [createVerifier(key)] })
   if (!verdict.isProven) return refused(FAULTS[verdict.reason])
   if (compareRows(verdict.row, event) !== 'same') {
@@ -48,7 +51,7 @@ export async function checkProof(event: StoredEvent): Promise<ProofOutcome> {
     sentence: `Verified in your browser against checkpoint ${number(checkpoint.size)}.`,
     details: [
       `Leaf ${number(event.id - 1)} of ${number(checkpoint.size)}, root ${formatBase64(checkpoint.root)}`,
-      `Signed by ${formatVerifierKey(key)}`,
+      `Signed by ${formatVerifierKey(key)}${opened.signatures.length > 1 ? ', and with ML-DSA-44' : ''}`,
       pinned(formatVerifierKey(chain.first)),
     ],
   }
@@ -72,7 +75,7 @@ export async function checkCheckpoint(): Promise<ProofOutcome> {
   const chain = parseKeyChain(keys)
   const size = sizeOf(note)
   if (chain === undefined || size === undefined) return refused('The checkpoint or the keys cannot be read.')
-  const opened = openCheckpoint(note, { origin: chain.first.name, log: [createVerifier(keyOfSize(chain, size))] })
+  const opened = openByChain(note, chain)
   if (!opened.isTrusted) return refused(FAULTS[opened.reason])
   return {
     isProven: true,

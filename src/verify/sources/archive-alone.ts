@@ -13,7 +13,7 @@ import { verifyConsistency } from '../../evidence/merkle-proof.ts'
 import { growFrom } from '../../evidence/range-proof.ts'
 import { TILE_WIDTH } from '../../evidence/tile.ts'
 import { hashOfErased, hashOfRow, saltOf } from '../bundle.ts'
-import { openChain, openSigned, readVerifier, type SignedCheckpoint } from '../chain.ts'
+import { openChain, openSigned, readWitnesses, type SignedCheckpoint } from '../chain.ts'
 import { manifestsToldBy } from '../records.ts'
 import type { FoundRow, StoredRows } from '../source.ts'
 import { rootOf } from '../subtree.ts'
@@ -63,6 +63,7 @@ export function verifyAlone(
     signed_size: proven.reduce((sum, { range: { first, last } }) => sum + last - first + 1, 0),
     root: undefined,
     checkpoints,
+    signatures: newest?.algorithms ?? [],
     erased: judged.reduce((sum, { rows }) => sum + rows.erased.size, 0),
     archived: total,
   }
@@ -156,7 +157,7 @@ function judge(range: ArchivedRange, rows: RowsRead, trust: Trust, trustedSize: 
     return { ...nothing, findings: [{ verdict: 'UNVERIFIABLE', at: { part }, detail }] }
   }
   const opened = openChain(proof.keys, trust.key)
-  const witnesses = (trust.witnesses ?? []).map(readVerifier).filter(witness => witness !== undefined)
+  const { verifiers: witnesses } = readWitnesses(trust.witnesses)
   const signed = openSigned(proof.checkpoint, `the checkpoint of ${part}`, opened.chain, witnesses)
   const findings: Finding[] = [...opened.findings, ...signed.findings]
   if (signed.checkpoint === undefined) return { ...nothing, signed, findings }
@@ -300,11 +301,13 @@ function* compareTrusted(judged: readonly Judged[], known: SignedCheckpoint | un
   }
 }
 
-function* wantWitnesses(newest: SignedCheckpoint | undefined, { witnesses = [], quorum }: Trust): Generator<Finding> {
+function* wantWitnesses(newest: SignedCheckpoint | undefined, { witnesses, quorum }: Trust): Generator<Finding> {
   if (newest === undefined) return
-  const wanted = quorum ?? witnesses.length
+  const { count, findings } = readWitnesses(witnesses)
+  yield* findings
+  const wanted = quorum ?? count
   if (newest.cosignatures >= wanted) return
-  const detail = `${newest.cosignatures} of ${witnesses.length} witnesses have signed it, and ${wanted} are wanted`
+  const detail = `${newest.cosignatures} of ${count} witnesses have signed it, and ${wanted} are wanted`
   yield { verdict: 'NOT_WITNESSED', at: { size: newest.checkpoint!.size }, detail }
 }
 

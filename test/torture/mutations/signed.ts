@@ -2,7 +2,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { formatCheckpoint, parseCheckpoint } from '../../../src/evidence/checkpoint.ts'
-import { formatNote, formatVerifierKey, parseNote } from '../../../src/evidence/note.ts'
+import { formatNote, formatVerifierKey, parseNote, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
 import { createSignature } from '../../../src/evidence/signature.ts'
 import { ORIGIN } from '../../harness/signed-log.ts'
 import { createKey, type KeyUnderTest } from '../../unit/evidence/keys-under-test.ts'
@@ -19,6 +19,11 @@ const writeLines = (place: Place, name: string, all: readonly string[]) =>
 function signedBy(key: KeyUnderTest, size: number, root: Uint8Array): string {
   const text = formatCheckpoint({ origin: ORIGIN, size, root, extensions: [] })
   return formatNote({ text, signatures: [createSignature(key.key, text, key.sign)] })
+}
+
+function withoutSignature(signed: string, n: number): string {
+  const { text, signatures } = parseNote(signed)!
+  return formatNote({ text, signatures: signatures.toSpliced(n, 1) })
 }
 
 const checkpointOf = (signed: string) => parseCheckpoint(parseNote(signed)!.text)!
@@ -69,6 +74,32 @@ export const SIGNED_MUTATIONS: Readonly<Record<string, Mutation>> = {
     const { size, root } = checkpointOf(read(place, 'checkpoint'))
     writeFileSync(file(place, 'checkpoint'), signedBy(stolen, size, root))
     return { verdicts: ['REVOKED_KEY'], size }
+  },
+  'checkpoint: without one of its two signatures'(place) {
+    if (!place.ground.shape.withMlDsa44) return undefined
+    const signed = read(place, 'checkpoint')
+    writeFileSync(file(place, 'checkpoint'), withoutSignature(signed, place.random.between(0, 1)))
+    return { verdicts: ['WRONG_KEY'], size: checkpointOf(signed).size }
+  },
+  'checkpoint: one of its two signatures by a stranger'(place) {
+    if (!place.ground.shape.withMlDsa44) return undefined
+    const signed = read(place, 'checkpoint')
+    const { text, signatures } = parseNote(signed)!
+    const n = place.random.between(0, 1)
+    const stranger = createKey(ORIGIN, n === 0 ? SIGNATURE_TYPE.ed25519 : SIGNATURE_TYPE.mlDsa44Cosignature)
+    const foreign = createSignature(stranger.key, text, stranger.sign)
+    writeFileSync(file(place, 'checkpoint'), formatNote({ text, signatures: signatures.with(n, foreign) }))
+    return { verdicts: ['WRONG_KEY'], size: checkpointOf(signed).size }
+  },
+  'history: a line without one of its two signatures'(place) {
+    const all = lines(place, 'checkpoints')
+    const both = all.flatMap((line, n) => (parseNote(JSON.parse(line))!.signatures.length === 2 ? [n] : []))
+    if (both.length === 0) return undefined
+    const n = place.random.pick(both)
+    const signed = JSON.parse(all[n]!)
+    all[n] = JSON.stringify(withoutSignature(signed, place.random.between(0, 1)))
+    writeLines(place, 'checkpoints', all)
+    return { verdicts: ['WRONG_KEY'], size: checkpointOf(signed).size }
   },
   'history: a line edited'(place) {
     const all = lines(place, 'checkpoints')

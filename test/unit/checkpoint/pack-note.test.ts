@@ -7,6 +7,8 @@ import { readKeyChain } from '../../../src/checkpoint/key-files.ts'
 import { signManifest } from '../../../src/checkpoint/pack-note.ts'
 import { sha256 } from '../../../src/evidence/crypto.ts'
 import { encodeText, formatHex } from '../../../src/evidence/encoding.ts'
+import { currentKeys } from '../../../src/evidence/key-chain.ts'
+import { parseNote } from '../../../src/evidence/note.ts'
 import { formatManifest, type PackManifest } from '../../../src/evidence/pack.ts'
 import { checkPackNote } from '../../../src/evidence/pack-note.ts'
 import { dataFolder } from '../../../src/service/data-folder.ts'
@@ -56,6 +58,18 @@ test('pack note: a manifest of this log is signed by its present key, also after
     const other = encodeText(manifestOf(log, { events: 4 }))
     assert.equal(checkPackNote(note, other, readKeyChain(folders) ?? assert.fail()), 'other-manifest')
   }
+})
+
+test('pack note: a log with an ML-DSA-44 key signs with both, and not with one where the other is lost', async t => {
+  const { log, folders } = await signedLog(t)
+  await log.rotate(true)
+  const chain = readKeyChain(folders) ?? assert.fail()
+  const manifest = manifestOf(log)
+  const note = signManifest(folders, manifest) ?? assert.fail()
+  assert.equal(parseNote(note)?.signatures.length, 2)
+  assert.equal(checkPackNote(note, encodeText(manifest), chain), 'signed')
+  rmSync(join(folders.keys, `${currentKeys(chain).mlDsa44?.id}.pem`))
+  assert.equal(signManifest(folders, manifest), undefined)
 })
 
 test('pack note: nothing is signed but a manifest to the letter, of this log, with its keys, of a tree that was signed', async t => {

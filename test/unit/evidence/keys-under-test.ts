@@ -10,7 +10,7 @@ export interface KeyUnderTest {
 }
 
 export function createKey(name: string, type: SignatureType = SIGNATURE_TYPE.ed25519): KeyUnderTest {
-  const isMlDsa = type === SIGNATURE_TYPE.mlDsa44Cosignature
+  const isMlDsa = type === SIGNATURE_TYPE.mlDsa44Cosignature || type === SIGNATURE_TYPE.mlDsa44Note
   const pair = isMlDsa ? generateKeyPairSync('ml-dsa-44') : generateKeyPairSync('ed25519')
   const key = createVerifierKey(name, type, rawPublicKey(pair.publicKey, isMlDsa ? 'pub' : 'x'))
   return { key, verifier: createVerifier(key), sign: message => Uint8Array.from(sign(null, message, pair.privateKey)) }

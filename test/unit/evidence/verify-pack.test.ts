@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test, { before } from 'node:test'
 import { openCheckpoint, parseCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import { openHandOver } from '../../../src/evidence/key-chain.ts'
-import { parseNote, type VerifierKey } from '../../../src/evidence/note.ts'
+import { formatNote, parseNote, SIGNATURE_TYPE, type VerifierKey } from '../../../src/evidence/note.ts'
 import {
   formatPackProof,
   formatRow,
@@ -13,13 +13,15 @@ import {
   parseRow,
 } from '../../../src/evidence/pack.ts'
 import { formatDisclosure } from '../../../src/evidence/proof.ts'
-import { createVerifier } from '../../../src/evidence/signature.ts'
+import { createVerifier, noteKeyOf } from '../../../src/evidence/signature.ts'
 import { type PackReport, verifyPack } from '../../../src/evidence/verify-pack.ts'
 import {
+  announcerKey,
   ERASED_ID,
   flipped,
   inlineRange,
   makePack,
+  PAIR,
   type PackFiles,
   packChain,
   packSource,
@@ -31,6 +33,7 @@ import {
   signManifest,
   signManifestByRevokedKey,
   withOwnManifest,
+  withTwoKeys,
 } from '../../harness/pack-under-test.ts'
 import { createKey } from './keys-under-test.ts'
 
@@ -69,7 +72,7 @@ test('pack: a pristine one has no problem, and every event is proven, also the e
     [ERASED_ID],
   )
   assert.deepEqual([manifest?.events, manifest?.erased, checkpoint?.size, key], [290, 1, 300, 'not-compared'])
-  assert.equal(signer?.id, packChain.handOvers[0]?.to.id)
+  assert.equal(signer?.id, packChain.handOvers[0]?.to.ed25519.id)
 })
 
 test('pack: any bit changed in any part is found, and the part is named', () => {
@@ -153,7 +156,7 @@ test('pack: a checkpoint of a revoked or foreign key, and keys that do not hang 
   const withCheckpoint = (note: string) => withOwnManifest(copy().set('checkpoint', Buffer.from(note)))
   assert.deepEqual(problemsOf(withCheckpoint(signCheckpointByRevokedKey())), ['checkpoint revoked-key'])
   const foreign = createKey(packChain.first.name)
-  assert.deepEqual(problemsOf(withCheckpoint(signCheckpoint(foreign))), ['checkpoint wrong-signature'])
+  assert.deepEqual(problemsOf(withCheckpoint(signCheckpoint([foreign]))), ['checkpoint wrong-signature'])
   assert.deepEqual(problemsOf(withCheckpoint('nothing')), ['checkpoint malformed'])
   const onlyFirst = textOf(pack, 'keys').split('\n')[0]
   const cut = withOwnManifest(copy().set('keys', Buffer.from(`${onlyFirst}\n`)))
@@ -192,8 +195,8 @@ test('pack: the note on a manifest is of the last key of the chain, and nothing 
   assert.deepEqual(withNote(signManifest(manifest)), [])
   assert.deepEqual(withNote(signManifestByRevokedKey(manifest)), ['manifest.note revoked-key'])
   const foreign = createKey(packChain.first.name)
-  assert.deepEqual(withNote(signManifest(manifest, foreign)), ['manifest.note wrong-signature'])
-  assert.deepEqual(withNote(signManifest(manifest, createKey('log.example.com/other'))), [
+  assert.deepEqual(withNote(signManifest(manifest, [foreign])), ['manifest.note wrong-signature'])
+  assert.deepEqual(withNote(signManifest(manifest, [createKey('log.example.com/other')])), [
     'manifest.note wrong-signature',
   ])
   assert.deepEqual(withNote(signCheckpoint()), ['manifest.note malformed'])
@@ -201,8 +204,30 @@ test('pack: the note on a manifest is of the last key of the chain, and nothing 
   assert.equal(parseCheckpoint(parseNote(note)?.text ?? assert.fail()), undefined)
   assert.equal(openHandOver(note), undefined)
   const origin = packChain.first.name
-  const log = [createVerifier(packChain.handOvers[0]?.to ?? assert.fail())]
+  const log = [createVerifier(packChain.handOvers[0]?.to.ed25519 ?? assert.fail())]
   assert.deepEqual(openCheckpoint(note, { origin, log }), { isTrusted: false, reason: 'malformed' })
+})
+
+test('pack: of a log that has announced an ML-DSA-44 key, the note on the manifest wants both signatures, too', () => {
+  const files = withTwoKeys(copy())
+  const manifest = textOf(files, 'manifest.json')
+  const withNote = (note: string) => problemsOf(new Map(files).set('manifest.note', Buffer.from(note)))
+  const note = signManifest(manifest, PAIR)
+  assert.deepEqual(withNote(note), [])
+  const [first, second] = PAIR
+  for (const signer of PAIR)
+    assert.deepEqual(withNote(signManifest(manifest, [signer])), ['manifest.note missing-signature'])
+  const stranger = createKey(first.key.name, SIGNATURE_TYPE.mlDsa44Cosignature)
+  assert.deepEqual(withNote(signManifest(manifest, [first, stranger])), ['manifest.note missing-signature'])
+  // What each of the two signed for another manifest is wrong, and not merely lacking.
+  const { text = '', signatures = [] } = parseNote(note) ?? {}
+  const other = parseNote(signManifest(`${manifest} `, PAIR))?.signatures ?? []
+  for (const n of [0, 1]) {
+    const mixed = formatNote({ text, signatures: signatures.with(n, other[n] ?? assert.fail()) })
+    assert.deepEqual(withNote(mixed), ['manifest.note wrong-signature'])
+  }
+  assert.deepEqual(withNote(signManifest(`${manifest} `, PAIR)), ['manifest.json not-signed-for'])
+  assert.equal(signatures[1]?.keyId, noteKeyOf(second.key).id)
 })
 
 test('pack: a page that shows another pack, or is another page, is not the one that it was made with', async () => {
@@ -235,7 +260,7 @@ test('pack: a page that shows another pack, or is another page, is not the one t
 })
 
 test('pack: keys that were given are compared with those of the chain', () => {
-  const signer = packChain.handOvers[0]?.to ?? assert.fail()
+  const signer = packChain.handOvers[0]?.to.ed25519 ?? assert.fail()
   for (const key of [packChain.first, signer]) assert.equal(verify(copy(), [key]).key, 'given')
   const other = createKey(packChain.first.name).key
   assert.deepEqual(problemsOf(copy(), [other]), ['keys other-key'])
@@ -296,4 +321,22 @@ test('pack: the disclosure of a proof, and a pack, tell the same row', async () 
   )
   const row = parseRow(linesOf('events.ndjson')[0] ?? '')
   assert.deepEqual({ ...disclosure.public, ...disclosure.private }, row)
+})
+
+test('pack: of a log that has announced an ML-DSA-44 key, both signatures are verified, and none can be taken away', () => {
+  const [first, second] = PAIR
+  const given = [first.key, second.key]
+  const report = verify(withTwoKeys(copy()), given)
+  assert.deepEqual([report.problems, report.algorithms], [[], ['Ed25519', 'ML-DSA-44']])
+  assert.deepEqual([report.key, report.cosignatures, report.cosigners], ['given', [], []], 'it is no witness')
+  for (const key of [announcerKey, ...given]) assert.equal(verify(withTwoKeys(copy()), [key]).key, 'given')
+  for (const signer of PAIR) {
+    const { problems, algorithms, events } = verify(withTwoKeys(copy(), [signer]), given)
+    assert.deepEqual([problems, algorithms], [[{ part: 'checkpoint', fault: 'missing-signature' }], []])
+    assert.ok(events.every(({ isProven }) => !isProven))
+  }
+  const stranger = createKey(first.key.name, SIGNATURE_TYPE.mlDsa44Cosignature)
+  assert.deepEqual(problemsOf(withTwoKeys(copy(), [first, stranger])), ['checkpoint missing-signature'])
+  assert.deepEqual(problemsOf(withTwoKeys(copy()), [first.key, stranger.key]), ['keys other-key'])
+  assert.deepEqual(verify(copy()).algorithms, ['Ed25519'])
 })

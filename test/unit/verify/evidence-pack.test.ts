@@ -16,6 +16,7 @@ import {
   flipped,
   makeZip,
   PACK_ORIGIN,
+  PAIR,
   type PackFiles,
   packChain,
   signCheckpoint,
@@ -24,6 +25,7 @@ import {
   signManifest,
   signManifestByRevokedKey,
   withOwnManifest,
+  withTwoKeys,
 } from '../../harness/pack-under-test.ts'
 import { createKey } from '../evidence/keys-under-test.ts'
 
@@ -171,7 +173,7 @@ test('verify a pack: what was changed on purpose, with a manifest that fits, is 
   assert.equal(await verdictOf(withOwnManifest(copy(), { tree_size: 299 })), 'EDITED the file manifest.json')
   const revoked = copy().set('manifest.note', Buffer.from(signManifestByRevokedKey(textOf('manifest.json'))))
   assert.equal(await verdictOf(revoked), 'REVOKED_KEY the file manifest.note')
-  const foreign = Buffer.from(signManifest(textOf('manifest.json'), createKey(PACK_ORIGIN)))
+  const foreign = Buffer.from(signManifest(textOf('manifest.json'), [createKey(PACK_ORIGIN)]))
   assert.equal(await verdictOf(copy().set('manifest.note', foreign)), 'WRONG_KEY the file manifest.note')
   const later = changed('manifest.json', text => text.replace('"v": 1', '"v": 2'))
   later.delete('manifest.note')
@@ -192,7 +194,10 @@ test('verify a pack: what the auditor brings along: key, witnesses, a checkpoint
   const cosigned = formatNote({ ...signed, signatures: [...signed.signatures, cosignature] })
   const witnessed = withOwnManifest(copy().set('checkpoint', Buffer.from(cosigned)))
   assert.equal(await verdictOf(witnessed, { key: firstKey, witnesses }), 'PRISTINE')
-  assert.equal(await verdictOf(zip, { key: firstKey, witnesses: ['nonsense'] }), 'NOT_WITNESSED 300')
+  const twice = [...witnesses, ...witnesses]
+  assert.equal(await verdictOf(witnessed, { key: firstKey, witnesses: twice }), 'PRISTINE')
+  assert.equal(await verdictOf(witnessed, { key: firstKey, witnesses: twice, quorum: 2 }), 'NOT_WITNESSED 300')
+  assert.equal(await verdictOf(zip, { key: firstKey, witnesses: ['nonsense'] }), 'MALFORMED a witness key')
 
   assert.equal(await verdictOf(zip, { key: firstKey, trusted: signCheckpoint() }), 'PRISTINE')
   const { size, root } = parseCheckpoint(signed.text) ?? assert.fail()
@@ -209,6 +214,24 @@ test('verify a pack: what the auditor brings along: key, witnesses, a checkpoint
   assert.equal(await verdictOf(zip, { key: firstKey, trusted: sign(200, root) }), 'UNVERIFIABLE 200')
   assert.equal(await verdictOf(zip, { key: firstKey, trusted: 'x' }), 'MALFORMED the trusted checkpoint')
 })
+
+test('verify a pack: of a log with two keys, each signature is wanted, on the checkpoint and on the manifest', async () => {
+  const both = PAIR.map(({ key }) => formatVerifierKey(key)).join('\n')
+  const files = withTwoKeys(copy())
+  const signed = (signers = PAIR as readonly (typeof PAIR)[number][]) =>
+    new Map(files).set('manifest.note', Buffer.from(signManifest(manifestText(files), signers)))
+  const report = await verifyEvidencePack(signed(), { key: both })
+  assert.deepEqual([report.verdict, report.signatures], ['PRISTINE', ['Ed25519', 'ML-DSA-44']])
+  assert.equal(await verdictOf(signed([PAIR[0]]), { key: both }), 'WRONG_KEY the file manifest.note')
+  assert.equal(await verdictOf(withTwoKeys(copy(), [PAIR[0]]), { key: both }), 'WRONG_KEY the checkpoint')
+  // Of the keys that are given each has to be of the log.
+  const foreign = formatVerifierKey(createKey('log.example.com/other', SIGNATURE_TYPE.mlDsa44Cosignature).key)
+  const mixed = `${both.split('\n')[0]}\n${foreign}`
+  assert.equal(await verdictOf(signed(), { key: mixed }), 'WRONG_KEY line 1 of the key chain')
+  assert.equal(await verdictOf(zip, { key: both }), 'WRONG_KEY the key chain')
+})
+
+const manifestText = (files: PackFiles) => Buffer.from(files.get('manifest.json') ?? assert.fail()).toString()
 
 /** By the present key, which in a pack nobody but the harness has. */
 function sign(size: number, root: Uint8Array): string {

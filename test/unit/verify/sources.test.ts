@@ -170,7 +170,14 @@ test('data folder and mirror: a log with tiles of level 2, by workers', async t 
 })
 
 test('archive: is verified beside its data folder, beside a mirror, and alone', async t => {
-  const ground = await makeGround({ events: 3_000, unsigned: 0, erased: [5, 2_000], rotates: false, archives: true })
+  const ground = await makeGround({
+    events: 3_000,
+    unsigned: 0,
+    erased: [5, 2_000],
+    rotates: false,
+    withMlDsa44: false,
+    archives: true,
+  })
   t.after(() => removeGround(ground))
   const { log, mirror } = ground
   const archive = join(log.path, 'archive')
@@ -186,4 +193,33 @@ test('archive: is verified beside its data folder, beside a mirror, and alone', 
 
 test('verify: what is none of these is refused', async () => {
   await assert.rejects(verifyPath(import.meta.dirname), RangeError)
+})
+
+test('data folder and mirror: ML-DSA-44 switched on, rotated and off again, each by a hand-over that is on record', async t => {
+  const log = temporaryLog(t)
+  const algorithms: string[] = []
+  for (const withMlDsa44 of [true, undefined, false]) {
+    await log.append(200)
+    log.sign()
+    await log.rotate(withMlDsa44)
+    log.sign()
+    const report = await judge(log)
+    assert.equal(report.verdict, 'PRISTINE', report.sentence)
+    algorithms.push(report.signatures.join('+'))
+  }
+  assert.deepEqual(algorithms, ['Ed25519+ML-DSA-44', 'Ed25519+ML-DSA-44', 'Ed25519'])
+  const mirror = `${log.path}-mirror`
+  writeMirror(log, mirror)
+  assert.equal((await judge(log, mirror)).verdict, 'PRISTINE')
+  const history = join(log.root, 'checkpoints')
+  const lines = readFileSync(history, 'utf8').trimEnd().split('\n')
+  const stripped = lines.map(line => JSON.parse(line)).map(note => `${note.split('\n').slice(0, 5).join('\n')}\n`)
+  writeFileSync(history, stripped.map(note => `${JSON.stringify(note)}\n`).join(''))
+  const { verdict, findings } = await judge(log)
+  assert.deepEqual([verdict, findings[0]?.at], ['WRONG_KEY', { size: 201 }])
+  assert.match(findings[0]?.detail ?? '', /ML-DSA-44 signature is missing/)
+  writeFileSync(history, lines.map(line => `${line}\n`).join(''))
+  const keys = readFileSync(join(log.root, 'keys'), 'utf8').split('\n')
+  writeFileSync(join(log.root, 'keys'), `${keys.slice(0, 3).join('\n')}\n`)
+  assert.equal((await judge(log)).verdict, 'WRONG_KEY', 'the last hand-over is not there, and its event is')
 })

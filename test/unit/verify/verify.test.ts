@@ -5,8 +5,8 @@ import { formatCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import { encodeText } from '../../../src/evidence/encoding.ts'
 import { formatLeaf } from '../../../src/evidence/leaf.ts'
 import type { Hash } from '../../../src/evidence/merkle.ts'
-import { formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
-import { createSignature } from '../../../src/evidence/signature.ts'
+import { formatNote, formatVerifierKey, parseNote, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
+import { createSignature, noteKeyOf } from '../../../src/evidence/signature.ts'
 import { type Trust, verify } from '../../../src/verify/browser.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
 import { createKey, type KeyUnderTest } from '../evidence/keys-under-test.ts'
@@ -31,9 +31,12 @@ function signCheckpoint(size: number, root: Hash, signers: readonly KeyUnderTest
   })
 }
 
-function handOver(size: number, old: KeyUnderTest, next: KeyUnderTest, signers = [old, next]): string {
-  const text = `ev-central key hand-over v1\n${ORIGIN}\n${size}\n${formatVerifierKey(old.key)}\n${formatVerifierKey(next.key)}\n`
-  return formatNote({ text, signatures: signers.map(({ key, sign }) => createSignature(key, text, sign)) })
+type Keys = KeyUnderTest | readonly KeyUnderTest[]
+
+function handOver(size: number, old: Keys, next: Keys, signers = [old, next].flat()): string {
+  const line = (keys: Keys) => [keys].flat().map(keyOf).join(' ')
+  const text = `ev-central key hand-over v1\n${ORIGIN}\n${size}\n${line(old)}\n${line(next)}\n`
+  return formatNote({ text, signatures: signers.map(({ key, sign }) => createSignature(noteKeyOf(key), text, sign)) })
 }
 
 const chainOf = (first: KeyUnderTest, ...notes: string[]) =>
@@ -167,6 +170,23 @@ test('verify: so many of the witnesses must have signed as are wanted', async ()
   assert.equal(await verdict(), 'NOT_WITNESSED')
 })
 
+test('verify: a witness counts once, whether its key is given twice or it has two', async () => {
+  const key = createKey(ORIGIN)
+  const log = createLog(leaves(10))
+  const [one, two] = [
+    createKey('one', SIGNATURE_TYPE.ed25519Cosignature),
+    createKey('two', SIGNATURE_TYPE.mlDsa44Cosignature),
+  ]
+  const again = createKey('one', SIGNATURE_TYPE.mlDsa44Cosignature)
+  const verdict = async (signers: KeyUnderTest[], witnesses: KeyUnderTest[], quorum?: number) =>
+    (await judge({ log, signers: [key, ...signers] }, { key: keyOf(key), witnesses: witnesses.map(keyOf), quorum }))
+      .verdict
+  assert.equal(await verdict([one], [one, one], 2), 'NOT_WITNESSED')
+  assert.equal(await verdict([one], [one, one]), 'PRISTINE')
+  assert.equal(await verdict([one, again], [one, again], 2), 'NOT_WITNESSED')
+  assert.equal(await verdict([one, two], [one, two], 2), 'PRISTINE')
+})
+
 test('verify: one that is kept with its cosignatures counts as witnessed, if it is of this log', async () => {
   const key = createKey(ORIGIN)
   const one = createKey('one', SIGNATURE_TYPE.ed25519Cosignature)
@@ -202,4 +222,90 @@ test('verify: signed entries that are no leaves, or are leaves of other events, 
   }
   assert.deepEqual(await verdict([...leaves(2), encodeText('{}')]), ['MALFORMED', { id: 3 }])
   assert.deepEqual(await verdict([...leaves(2), ...leaves(1, 9)]), ['REORDERED', { id: 3 }])
+})
+
+const pair = () => [createKey(ORIGIN), createKey(ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)] as const
+
+/** One key up to 10, two up to 20, one again; its log has 30 leaves and checkpoints of 10, 20 and 30. */
+function announced() {
+  const [a, b, c] = [createKey(ORIGIN), pair(), createKey(ORIGIN)]
+  const keys = chainOf(a, handOver(10, a, b), handOver(20, b, c))
+  const log = createLog(leaves(10))
+  const early = signCheckpoint(10, log.tree.root(), [a])
+  log.append(leaves(10, 11))
+  const root = log.tree.root()
+  return { a, b, c, keys, log, early, signBetween: (...signers: KeyUnderTest[]) => signCheckpoint(20, root, signers) }
+}
+
+test('verify: an announced ML-DSA-44 key is followed, and which signatures were verified is said', async () => {
+  const { a, b, c, keys, log, early, signBetween } = announced()
+  const between = signBetween(...b)
+  for (const key of [a, ...b, c].map(keyOf).concat(b.map(keyOf).join('\n'))) {
+    const report = await judge({ log, checkpoint: between, keys, history: historyOf(early) }, { key })
+    assert.equal(report.verdict, 'PRISTINE', report.sentence)
+    assert.deepEqual(report.signatures, ['Ed25519', 'ML-DSA-44'])
+  }
+  log.append(leaves(10, 21))
+  const report = await judge({ log, signers: [c], keys, history: historyOf(early, between) }, { key: keyOf(a) })
+  assert.deepEqual([report.verdict, report.checkpoints, report.signatures], ['PRISTINE', 3, ['Ed25519']])
+})
+
+test('verify: a signature of the two that was announced and is missing, wrong or foreign is a wrong key', async () => {
+  const { a, b, c, keys, log, signBetween } = announced()
+  const verdict = async (checkpoint: string) => {
+    const { verdict, findings, signatures } = await judge({ log, checkpoint, keys }, { key: keyOf(a) })
+    assert.deepEqual(signatures, [])
+    return `${verdict}: ${findings[0]?.detail}`
+  }
+  const announcement = 'signature is missing, and the key chain has announced one'
+  assert.equal(await verdict(signBetween(b[0])), `WRONG_KEY: Its ML-DSA-44 ${announcement}`)
+  assert.equal(await verdict(signBetween(b[1])), `WRONG_KEY: Its Ed25519 ${announcement}`)
+  assert.equal(await verdict(signBetween(b[0], pair()[1])), `WRONG_KEY: Its ML-DSA-44 ${announcement}`)
+  assert.equal(await verdict(signBetween(a)), 'REVOKED_KEY: A newer key had to sign it')
+  assert.equal(await verdict(signBetween(c)), 'WRONG_KEY: An older key had to sign it')
+  const note = parseNote(signBetween(...b))!
+  for (const n of [0, 1]) {
+    const signatures = note.signatures.map((it, i) => (i === n ? { ...it, bytes: it.bytes.map(byte => byte ^ 1) } : it))
+    assert.equal(await verdict(formatNote({ ...note, signatures })), 'WRONG_KEY: Its signature is wrong')
+  }
+  const swapped = note.signatures.map((it, i) => ({ ...it, bytes: note.signatures[1 - i]!.bytes }))
+  assert.equal(await verdict(formatNote({ ...note, signatures: swapped })), 'WRONG_KEY: Its signature is wrong')
+})
+
+test('verify: an announcement that was cut out, or made without one of the keys, is a wrong key', async () => {
+  const { a, b, c, keys, log, signBetween } = announced()
+  const verdict = async (chain: string, checkpoint: string, key = keyOf(a)) =>
+    (await judge({ log, checkpoint, keys: chain }, { key })).verdict
+  const cut = keys.split('\n').slice(0, 1).join('\n').concat('\n')
+  assert.equal(await verdict(cut, signBetween(b[0])), 'WRONG_KEY')
+  assert.equal(await verdict(cut, signBetween(a)), 'PRISTINE', 'it never was announced then')
+  assert.equal(await verdict(cut, signBetween(a), b.map(keyOf).join('\n')), 'WRONG_KEY', 'and whoever knows better')
+  const all = [a, ...b]
+  for (const left of all) {
+    const signers = all.filter(key => key !== left)
+    assert.equal(await verdict(chainOf(a, handOver(10, a, b, signers)), signBetween(...b)), 'WRONG_KEY')
+  }
+  const leave = [...b, c]
+  for (const left of leave) {
+    const off = handOver(
+      15,
+      b,
+      c,
+      leave.filter(key => key !== left),
+    )
+    assert.equal(await verdict(chainOf(a, handOver(10, a, b), off), signBetween(c)), 'WRONG_KEY')
+  }
+  const alone = chainOf(a, handOver(10, a, b), handOver(15, b[0], c))
+  assert.equal(await verdict(alone, signBetween(c)), 'WRONG_KEY', 'handed over by one of two')
+})
+
+test('verify: without a key chain both given keys have to have signed, and with one only that', async () => {
+  const { b, log, signBetween } = announced()
+  const verdict = async (checkpoint: string, ...given: readonly KeyUnderTest[]) =>
+    (await judge({ log, checkpoint }, { key: given.map(keyOf).join('\n') })).verdict
+  assert.equal(await verdict(signBetween(...b), ...b), 'PRISTINE')
+  assert.equal(await verdict(signBetween(...b), b[0]), 'PRISTINE')
+  assert.equal(await verdict(signBetween(...b), b[1]), 'PRISTINE')
+  assert.equal(await verdict(signBetween(b[0]), ...b), 'WRONG_KEY')
+  assert.equal(await verdict(signBetween(b[0]), b[1]), 'WRONG_KEY')
 })

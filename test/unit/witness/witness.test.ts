@@ -3,11 +3,12 @@ import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { formatCheckpoint, openCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import { handOver, startKeyChain } from '../../../src/evidence/key-chain.ts'
 import { formatNote, formatVerifierKey, parseNote, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
 import { createSignature, createVerifier } from '../../../src/evidence/signature.ts'
 import { formatAddCheckpoint, SIZE_MEDIA_TYPE } from '../../../src/evidence/witness-message.ts'
 import { createWitnessedLog, numbered } from '../../harness/witnessed-log.ts'
-import { createKey } from '../evidence/keys-under-test.ts'
+import { createKey, type KeyUnderTest } from '../evidence/keys-under-test.ts'
 import { cosignedAt, serve, temporaryFolder } from './witness-under-test.ts'
 
 test('witness: cosigns a log as it grows, each time with the signature that the specification asks for', async t => {
@@ -315,4 +316,43 @@ test('witness: a hand-over that is not one, not of its key, a second one, or one
   assert.equal(await statusOf(note), 200)
   assert.equal(await statusOf(log.rotate(10).note), 403, 'the old key has handed over already')
   assert.equal(await statusOf(log.rotate(20, next).note), 200, 'the new key hands over in its turn')
+})
+
+test('witness: follows a log to two keys, cosigns only what both signed, and goes on to the next two', async t => {
+  const log = createWitnessedLog()
+  log.append(...numbered(40))
+  const name = log.key.key.name
+  const pair = () => [createKey(name), createKey(name, SIGNATURE_TYPE.mlDsa44Cosignature)]
+  const [a, b] = [pair(), pair()]
+  const announced = handOver(startKeyChain(log.key.key), 10, [log.key], a)
+  const chain = handOver(announced, 20, a, b)
+  const request = (from: number, to: number, signers: readonly KeyUnderTest[]) => {
+    const { text } = parseNote(log.checkpoint(to)) ?? assert.fail()
+    const signatures = signers.map(({ key, sign }) => createSignature(key, text, sign, 1))
+    const checkpoint = formatNote({ text, signatures })
+    return formatAddCheckpoint({ oldSize: from, proof: log.proof(from, to), checkpoint })
+  }
+  const [folder, other] = [temporaryFolder(t), temporaryFolder(t)]
+  const served = await serve(t, folder, [log])
+  await served.post('/add-checkpoint', log.request(0, 10))
+  const statusOf = async (path: string, body: string) => (await served.post(path, body)).status
+  const [on = '', next = ''] = chain.handOvers.map(({ note }) => note)
+  assert.equal(await statusOf('/add-hand-over', next), 403, 'the one before it was not shown')
+  assert.equal(await statusOf('/add-hand-over', on.replace(/\u2014 .*\n$/, '')), 400, 'one signature is missing')
+  assert.equal(await statusOf('/add-hand-over', `${on}${on.split('\n').at(-2)}\n`), 400, 'one is there twice')
+  assert.equal(await statusOf('/add-hand-over', on), 200)
+  for (const signer of a) assert.equal(await statusOf('/add-checkpoint', request(10, 15, [signer])), 403)
+  assert.equal(await statusOf('/add-checkpoint', request(10, 15, [...a, ...a])), 200)
+  const kept = parseNote(served.witness.logs()[0]?.last?.note ?? '') ?? assert.fail()
+  assert.equal(kept.signatures.length, 3, 'one of each key, and its own')
+  assert.equal(await statusOf('/add-hand-over', next), 200)
+  await served.stop()
+  const again = await serve(t, folder, [log])
+  assert.equal((await again.post('/add-checkpoint', request(15, 30, b))).status, 200)
+
+  const byMiddle = await serve(t, other, [{ ...log, verifierKey: formatVerifierKey(a[0]!.key) }])
+  assert.equal((await byMiddle.post('/add-checkpoint', request(0, 15, a))).status, 200, 'it knows only one of them')
+  assert.equal((await byMiddle.post('/add-hand-over', next)).status, 200)
+  assert.equal((await byMiddle.post('/add-checkpoint', request(15, 30, [b[0]!]))).status, 403)
+  assert.equal((await byMiddle.post('/add-checkpoint', request(15, 30, b))).status, 200)
 })
