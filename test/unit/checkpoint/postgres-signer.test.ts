@@ -6,7 +6,8 @@ import type { KeyWrap } from '../../../src/checkpoint/postgres-keys.ts'
 import { createPostgresSigner } from '../../../src/checkpoint/postgres-signer.ts'
 import type { Outcome } from '../../../src/checkpoint/signer.ts'
 import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
-import type { KeyChain } from '../../../src/evidence/key-chain.ts'
+import { formatKeyChain, handOver, type KeyChain, startKeyChain } from '../../../src/evidence/key-chain.ts'
+import type { SignatureType } from '../../../src/evidence/note.ts'
 import { createVerifier } from '../../../src/evidence/signature.ts'
 import { createPostgres } from '../../../src/postgres/postgres.ts'
 import { deriveKey } from '../../../src/security/derived-keys.ts'
@@ -14,6 +15,7 @@ import { unwrapKey, wrapKey } from '../../../src/security/key-wrap.ts'
 import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
 import { eventOf } from '../../contract/security-state.ts'
 import { postgresServer } from '../../harness/postgres.ts'
+import { createKey, type KeyUnderTest } from '../evidence/keys-under-test.ts'
 
 const server = postgresServer()
 const secret = randomBytes(32)
@@ -132,6 +134,25 @@ test('postgres signer: another key-encryption key or origin is refused in words'
   for (const outcome of outcomes) assert.equal(outcome.kind, 'unavailable')
   assert.match(JSON.stringify(outcomes[0]), /EVC_KEY_ENCRYPTION_KEY/)
   assert.match(JSON.stringify(outcomes[1]), /EVC_LOG_ORIGIN/)
+})
+
+test('postgres signer: with an ML-DSA-44 key in the chain nothing is signed, as one signature of two is a forgery', async t => {
+  const log = await openLog(t)
+  const signer = log.signer({ origin: 'example.com/log' })
+  await log.grow(1)
+  await signer.sign()
+  const [first, second, mlDsa44] = [1, 1, 6].map(type => createKey('example.com/log', type as SignatureType)) as [
+    KeyUnderTest,
+    KeyUnderTest,
+    KeyUnderTest,
+  ]
+  const announced = handOver(startKeyChain(first.key), 0, [first], [second, mlDsa44])
+  await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(announced)])
+  assert.equal((await signer.sign()).kind, 'refused', 'the last checkpoint has neither signature')
+  await server.run(log.url, 'DELETE FROM log_checkpoints')
+  const outcome = await signer.sign()
+  assert.equal(outcome.kind, 'unavailable')
+  assert.match(JSON.stringify(outcome), /has announced an ML-DSA-44 key/)
 })
 
 test('postgres signer: cosignatures are kept with the newest checkpoint only', async t => {
