@@ -48,7 +48,9 @@ const isRatio = (file: string) => file.startsWith(join('test', 'ratio'))
 const shared =
   pattern === undefined && whyNone === undefined && EXTERNAL_URL === undefined ? startPostgres() : undefined
 try {
-  if (shared !== undefined) process.env.EVC_TEST_SHARED_POSTGRES = await shared.createDatabase()
+  if (shared !== undefined) process.env.TEST_SHARED_POSTGRES = await shared.createDatabase()
+  if (EXTERNAL_URL !== undefined) process.env.TEST_EXTERNAL_POSTGRES = EXTERNAL_URL
+  delete process.env.EVC_TEST_DATABASE_URL
   await runFiles(
     files.filter(file => !isRatio(file)),
     2,

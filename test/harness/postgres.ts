@@ -2,7 +2,7 @@
  * A real PostgreSQL for tests: started with the first database that is asked for, on 127.0.0.1 and a free port, in a
  * temporary folder, with the settings of production as far as durability goes. Each test takes a database of its own.
  *
- * `npm test` starts one for all files (EVC_TEST_SHARED_POSTGRES), as a start costs more than most of their tests; a file that is run
+ * `npm test` starts one for all files (TEST_SHARED_POSTGRES), as a start costs more than most of their tests; a file that is run
  * alone, or has to stop and start its server, has its own.
  *
  * EVC_TEST_DATABASE_URL points at another server instead, of any version, with a role that may create databases; what has to
@@ -51,7 +51,8 @@ export interface PostgresServer {
   stop(): Promise<void>
 }
 
-export const EXTERNAL_URL = process.env.EVC_TEST_DATABASE_URL
+/** By the second name `npm test` hands it on: a service that inherits one in EVC_ refuses it, as it is no setting. */
+export const EXTERNAL_URL = process.env.EVC_TEST_DATABASE_URL ?? process.env.TEST_EXTERNAL_POSTGRES
 /** Not root, as PostgreSQL insists; needs no entry in any table of users. */
 const UNPRIVILEGED = 65_534
 const START_MS_MAX = 60_000
@@ -67,7 +68,7 @@ export function postgresServer(): PostgresServer {
 
 /** The same for whoever stops it: hooks run in the order in which they were made, and something may have to be closed before. */
 export function sharedPostgres(): PostgresServer {
-  const url = EXTERNAL_URL ?? process.env.EVC_TEST_SHARED_POSTGRES
+  const url = EXTERNAL_URL ?? process.env.TEST_SHARED_POSTGRES
   return url === undefined ? ownServer() : serverAt(url)
 }
 

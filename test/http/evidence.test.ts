@@ -163,9 +163,11 @@ test('evidence: a row that is changed under the running service is an incident, 
       const { ok, detail } = checks.find(({ name }: { name: string }) => name === 'checkpoint')
       return !ok && /^event 100: /.test(detail)
     })
-    const incidents = await own.send('GET', '/audit/events?reason_code=LOG_TAMPERED', { as: 'auditor' })
+    const found = async (): Promise<StoredEvent[]> =>
+      (await own.send('GET', '/audit/events?reason_code=LOG_TAMPERED', { as: 'auditor' })).body.events
+    await eventually(async () => (await found()).length > 0)
     assert.deepEqual(
-      incidents.body.events.map(({ action, severity, who, status_code }: StoredEvent) => [
+      (await found()).map(({ action, severity, who, status_code }: StoredEvent) => [
         action,
         severity,
         who,
