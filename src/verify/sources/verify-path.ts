@@ -1,6 +1,7 @@
-/** What a path holds, and its verdict: what the command line and the package export call. */
+/** What a path or URL holds, and its verdict: what the command line and the package export call. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { isPostgresUrl } from '../../postgres/postgres-url.ts'
 import type { EvidenceSource } from '../source.ts'
 import { type Report, type Trust, type VerifyOptions, verdictOf, verify } from '../verify.ts'
 import { openArchive } from './archive.ts'
@@ -8,12 +9,14 @@ import { verifyAlone } from './archive-alone.ts'
 import { openDataFolder, type SourceOptions } from './data-folder.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
+import { openPostgresTrail } from './postgres-trail.ts'
 import { databaseOf } from './readers.ts'
 
-export type PathKind = 'data folder' | 'mirror' | 'archive'
+export type PathKind = 'data folder' | 'PostgreSQL' | 'mirror' | 'archive'
 
 /** Undefined when it is none of these. */
 export function kindOf(path: string): PathKind | undefined {
+  if (isPostgresUrl(path)) return 'PostgreSQL'
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return undefined
   if (existsSync(databaseOf(path))) return 'data folder'
   if (readdirSync(path).some(name => name.endsWith('.manifest.json'))) return 'archive'
@@ -26,13 +29,18 @@ export interface VerifyPathOptions extends VerifyOptions, SourceOptions {
 }
 
 /**
- * Verifies a data folder, a mirror or a folder of archives. What cannot be read is a verdict too: MALFORMED.
+ * Verifies a data folder, a PostgreSQL by its URL, a mirror or a folder of archives. What cannot be read is a verdict too: MALFORMED.
  * @throws {RangeError} when the path, or that of the tiles, is none of these
+ * @throws {PostgresError} the server cannot be reached
  */
 export async function verifyPath(path: string, trust: Trust = {}, options: VerifyPathOptions = {}): Promise<Report> {
   try {
     const kind = kindOf(path)
     if (kind === undefined) throw new RangeError(`${path} is no data folder, no mirror and no folder of archives`)
+    if (kind === 'PostgreSQL') {
+      await using source = await openPostgresTrail(path, options)
+      return await verify(source, trust, options)
+    }
     if (kind !== 'archive') {
       await using source = await openLog(path, kind, options)
       return await verify(source, trust, options)
