@@ -45,13 +45,43 @@ test('postgres: what works on the files of the embedded SQLite says that it does
     ['archive', 'run'],
     ['check'],
     ['erase', '--who', 'x', '--reason', 'y'],
-    ['verify'],
     ['key', 'rotate'],
   ]) {
     const { code, stderr } = await here(...args)
     assert.equal(code, 2, `${args.join(' ')}: ${stderr}`)
     assert.match(stderr, /NOT_WITH_POSTGRESQL/, args.join(' '))
   }
+})
+
+test('postgres: verify judges the database of the settings or of a URL, puts only the former on record, and shows no password', async t => {
+  const { environment, here } = await shared(t)
+  const url = environment.EVC_DATABASE_URL as string
+  const none = await here('verify')
+  assert.deepEqual([none.code, /MALFORMED: .* no table audit_events/.test(none.stdout)], [22, true], none.stdout)
+  const running = await serve(t, temporaryFolder(t), { EVC_DATABASE_URL: url })
+  const verified = await eventually(
+    () => here('verify'),
+    ({ code }) => code === 0,
+  )
+  assert.match(verified.stdout, /^PRISTINE: Nothing was changed: \d+ events/)
+  await eventually(
+    () => here('query', '--json', '--reason-code', 'VERIFY'),
+    ({ stdout }) => /PRISTINE/.test(stdout),
+  )
+  await running.stop()
+  await server.run(url, "UPDATE audit_events SET description = 'nothing' WHERE id = 1")
+  const edited = await runHere(['verify', url], { environment: {} })
+  assert.deepEqual([edited.code, /^EDITED: Edited: event 1 /.test(edited.stdout)], [10, true], edited.stdout)
+  const refused = [
+    await runHere(['verify', 'postgres://a:hunter2@127.0.0.1:1/b?ssl=1'], { environment: {} }),
+    await runHere(['verify', 'mysql://a:hunter2@127.0.0.1/b'], { environment: {} }),
+    await runHere(['verify', 'postgres://a:hunter2@127.0.0.1:1/b'], { environment: {} }),
+  ]
+  assert.deepEqual(
+    refused.map(({ code }) => code),
+    [2, 2, 1],
+  )
+  for (const { stdout, stderr } of [...refused, edited]) assert.doesNotMatch(stdout + stderr, /hunter2|[0-9a-f]{32}@/)
 })
 
 test('postgres: a server that cannot be reached, and a setting that makes no sense there, are told in words', async t => {

@@ -36,7 +36,8 @@ export interface VerifyPathOptions extends VerifyOptions, SourceOptions {
 export async function verifyPath(path: string, trust: Trust = {}, options: VerifyPathOptions = {}): Promise<Report> {
   try {
     const kind = kindOf(path)
-    if (kind === undefined) throw new RangeError(`${path} is no data folder, no mirror and no folder of archives`)
+    if (kind === undefined)
+      throw new RangeError(`${nameOf(path)} is no data folder, no mirror and no folder of archives`)
     if (kind === 'PostgreSQL') {
       await using source = await openPostgresTrail(path, options)
       return await verify(source, trust, options)
@@ -56,10 +57,13 @@ export async function verifyPath(path: string, trust: Trust = {}, options: Verif
   }
 }
 
+/** In a URL there may be a password. */
+const nameOf = (path: string) => (path.includes('://') ? 'this URL' : path)
+
 function openLog(path: string, kind: PathKind | undefined, options: SourceOptions): Promise<EvidenceSource> {
   if (kind === 'data folder') return openDataFolder(path, options)
   if (kind === 'mirror') return openMirror(path, options)
-  throw new RangeError(`${path} is no data folder and no mirror`)
+  throw new RangeError(`${nameOf(path)} is no data folder and no mirror`)
 }
 
 /** An archive may lie with a mirror, or in its data folder. */
