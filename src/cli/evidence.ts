@@ -4,12 +4,14 @@ import { join, resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
 import { readKeyChain } from '../checkpoint/key-files.ts'
+import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { ACCESS } from '../event/catalogue.ts'
-import { currentKey, formatKeyChain } from '../evidence/key-chain.ts'
+import { currentKey, formatKeyChain, type KeyChain } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
 import { writePack } from '../pack/write-pack.ts'
+import { createPostgres } from '../postgres/postgres.ts'
 import type { DataFolder } from '../service/data-folder.ts'
 import { knownArchives } from './archive.ts'
 import { freeText, wholeNumber } from './filters.ts'
@@ -58,7 +60,7 @@ Examples:
 
 async function evidence(options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const folder = shell.folder(command)
+  const { databaseUrl } = shell.settings(command)
   const output = resolve(options.output)
   if (options.from > options.to) throw new UsageError('--to must not lie before --from')
   if (existsSync(output)) throw new UsageError(`${output} is there already`)
@@ -70,10 +72,11 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   }
   const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
   await using trail = await openTrail(shell, command, { access: ACCESS.EXPORT, filter: asked })
-  const { checkpoint, chain } = readSigned(folder)
+  const folder = databaseUrl === undefined ? shell.folder(command) : undefined
+  const { checkpoint, chain } = folder === undefined ? await readShared(databaseUrl as string) : readSigned(folder)
   const keys = chain && formatKeyChain(chain)
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  using queries = withArchives(trail, knownArchives(folder))
+  using queries = withArchives(trail, folder === undefined ? [] : knownArchives(folder))
   const { manifest, zip } = await writePack({ queries, checkpoint, keys }, selection, { onProgress }).finally(() =>
     terminal.progressDone(),
   )
@@ -93,8 +96,22 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   }
 }
 
+interface Signed {
+  readonly checkpoint: string | undefined
+  readonly chain: KeyChain | undefined
+}
+
+async function readShared(url: string): Promise<Signed> {
+  const postgres = createPostgres({ url, connectionsMax: 1 })
+  try {
+    return await postgres.snapshot(readSharedSigned)
+  } finally {
+    await postgres.close()
+  }
+}
+
 /** The checkpoint first: a key that signs from now on is in the chain before it signs. */
-function readSigned({ log }: DataFolder) {
+function readSigned({ log }: DataFolder): Signed {
   const file = join(log, 'checkpoint')
   const checkpoint = existsSync(file) ? readFileSync(file, 'utf8') : undefined
   return { checkpoint, chain: readKeyChain({ log }) }

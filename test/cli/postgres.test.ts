@@ -1,6 +1,11 @@
 /** The command line with EVC_DATABASE_URL. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { unzipSync } from 'fflate'
+import { parseVerifierKey } from '../../src/evidence/note.ts'
+import { verifyPack } from '../../src/evidence/verify-pack.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { eventually } from '../harness/rows.ts'
 import { type Environment, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -68,6 +73,21 @@ test('postgres: verify judges the database of the settings or of a URL, puts onl
     () => here('query', '--json', '--reason-code', 'VERIFY'),
     ({ stdout }) => /PRISTINE/.test(stdout),
   )
+  const [mirror, zip] = [join(temporaryFolder(t), 'mirror'), join(temporaryFolder(t), 'pack.zip')]
+  const mirrored = await here('mirror', mirror)
+  assert.deepEqual(
+    [mirrored.code, (await runHere(['verify', mirror], { environment: {} })).code],
+    [0, 0],
+    mirrored.stderr,
+  )
+  const pack = await here('evidence', '--from', '-1h', '--to', 'now', '-o', zip)
+  assert.equal(pack.code, 0, pack.stderr)
+  const key = parseVerifierKey(/by another way: (\S+)/.exec(pack.stdout)?.[1] ?? '') ?? assert.fail(pack.stdout)
+  const checking = verifyPack(new Map(Object.entries(unzipSync(readFileSync(zip)))), [key])
+  let step = checking.next()
+  while (!step.done) step = checking.next()
+  assert.deepEqual([step.value.problems, step.value.key], [[], 'given'])
+  assert.ok(step.value.events.some(({ row }) => row.reason_code === 'STARTED'))
   await running.stop()
   await server.run(url, "UPDATE audit_events SET description = 'nothing' WHERE id = 1")
   const edited = await runHere(['verify', url], { environment: {} })
