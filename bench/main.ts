@@ -15,6 +15,7 @@ import { FULL, QUICK, type Size } from './size.ts'
 import { type Figure, printFigures } from './table.ts'
 import { benchTrail } from './trail.ts'
 import { benchVerify } from './verify.ts'
+import { benchVerifyPostgres } from './verify-postgres.ts'
 
 const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   event: benchAuditEvent,
@@ -27,7 +28,10 @@ const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   console: benchConsole,
 }
 
-const POSTGRES_BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = { postgres: benchPostgres }
+const POSTGRES_BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
+  postgres: benchPostgres,
+  verify: benchVerifyPostgres,
+}
 const FLAGS = new Set(['--quick', '--postgres'])
 
 const options = process.argv.slice(2)

@@ -17,6 +17,8 @@ export interface Size {
   /** Rows in PostgreSQL when it is asked; and how many records each of four instances has to index together. */
   readonly postgresEvents: number
   readonly postgresSharedEvents: number
+  /** Of the log in PostgreSQL that is verified. */
+  readonly postgresVerifyEvents: number
   /** Of logins beside questions, for the memory they take. */
   readonly servingSeconds: number
 }
@@ -35,6 +37,7 @@ export const FULL: Size = {
   verifyEvents: 1_000_000,
   postgresEvents: 5_000_000,
   postgresSharedEvents: 250_000,
+  postgresVerifyEvents: 300_000,
   servingSeconds: 10,
 }
 
@@ -52,5 +55,6 @@ export const QUICK: Size = {
   verifyEvents: 200_000,
   postgresEvents: 200_000,
   postgresSharedEvents: 25_000,
+  postgresVerifyEvents: 100_000,
   servingSeconds: 2,
 }

@@ -18,7 +18,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   witness: ['evidence', 'files'],
   log: ['event', 'evidence'],
   checkpoint: ['event', 'evidence', 'postgres', 'files', 'log', 'store'],
-  verify: ['evidence'],
+  verify: ['evidence', 'postgres'],
   store: ['event', 'evidence', 'postgres', 'log'],
   indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'evidence', 'postgres', 'log', 'store'],

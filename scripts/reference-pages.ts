@@ -85,8 +85,26 @@ What \`ev-central verify\` decides ([verifying](verifying.md)). The verdict is t
 command. 1 to 3 are those of every command ([errors](errors.md)): 1 failed, 2 not a valid command line.
 
 ${table(['verdict', 'exit', 'says, for example', 'when'], rows)}
+
+${HIDDEN_IN_POSTGRESQL}
 `
 }
+
+const HIDDEN_IN_POSTGRESQL = `## Hidden, in PostgreSQL
+
+A row is hidden if it is stored and a question of the service may leave it out:
+
+- it is in a table that is no partition of \`audit_events\` any more. A table that the role may not read counts as holding the ids that
+  \`event_partitions\` says of it;
+- \`event_partitions\` does not say of its partition which ids are in it: questions begin at the first id that is listed;
+- its time is not within those that \`event_times\` keeps of its 1,024 ids: questions about a time leave the others out;
+- the primary key, one of the six documented indexes or the one of reasons has no entry for it under its value. A row that the primary key does
+  not lead to is \`DELETED\` first: nothing by id finds it;
+- row security is on for the table, so a role may be shown less than there is. If that is the role of the verifier, nothing is decided: \`MALFORMED\`.
+
+No gap of ids is explained: a missing id is \`DELETED\`, at the end \`TRUNCATED\`. A row behind the head of the log is \`INSERTED\`; so is one whose id is also
+in a table that is no partition. An index that is gone makes questions slow, and hides nothing. That a role is shown another schema of the same
+names is not seen: compare the tree that \`/checkpoint\` shows with the verified one, by \`--trusted\`.`
 
 /** Where a verdict is of a checkpoint, not of an event. */
 const PLACES: Readonly<Record<string, string>> = Object.fromEntries(

@@ -7,6 +7,7 @@
  *   npm run torture -- system-calls                   every system call of a process fails (needs strace); --call NAME
  *   npm run torture -- database                       every damage of the event database's files
  *   npm run torture -- log                            mutations of signed logs, and pristine ones; --seeds N of each (40)
+ *   npm run torture -- postgres                       mutations of signed logs in PostgreSQL, and pristine ones; --seeds N of each (10)
  *   npm run torture -- kill                           1,000 kills of the service under load; --cycles N
  *   npm run torture -- instances                      two instances on one PostgreSQL: 20 restarts, 200 ended sessions, 20 kills, a stop of
  *                                                     60 s, a cut of 30 s, a failover; --rounds N
@@ -21,6 +22,12 @@ import { killUnderLoad } from '../test/torture/kill-under-load.ts'
 import { MUTATIONS, removeGrounds, runLogMutation, runPristineLog } from '../test/torture/log-mutations.ts'
 import { runModel } from '../test/torture/model.ts'
 import { runPostgresFaults } from '../test/torture/postgres-faults.ts'
+import {
+  makePostgresGrounds,
+  POSTGRES_MUTATION_NAMES,
+  runPostgresMutation,
+  runPristinePostgres,
+} from '../test/torture/postgres-mutations.ts'
 import {
   CALLS,
   type Call,
@@ -65,6 +72,7 @@ const PARTS: Record<string, (line: Line) => Promise<void>> = {
   'system-calls': systemCalls,
   database,
   log,
+  postgres,
   kill,
   instances,
 }
@@ -172,6 +180,35 @@ async function log(line: Line): Promise<void> {
     progress(line, total)
   }
   await removeGrounds()
+}
+
+/** As `log`, for a log in PostgreSQL; of the pristine ones 50. */
+async function postgres(line: Line): Promise<void> {
+  const server = startPostgres()
+  const seeds = values.seed === undefined ? upTo(Number(values.seeds ?? 10)) : [Number(values.seed)]
+  const names = values.pristine ? [] : values.mutation === undefined ? POSTGRES_MUTATION_NAMES : [values.mutation]
+  const pristine = values.mutation !== undefined ? [] : values.seed === undefined ? upTo(50) : seeds
+  try {
+    const grounds = names.length === 0 ? [] : await makePostgresGrounds(server)
+    for (const name of names) {
+      for (const seed of seeds) {
+        await attempt(line, async () => {
+          await runPostgresMutation(server, grounds, { name, seed })
+          add(line, { detected: 1 })
+        })
+        progress(line, names.length * seeds.length + pristine.length)
+      }
+    }
+    for (const seed of pristine) {
+      await attempt(line, async () => {
+        await runPristinePostgres(server, seed)
+        add(line, { pristine: 1 })
+      })
+      progress(line, names.length * seeds.length + pristine.length)
+    }
+  } finally {
+    await server.stop()
+  }
 }
 
 function upTo(count: number): number[] {

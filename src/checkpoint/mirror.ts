@@ -5,61 +5,108 @@
  * Tiles first, the checkpoint last: so a mirror that is being made, or grows, always has all that its checkpoint asks for. A full tile
  * that is there is left alone, as it never changes; partial ones of an older size stay.
  */
-import { copyFileSync, existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { formatKeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
-import { formatTilePath, TILE_WIDTH, tilesOf } from '../evidence/tile.ts'
+import { formatTilePath, TILE_WIDTH, type Tile, tilesOf } from '../evidence/tile.ts'
 import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
 import { openLogFiles } from '../log/log-files.ts'
+import { createPostgres } from '../postgres/postgres.ts'
 import { openLogView } from '../store/log-view.ts'
+import { readPostgresLog } from '../store/postgres-log-view.ts'
+import { readSharedSigned } from './postgres-signed.ts'
+
+export interface Mirrored {
+  /** Leaves. */
+  readonly size: number
+  /** That were written. */
+  readonly files: number
+}
+
+type Progress = (done: number, total: number) => void
 
 /**
  * @param options.log folder of the log
- * @returns the size of the tree, and how many files were written
  * @throws {Refusal} NOT_SIGNED_YET
  */
-export function mirrorLog(options: {
+export async function mirrorLog(options: {
   readonly storePath: string
   readonly log: string
   readonly to: string
-  readonly onProgress?: (done: number, total: number) => void
-}): { readonly size: number; readonly files: number } {
-  const { storePath, log, to, onProgress = () => {} } = options
-  const checkpoint = join(log, 'checkpoint')
+  readonly onProgress?: Progress
+}): Promise<Mirrored> {
+  const { storePath, log, to, onProgress } = options
+  const readText = (name: string) => (existsSync(join(log, name)) ? readFileSync(join(log, name), 'utf8') : undefined)
   // Before the checkpoint, as nothing of these may be ahead of it; the keys after it, as its own has to be among them.
-  const older = ['checkpoints', 'witnessed'].flatMap(name =>
-    existsSync(join(log, name)) ? [{ name, text: readFileSync(join(log, name), 'utf8') }] : [],
-  )
-  const note = existsSync(checkpoint) ? readFileSync(checkpoint, 'utf8') : ''
-  const signed = parseCheckpoint(parseNote(note)?.text ?? '')
-  if (signed === undefined) throw new Refusal('NOT_SIGNED_YET')
+  const [checkpoints, witnessed] = [readText('checkpoints'), readText('witnessed')]
+  const checkpoint = readText('checkpoint')
+  const texts = { keys: readText('keys'), checkpoints, witnessed }
+  if (checkpoint === undefined) throw new Refusal('NOT_SIGNED_YET')
   const db = new DatabaseSync(storePath, { readOnly: true, timeout: 5_000 })
   const files = openLogFiles(log)
   try {
     const view = openLogView(db, files)
-    const tiles = [...tilesOf(signed.size)]
-    let written = 0
-    for (const [done, tile] of tiles.entries()) {
-      const path = join(to, formatTilePath(tile))
-      if (tile.width === TILE_WIDTH && existsSync(path)) continue
-      makePrivateFolder(dirname(path))
-      writeWhole(
-        path,
-        view.inSnapshot(snapshot => snapshot.readTile(tile)),
-      )
-      written++
-      onProgress(done + 1, tiles.length)
-    }
-    makePrivateFolder(to)
-    if (existsSync(join(log, 'keys'))) copyFileSync(join(log, 'keys'), join(to, 'keys'))
-    for (const { name, text } of older) writeWhole(join(to, name), text)
-    writeWhole(join(to, 'checkpoint'), note)
-    return { size: signed.size, files: written }
+    const readTile = (tile: Tile) => view.inSnapshot(snapshot => snapshot.readTile(tile))
+    return await writeMirror({ to, checkpoint, texts, readTile, onProgress })
   } finally {
     files.close()
     db.close()
   }
+}
+
+/**
+ * Of a log in PostgreSQL, as one snapshot shows it.
+ * @throws {Refusal} NOT_SIGNED_YET
+ * @throws {PostgresError}
+ */
+export async function mirrorPostgresLog(options: {
+  readonly url: string
+  readonly to: string
+  readonly onProgress?: Progress
+}): Promise<Mirrored> {
+  const { url, to, onProgress } = options
+  const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central mirror' })
+  try {
+    return await postgres.snapshot(async session => {
+      const { newest: checkpoint, history, witnessed, chain } = await readSharedSigned(session)
+      if (checkpoint === undefined) throw new Refusal('NOT_SIGNED_YET')
+      const keys = chain && formatKeyChain(chain)
+      const log = await readPostgresLog(session)
+      const readTile = async (tile: Tile) => (await log.readTiles([tile]))[0] as Uint8Array
+      return writeMirror({ to, checkpoint, texts: { keys, checkpoints: history, witnessed }, readTile, onProgress })
+    })
+  } finally {
+    await postgres.close()
+  }
+}
+
+async function writeMirror(parts: {
+  readonly to: string
+  readonly checkpoint: string
+  /** By the names of their files. */
+  readonly texts: Readonly<Record<string, string | undefined>>
+  readTile(tile: Tile): Uint8Array | Promise<Uint8Array>
+  readonly onProgress: Progress | undefined
+}): Promise<Mirrored> {
+  const { to, checkpoint, texts, readTile, onProgress = () => {} } = parts
+  const signed = parseCheckpoint(parseNote(checkpoint)?.text ?? '')
+  if (signed === undefined) throw new Refusal('NOT_SIGNED_YET')
+  const tiles = [...tilesOf(signed.size)]
+  let files = 0
+  for (const [done, tile] of tiles.entries()) {
+    const path = join(to, formatTilePath(tile))
+    if (tile.width === TILE_WIDTH && existsSync(path)) continue
+    makePrivateFolder(dirname(path))
+    writeWhole(path, await readTile(tile))
+    files++
+    onProgress(done + 1, tiles.length)
+  }
+  makePrivateFolder(to)
+  for (const [name, text] of Object.entries(texts)) if (text !== undefined) writeWhole(join(to, name), text)
+  writeWhole(join(to, 'checkpoint'), checkpoint)
+  return { size: signed.size, files }
 }

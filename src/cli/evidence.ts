@@ -3,16 +3,17 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSy
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
-import { readKeyChain } from '../checkpoint/key-files.ts'
 import { signManifest } from '../checkpoint/pack-note.ts'
+import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { currentKeys, formatKeyChain, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
 import { type PackSource, writePack } from '../pack/write-pack.ts'
+import { createPostgres } from '../postgres/postgres.ts'
 import { keyFolders } from '../service/rotate-key.ts'
-import { readShownCheckpoint } from '../service/stored-checkpoint.ts'
+import { chooseCheckpoint, readStoredNotes, type StoredNotes } from '../service/stored-checkpoint.ts'
 import { knownArchives } from './archive.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
@@ -60,7 +61,8 @@ Examples:
 
 async function evidence(options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const folder = shell.folder(command)
+  const settings = shell.settings(command)
+  const { databaseUrl } = settings
   const output = resolve(options.output)
   if (options.from > options.to) throw new UsageError('--to must not lie before --from')
   if (existsSync(output)) throw new UsageError(`${output} is there already`)
@@ -72,18 +74,19 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   }
   const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
   await using trail = await openTrail(shell, command, { access: ACCESS.EXPORT, filter: asked })
+  const folder = databaseUrl === undefined ? shell.folder(command) : undefined
+  const folders = folder && keyFolders(folder)
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  using queries = withArchives(trail, () => knownArchives(folder))
-  const folders = keyFolders(folder)
-  const settings = shell.settings(command)
+  using queries = withArchives(trail, () => (folder === undefined ? [] : knownArchives(folder)))
+  const stored = folders === undefined ? await readShared(databaseUrl as string) : readStoredNotes(folders)
   const storedAt = async (id: number) => (await queries.event(id))?.created_at
-  const shown = await readShownCheckpoint(folders, settings, storedAt)
-  const chain = readKeyChain(folders) // after the checkpoint: a key that signs from now on is in the chain before it signs
+  const shown = await chooseCheckpoint(stored, settings, storedAt)
+  const { chain } = stored
   const source: PackSource = {
     queries,
     checkpoint: shown?.note,
     keys: chain && formatKeyChain(chain),
-    signManifest: async manifest => signManifest(folders, manifest),
+    signManifest: async manifest => folders && signManifest(folders, manifest), // the key of a shared log is its instances'
   }
   const { manifest, isSelectionSigned, zip } = await writePack(source, selection, { onProgress }).finally(() =>
     terminal.progressDone(),
@@ -109,6 +112,15 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   if (lastId > manifest.tree_size) {
     const newest = `the newest checkpoint${shown?.kind === 'witnessed' ? ` that is ${cosigned}` : ''}`
     terminal.note(`${newest} ends at event ${manifest.tree_size}; events behind it are not in the pack`)
+  }
+}
+
+async function readShared(url: string): Promise<StoredNotes> {
+  const postgres = createPostgres({ url, connectionsMax: 1 })
+  try {
+    return await postgres.snapshot(readSharedSigned)
+  } finally {
+    await postgres.close()
   }
 }
 

@@ -1,7 +1,8 @@
 /** `mirror`: the log as files that a web server shows and a stranger verifies. */
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { mirrorLog } from '../checkpoint/mirror.ts'
+import { mirrorLog, mirrorPostgresLog } from '../checkpoint/mirror.ts'
+import type { DataFolder } from '../service/data-folder.ts'
 import { progressBar } from './progress-bar.ts'
 import type { Shell } from './shell.ts'
 
@@ -21,15 +22,21 @@ Examples:
     .action((directory: string, _options: object, command: Command) => mirror(directory, command, shell))
 }
 
-function mirror(directory: string, command: Command, shell: Shell): void {
+async function mirror(directory: string, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const { auditDatabase, log } = shell.folder(command)
-  const { size, files } = mirrorLog({
-    storePath: auditDatabase,
-    log,
-    to: resolve(directory),
-    onProgress: (done, total) => terminal.progress(progressBar('tiles', done, total)),
-  })
-  terminal.progressDone()
+  const { databaseUrl } = shell.settings(command)
+  const to = resolve(directory)
+  const onProgress = (done: number, total: number) => terminal.progress(progressBar('tiles', done, total))
+  const mirroring =
+    databaseUrl === undefined
+      ? mirrorFolder(shell.folder(command), to, onProgress)
+      : mirrorPostgresLog({ url: databaseUrl, to, onProgress })
+  const { size, files } = await mirroring.finally(() => terminal.progressDone())
   terminal.print(`${size} events, ${files} files written`)
 }
+
+const mirrorFolder = (
+  { auditDatabase, log }: DataFolder,
+  to: string,
+  onProgress: (done: number, total: number) => void,
+) => mirrorLog({ storePath: auditDatabase, log, to, onProgress })

@@ -1,4 +1,4 @@
-/** `verify`: decides whether a data folder, a mirror, a folder of archives or an evidence pack is what was signed. */
+/** `verify`: decides whether a data folder, a PostgreSQL, a mirror, a folder of archives or an evidence pack is what was signed. */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
@@ -6,13 +6,14 @@ import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
+import { isPostgresUrl, parsePostgresUrl } from '../postgres/postgres-url.ts'
 import { kindOf, parseVerifierKey, type Report, sentenceOf, type Trust, VERDICTS, verifyPath } from '../verify/index.ts'
 import { wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
 import type { Shell } from './shell.ts'
 import type { Terminal } from './terminal.ts'
-import { recordAccess } from './trail.ts'
+import { recordAccess, recordSharedAccess } from './trail.ts'
 
 interface Options {
   readonly key?: string
@@ -29,10 +30,10 @@ const WORKERS_DEFAULT = Math.min(4, availableParallelism())
 
 export function verifyCommand(shell: Shell): Command {
   return new Command('verify')
-    .description('Decide, without any network, whether a trail is what was signed.')
+    .description('Decide, with no help of the service, whether a trail is what was signed.')
     .argument(
       '[path]',
-      'data folder, mirror of the tiles, folder of archives, or evidence pack (otherwise the data folder of the settings)',
+      'data folder, URL of a PostgreSQL, mirror of the tiles, folder of archives, or evidence pack (otherwise what the settings name)',
     )
     .option('--key <key>', 'verifier key of the log, or a file with it; otherwise the one in the folder is believed')
     .option('--trusted <file>', 'a signed checkpoint from before, which the log must still lead to')
@@ -60,11 +61,14 @@ ${Object.entries(VERDICTS)
   .map(([code, { exit }]) => `  ${String(exit).padEnd(3)}${code}`)
   .join('\n')}
 
-The data folder of the settings gets an ACCESS event that says who verified it; a path that is given is not written to.
+The data folder or PostgreSQL of the settings gets an ACCESS event that says who verified it; what is given as a path or URL is
+not written to. Of a PostgreSQL a role that may read is enough. A URL on the command line is seen by who lists processes: its
+password is better in PGPASSWORD, or all of it in EVC_DATABASE_URL.
 
 Examples:
   ev-central verify
   ev-central verify /mnt/copy --key log.pub --trusted checkpoint-from-june
+  ev-central verify postgres://auditor@db.example/evc?sslmode=verify-full --key log.pub
   ev-central verify /mnt/mirror --witness witness.pub
   ev-central verify /mnt/archive --tiles /mnt/mirror
   ev-central verify pack.zip --key log.pub`
@@ -75,7 +79,7 @@ function collect(value: string, before: readonly string[]): readonly string[] {
 
 async function verify(given: string | undefined, options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const path = resolve(given ?? shell.folder(command).path)
+  const path = trailOf(given, command, shell)
   const kind = kindOf(path)
   if (kind === undefined)
     throw new UsageError(`${path} is no data folder, no mirror, no folder of archives and no evidence pack`)
@@ -94,9 +98,25 @@ async function verify(given: string | undefined, options: Options, command: Comm
   shell.exitCode = report.exit
   if (options.json === true) terminal.print(escapeUnprintable(JSON.stringify(report)))
   else printReport(report, terminal)
-  if (given === undefined) {
-    const { verdict, size } = report
-    await recordAccess(shell, shell.folder(command), 'verify', { access: ACCESS.VERIFY, filter: { verdict, size } })
+  if (given !== undefined) return
+  const { verdict, size } = report
+  const reading = { access: ACCESS.VERIFY, filter: { verdict, size } } as const
+  if (kind === 'PostgreSQL') {
+    // Where there is no log, none is begun.
+    if (size > 0) await recordSharedAccess(shell, path, 'verify', reading)
+  } else await recordAccess(shell, shell.folder(command), 'verify', reading)
+}
+
+/** Path or URL. What is no URL of a PostgreSQL is not shown, as there may be a password in it. */
+function trailOf(given: string | undefined, command: Command, shell: Shell): string {
+  const what = given ?? shell.settings(command).databaseUrl ?? shell.folder(command).path
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(what)) return resolve(what)
+  if (!isPostgresUrl(what)) throw new UsageError('of URLs, only those of a PostgreSQL can be verified: postgres://...')
+  try {
+    parsePostgresUrl(what)
+    return what
+  } catch (error) {
+    throw new UsageError(`the URL ${(error as Error).message}`)
   }
 }
 

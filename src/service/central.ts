@@ -34,7 +34,7 @@ import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { keyFolders } from './rotate-key.ts'
 import { releaseStartReserve } from './start-reserve.ts'
-import { createVerification, refuseVerification } from './verification.ts'
+import { createVerification } from './verification.ts'
 import { VERSION } from './version.ts'
 
 const INSTANCE_BYTES = 4
@@ -124,7 +124,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const log = startLog({ pipeline, folder, settings, keyEncryptionKey: secrets.keyEncryptionKey, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })
-  const verification = isShared ? refuseVerification : undo.use(createVerification({ dataFolder: folder.path, audit }))
+  const verification = undo.use(createVerification({ trail: settings.databaseUrl ?? folder.path, audit }))
   const app = await createHttpServer({
     security,
     audit,

@@ -1,6 +1,6 @@
 /**
- * `verify now`: the verifier over our own data folder, in a thread of its own, for whoever asks over HTTP. What it decides is
- * put on record. It believes the key chain in the folder: an auditor who believes nothing here runs `ev-central verify`.
+ * `verify now`: the verifier over our own data folder or PostgreSQL, in a thread of its own, for whoever asks over HTTP. What it decides is
+ * put on record. It believes the key chain that lies there: an auditor who believes nothing here runs `ev-central verify`.
  *
  *   never     nobody asked since the process began
  *   running   one at a time; whoever asks meanwhile gets the same one
@@ -14,7 +14,6 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Audit } from '../audit/audit.ts'
 import { createContext, currentContext } from '../context/context.ts'
-import { Refusal } from '../errors.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import type { VerificationDoor, VerificationStatus } from '../http/deps.ts'
 
@@ -36,16 +35,9 @@ const NEVER: VerificationStatus = {
   sentence: null,
 }
 
-/** For a trail in PostgreSQL, which this version's verifier does not read. */
-export const refuseVerification: VerificationDoor = {
-  start() {
-    throw new Refusal('NOT_WITH_POSTGRESQL', 'This version verifies no trail in PostgreSQL.')
-  },
-  status: () => NEVER,
-}
-
 export function createVerification(deps: {
-  readonly dataFolder: string
+  /** Path of the data folder, or URL. */
+  readonly trail: string
   readonly audit: Pick<Audit, 'access'>
 }): VerificationDoor & AsyncDisposable {
   let status = NEVER
@@ -57,7 +49,7 @@ export function createVerification(deps: {
 
   function run(actor: string): Worker {
     const context = currentContext() ?? createContext()
-    const thread = new Worker(THREAD, { workerData: deps.dataFolder, name: 'evc-verification', execArgv: [] })
+    const thread = new Worker(THREAD, { workerData: deps.trail, name: 'evc-verification', execArgv: [] })
     thread.on('message', (message: VerificationMessage) => {
       if ('total' in message) {
         status = { ...status, ...message }

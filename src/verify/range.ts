@@ -16,7 +16,25 @@ export interface BundleReader {
 /** Beyond so many, where exactly they differ is not kept: a log that is wrong everywhere has to fit into memory too. */
 const DETAILS_MAX = 16
 
-export function checkBundles(reader: BundleReader, { first, end, size, sizes }: BundleRange): RangeReport {
+export function checkBundles(reader: BundleReader, range: BundleRange): RangeReport {
+  const check = beginRange(range)
+  for (let index = range.first; index < range.end; index++) {
+    check.add(index, width => reader.read(index, width, range.size))
+  }
+  const lastId = Math.min(range.end * TILE_WIDTH, range.size)
+  const isEmpty = lastId <= range.first * TILE_WIDTH
+  return check.report(isEmpty ? [] : reader.hidden(range.first * TILE_WIDTH + 1, lastId))
+}
+
+/** A range under way, for whoever has its bundles one after the other and not all at once. */
+export interface RangeCheck {
+  /** In the order of their indexes. */
+  add(index: number, read: (width: number) => StoredBundle): void
+  /** @param hidden rows of the range that queries do not reach */
+  report(hidden: readonly Finding[]): RangeReport
+}
+
+export function beginRange({ first, end, size, sizes }: BundleRange): RangeCheck {
   const roots = new Uint8Array((end - first) * HASH_BYTES)
   const odd: OddBundle[] = []
   const marked: MarkedBundle[] = []
@@ -25,32 +43,36 @@ export function checkBundles(reader: BundleReader, { first, end, size, sizes }: 
   const records: RangeReport['records'][number][] = []
   const findings: Finding[] = []
 
-  function take(index: number, checked: CheckedBundle): void {
-    if (checked.root !== undefined) roots.set(checked.root, (index - first) * HASH_BYTES)
-    if (checked.odd !== undefined) {
-      odd.push(odd.length < DETAILS_MAX ? checked.odd : { ...checked.odd, detail: undefined })
-    }
-    erased.push(...checked.erased)
-    unknown.push(...checked.unknown)
-    records.push(...checked.records)
-    findings.push(...checked.findings)
+  return {
+    add(index, read) {
+      const checked = readAndCheck(index, Math.min(TILE_WIDTH, size - index * TILE_WIDTH), read)
+      if (checked.root !== undefined) roots.set(checked.root, (index - first) * HASH_BYTES)
+      if (checked.odd !== undefined) {
+        odd.push(odd.length < DETAILS_MAX ? checked.odd : { ...checked.odd, detail: undefined })
+      }
+      erased.push(...checked.erased)
+      unknown.push(...checked.unknown)
+      records.push(...checked.records)
+      findings.push(...checked.findings)
+      if (isWanted(index, sizes)) marked.push({ index, leaves: checked.leaves })
+    },
+    report: hidden => ({
+      first,
+      roots,
+      odd,
+      marked,
+      erased,
+      unknown,
+      records,
+      findings: [...findings, ...hidden],
+    }),
   }
-
-  for (let index = first; index < end; index++) {
-    const width = Math.min(TILE_WIDTH, size - index * TILE_WIDTH)
-    const checked = readAndCheck(reader, index, width, size)
-    take(index, checked)
-    if (isWanted(index, sizes)) marked.push({ index, leaves: checked.leaves })
-  }
-  const lastId = Math.min(end * TILE_WIDTH, size)
-  if (lastId > first * TILE_WIDTH) findings.push(...reader.hidden(first * TILE_WIDTH + 1, lastId))
-  return { first, roots, odd, marked, erased, unknown, records, findings }
 }
 
 /** A part that cannot be read at all does not keep the others from being looked at. */
-function readAndCheck(reader: BundleReader, index: number, width: number, size: number): CheckedBundle {
+function readAndCheck(index: number, width: number, read: (width: number) => StoredBundle): CheckedBundle {
   try {
-    return checkBundle(reader.read(index, width, size))
+    return checkBundle(read(width))
   } catch (error) {
     const { message } = error as Error
     const odd = { index, width, roots: {}, lacksParent: false, hasRows: false, detail: undefined }

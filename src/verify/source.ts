@@ -20,7 +20,7 @@ export interface EvidenceSource extends AsyncDisposable {
 }
 
 export interface Overview {
-  readonly kind: 'data folder' | 'mirror' | 'archive' | 'evidence pack'
+  readonly kind: 'data folder' | 'PostgreSQL' | 'mirror' | 'archive' | 'evidence pack'
   /** Leaves in the log, as the source says. Undefined: it has no head of its own, and the checkpoint says it. */
   readonly head: Head | undefined
   /** The newest signed checkpoint. */

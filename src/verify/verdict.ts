@@ -52,7 +52,7 @@ export const VERDICTS = {
     exit: 16,
     sentence: where => `Hidden: ${where} is stored, but a query cannot reach it.`,
     meaning:
-      'A segment is not listed, an index has no entry for a row, or the view `audit_events` shows something else.',
+      'A segment or partition is not listed or not attached, an index has no entry for a row, the times kept of it are others, row security is on, or the view `audit_events` shows something else.',
   },
   FORKED: {
     exit: 17,

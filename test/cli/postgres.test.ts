@@ -1,6 +1,11 @@
 /** The command line with EVC_DATABASE_URL. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { unzipSync } from 'fflate'
+import { parseVerifierKey } from '../../src/evidence/note.ts'
+import { verifyPack } from '../../src/evidence/verify-pack.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { eventually } from '../harness/rows.ts'
 import { type Environment, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -45,13 +50,58 @@ test('postgres: what works on the files of the embedded SQLite says that it does
     ['archive', 'run'],
     ['check'],
     ['erase', '--who', 'x', '--reason', 'y'],
-    ['verify'],
     ['key', 'rotate'],
   ]) {
     const { code, stderr } = await here(...args)
     assert.equal(code, 2, `${args.join(' ')}: ${stderr}`)
     assert.match(stderr, /NOT_WITH_POSTGRESQL/, args.join(' '))
   }
+})
+
+test('postgres: verify judges the database of the settings or of a URL, puts only the former on record, and shows no password', async t => {
+  const { environment, here } = await shared(t)
+  const url = environment.EVC_DATABASE_URL as string
+  const none = await here('verify')
+  assert.deepEqual([none.code, /MALFORMED: .* no table audit_events/.test(none.stdout)], [22, true], none.stdout)
+  const running = await serve(t, temporaryFolder(t), { EVC_DATABASE_URL: url })
+  const verified = await eventually(
+    () => here('verify'),
+    ({ code }) => code === 0,
+  )
+  assert.match(verified.stdout, /^PRISTINE: Nothing was changed: \d+ events/)
+  await eventually(
+    () => here('query', '--json', '--reason-code', 'VERIFY'),
+    ({ stdout }) => /PRISTINE/.test(stdout),
+  )
+  const [mirror, zip] = [join(temporaryFolder(t), 'mirror'), join(temporaryFolder(t), 'pack.zip')]
+  const mirrored = await here('mirror', mirror)
+  assert.deepEqual(
+    [mirrored.code, (await runHere(['verify', mirror], { environment: {} })).code],
+    [0, 0],
+    mirrored.stderr,
+  )
+  const pack = await here('evidence', '--from', '-1h', '--to', 'now', '-o', zip)
+  assert.equal(pack.code, 0, pack.stderr)
+  const key = parseVerifierKey(/by another way: (\S+)/.exec(pack.stdout)?.[1] ?? '') ?? assert.fail(pack.stdout)
+  const checking = verifyPack(new Map(Object.entries(unzipSync(readFileSync(zip)))), [key])
+  let step = checking.next()
+  while (!step.done) step = checking.next()
+  assert.deepEqual([step.value.problems, step.value.key], [[], 'given'])
+  assert.ok(step.value.events.some(({ row }) => row.reason_code === 'STARTED'))
+  await running.stop()
+  await server.run(url, "UPDATE audit_events SET description = 'nothing' WHERE id = 1")
+  const edited = await runHere(['verify', url], { environment: {} })
+  assert.deepEqual([edited.code, /^EDITED: Edited: event 1 /.test(edited.stdout)], [10, true], edited.stdout)
+  const refused = [
+    await runHere(['verify', 'postgres://a:hunter2@127.0.0.1:1/b?ssl=1'], { environment: {} }),
+    await runHere(['verify', 'mysql://a:hunter2@127.0.0.1/b'], { environment: {} }),
+    await runHere(['verify', 'postgres://a:hunter2@127.0.0.1:1/b'], { environment: {} }),
+  ]
+  assert.deepEqual(
+    refused.map(({ code }) => code),
+    [2, 2, 1],
+  )
+  for (const { stdout, stderr } of [...refused, edited]) assert.doesNotMatch(stdout + stderr, /hunter2|[0-9a-f]{32}@/)
 })
 
 test('postgres: a server that cannot be reached, and a setting that makes no sense there, are told in words', async t => {

@@ -35,6 +35,9 @@ import pg from 'pg'
 export interface PostgresServer {
   /** Makes an empty database. @returns its URL, as the role that owns the server */
   createDatabase(): Promise<string>
+  /** One that nobody is connected to. @returns the URL of the copy */
+  copyDatabase(url: string): Promise<string>
+  dropDatabase(url: string): Promise<void>
   /** Statements as the owner of the server, in the database of the URL. */
   run<R extends pg.QueryResultRow>(url: string, sql: string, values?: unknown[]): Promise<R[]>
   /** False when the server is somebody else's. */
@@ -107,11 +110,17 @@ function serverAt(base: string): PostgresServer {
       made.push(name)
       return databaseUrl(base, name)
     },
+    async copyDatabase(url) {
+      const copied = await copyDatabase(base, url)
+      made.push(nameOf(copied))
+      return copied
+    },
+    dropDatabase: url => dropDatabase(base, url),
     halt: () => Promise.reject(new Error('the server is not ours')),
     resume: () => Promise.reject(new Error('the server is not ours')),
     addStandby: () => Promise.reject(new Error('the server is not ours')),
     async stop() {
-      await Promise.all(made.splice(0).map(name => run(base, `DROP DATABASE ${name} WITH (FORCE)`)))
+      for (const name of made.splice(0)) await dropDatabase(base, databaseUrl(base, name))
     },
   }
 }
@@ -235,6 +244,8 @@ function ownServer(): PostgresServer {
       await run(base, `CREATE DATABASE ${name} ENCODING 'UTF8' TEMPLATE template0`)
       return databaseUrl(base, name)
     },
+    copyDatabase: async url => copyDatabase(await (starting as Promise<string>), url),
+    dropDatabase: async url => dropDatabase(await (starting as Promise<string>), url),
     halt,
     resume: launch,
     addStandby,
@@ -257,6 +268,18 @@ async function run<R extends pg.QueryResultRow>(url: string, sql: string, values
     await client.end()
   }
 }
+
+async function copyDatabase(base: string, url: string): Promise<string> {
+  const name = `evc_test_${randomBytes(8).toString('hex')}`
+  await run(base, `CREATE DATABASE ${name} TEMPLATE ${nameOf(url)}`)
+  return databaseUrl(base, name)
+}
+
+async function dropDatabase(base: string, url: string): Promise<void> {
+  await run(base, `DROP DATABASE IF EXISTS ${nameOf(url)} WITH (FORCE)`)
+}
+
+const nameOf = (url: string) => new URL(url).pathname.slice(1)
 
 function databaseUrl(base: string, name: string): string {
   const url = new URL(base)

@@ -319,3 +319,15 @@ test('instances: what only the embedded SQLite can do is refused in words', asyn
   })
   problemOf(answer, 501, 'NOT_WITH_POSTGRESQL')
 })
+
+test('instances: each verifies the trail of all when it is asked to', async t => {
+  const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
+  await eventually(async () => (await a.send('GET', '/checkpoint', { as: 'admin' })).status === 200)
+  assert.equal((await b.send('POST', '/evidence/verification', { as: 'admin' })).status, 202)
+  let { body } = await b.send('GET', '/evidence/verification', { as: 'admin' })
+  await eventually(async () => {
+    body = (await b.send('GET', '/evidence/verification', { as: 'admin' })).body
+    return body.phase !== 'running'
+  })
+  assert.deepEqual([body.phase, body.verdict], ['done', 'PRISTINE'], body.sentence)
+})

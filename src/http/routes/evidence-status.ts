@@ -139,7 +139,6 @@ export function evidenceStatusRoutes(app: App, deps: HttpDeps, guards: Guards): 
     '/evidence/verification',
     {
       onRequest,
-      config: { errors: ['NOT_WITH_POSTGRESQL'] },
       schema: {
         ...common,
         operationId: 'verifyNow',

@@ -107,7 +107,7 @@ function withArchive(log: OpenReader, archive: ArchiveRows): OpenReader {
 }
 
 /** The hash of a full bundle, from the tile above it. The tile that was read last is kept, as neighbours ask for the same. */
-function parentOf(index: number, size: number, readTile: (tile: Tile) => Uint8Array | undefined) {
+export function parentOf(index: number, size: number, readTile: (tile: Tile) => Uint8Array | undefined) {
   const tile = tileAt(1, Math.floor(index / TILE_WIDTH), size)
   const place = index % TILE_WIDTH
   if (tile === undefined || place >= tile.width) return { parent: undefined, lacksParent: false }

@@ -1,6 +1,7 @@
-/** What a path holds, and its verdict: what the command line and the package export call. */
+/** What a path or URL holds, and its verdict: what the command line and the package export call. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { isPostgresUrl } from '../../postgres/postgres-url.ts'
 import { verifyEvidencePack } from '../evidence-pack.ts'
 import type { EvidenceSource } from '../source.ts'
 import { type Report, type Trust, unreadableReport, type VerifyOptions, verify } from '../verify.ts'
@@ -10,12 +11,14 @@ import { openDataFolder, type SourceOptions } from './data-folder.ts'
 import { isUnpackedPack, readPack } from './evidence-pack.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
+import { openPostgresTrail } from './postgres-trail.ts'
 import { databaseOf } from './readers.ts'
 
-export type PathKind = 'data folder' | 'mirror' | 'archive' | 'evidence pack'
+export type PathKind = 'data folder' | 'PostgreSQL' | 'mirror' | 'archive' | 'evidence pack'
 
 /** Undefined when it is none of these. A file is taken for an evidence pack, whatever is in it. */
 export function kindOf(path: string): PathKind | undefined {
+  if (isPostgresUrl(path)) return 'PostgreSQL'
   const found = statSync(path, { throwIfNoEntry: false })
   if (found?.isFile() === true) return 'evidence pack'
   if (found?.isDirectory() !== true) return undefined
@@ -31,15 +34,20 @@ export interface VerifyPathOptions extends VerifyOptions, SourceOptions {
 }
 
 /**
- * Verifies a data folder, a mirror, a folder of archives or an evidence pack. What cannot be read is a verdict too: MALFORMED.
+ * Verifies a data folder, a PostgreSQL by its URL, a mirror, a folder of archives or an evidence pack. What cannot be read is a verdict too: MALFORMED.
  * @throws {RangeError} when the path, or that of the tiles, is none of these
+ * @throws {PostgresError} the server cannot be reached
  */
 export async function verifyPath(path: string, trust: Trust = {}, options: VerifyPathOptions = {}): Promise<Report> {
   try {
     const kind = kindOf(path)
     if (kind === undefined)
-      throw new RangeError(`${path} is no data folder, no mirror, no folder of archives and no evidence pack`)
+      throw new RangeError(`${nameOf(path)} is no data folder, no mirror, no folder of archives and no evidence pack`)
     if (kind === 'evidence pack') return await verifyEvidencePack(readPack(path), trust, options)
+    if (kind === 'PostgreSQL') {
+      await using source = await openPostgresTrail(path, options)
+      return await verify(source, trust, options)
+    }
     if (kind !== 'archive') {
       await using source = await openLog(path, kind, options)
       return await verify(source, trust, options)
@@ -55,10 +63,13 @@ export async function verifyPath(path: string, trust: Trust = {}, options: Verif
   }
 }
 
+/** In a URL there may be a password. */
+const nameOf = (path: string) => (path.includes('://') ? 'this URL' : path)
+
 function openLog(path: string, kind: PathKind | undefined, options: SourceOptions): Promise<EvidenceSource> {
   if (kind === 'data folder') return openDataFolder(path, options)
   if (kind === 'mirror') return openMirror(path, options)
-  throw new RangeError(`${path} is no data folder and no mirror`)
+  throw new RangeError(`${nameOf(path)} is no data folder and no mirror`)
 }
 
 /** An archive may lie with a mirror, or in its data folder. */

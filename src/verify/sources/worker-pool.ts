@@ -4,19 +4,26 @@
  */
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
+import { PostgresError, type PostgresErrorCode } from '../../postgres/postgres-error.ts'
 import type { BundleRange, RangeReport } from '../source.ts'
 import { UnreadableSource } from './log-database.ts'
-import type { ReaderSpec } from './readers.ts'
+import type { CheckerSpec } from './range-checker.ts'
 
 export interface Question {
   readonly number: number
   readonly what: BundleRange | 'fingerprint' | 'reopen'
 }
 
+interface Failed {
+  readonly name: string
+  readonly message: string
+  readonly code?: string
+}
+
 export type Answer = { readonly number: number } & (
   | { readonly report: RangeReport }
   | { readonly fingerprint: string }
-  | { readonly failed: { readonly name: string; readonly message: string } }
+  | { readonly failed: Failed }
 )
 
 export interface WorkerPool extends AsyncDisposable {
@@ -33,7 +40,7 @@ const ASKED_AHEAD = 2
 const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 
 /** Ranges take very different times, so each worker gets the next one when it is nearly done. */
-export function startWorkers(spec: ReaderSpec, count: number): WorkerPool {
+export function startWorkers(spec: CheckerSpec, count: number): WorkerPool {
   const workers = Array.from({ length: count }, () => startWorker(spec))
   const queue: { readonly range: BundleRange; readonly done: PromiseWithResolvers<RangeReport> }[] = []
 
@@ -74,7 +81,7 @@ function reportOf(answer: Answer): RangeReport {
   throw new UnreadableSource('a worker answered something else')
 }
 
-function startWorker(spec: ReaderSpec) {
+function startWorker(spec: CheckerSpec) {
   const worker = new Worker(THREAD, { workerData: spec, name: 'evc-verify', execArgv: [], resourceLimits: HEAP })
   const waiting = new Map<number, PromiseWithResolvers<Answer>>()
   let asked = 0
@@ -108,6 +115,7 @@ function startWorker(spec: ReaderSpec) {
 }
 
 /** Errors lose their class on the way between threads. */
-function asError({ name, message }: { readonly name: string; readonly message: string }): Error {
+function asError({ name, message, code }: Failed): Error {
+  if (name === 'PostgresError') return new PostgresError(code as PostgresErrorCode, message)
   return name === 'UnreadableSource' ? new UnreadableSource(message) : new Error(message)
 }

@@ -8,7 +8,7 @@ import { formatKeyChain, startKeyChain } from '../../../src/evidence/key-chain.t
 import { formatNote, parseNote, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
 import { createSignature } from '../../../src/evidence/signature.ts'
 import { LIMITS } from '../../../src/limits.ts'
-import { readShownCheckpoint } from '../../../src/service/stored-checkpoint.ts'
+import { chooseCheckpoint, readStoredNotes } from '../../../src/service/stored-checkpoint.ts'
 import { createWitnessedLog, numbered } from '../../harness/witnessed-log.ts'
 import { createKey, type KeyUnderTest } from '../evidence/keys-under-test.ts'
 
@@ -40,8 +40,8 @@ function storedLog(t: TestContext) {
       return note
     },
     read: (witnessQuorum: number) =>
-      readShownCheckpoint(
-        { log: folder },
+      chooseCheckpoint(
+        readStoredNotes({ log: folder }),
         { witnesses: [one, two].map(({ key }) => ({ url: 'http://w.example', key })), witnessQuorum },
         async id => {
           asked.push(id)

@@ -1,0 +1,69 @@
+/**
+ * A session that sees one moment of a PostgreSQL database, and writes nothing: REPEATABLE READ, READ ONLY. Other sessions see
+ * the same moment by the name of the snapshot, for as long as this one is open.
+ *
+ * How a server is reached and what of it may be shown (src/postgres) is shared with the service: it decides where bytes come from,
+ * and none of them is believed. What they have to say is asked for here anew.
+ *
+ * A statement that fails ends the transaction. So nothing that is stored may make one fail: sums cannot overflow, no text is
+ * parsed by the server, and values that are too large to be right are not fetched.
+ */
+import { buffer } from 'node:stream/consumers'
+import type pg from 'pg'
+import { to } from 'pg-copy-streams'
+import { connectPostgres } from '../../postgres/postgres.ts'
+import { asPostgresError } from '../../postgres/postgres-error.ts'
+
+export interface Snapshot extends AsyncDisposable {
+  readonly name: string
+  /** Whole numbers as numbers, where they are exact. One statement at a time. @throws {PostgresError} */
+  rows(sql: string, values?: readonly unknown[]): Promise<Record<string, unknown>[]>
+  /** What a SELECT finds, in the binary format of COPY (postgres-tuples.ts). @throws {PostgresError} */
+  copy(select: string): Promise<Buffer>
+}
+
+/** What a spelled snapshot may look like, as it becomes part of a statement. */
+const NAME = /^[0-9A-Fa-f-]{1,64}$/
+
+/**
+ * Row security would leave rows out without a word; switched off, it is an error. A verifier may take hours, so time-outs of
+ * the server do not count.
+ */
+const SETTINGS = `SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s';
+  SET LOCAL idle_in_transaction_session_timeout = 0`
+
+/** @param name of a snapshot that another session holds; left out, a new one. @throws {PostgresError} */
+export async function openSnapshot(url: string, name?: string): Promise<Snapshot> {
+  if (name !== undefined && !NAME.test(name)) throw new RangeError('this is no name of a snapshot')
+  const client = await connectPostgres({ url, applicationName: 'ev-central verify' })
+
+  async function rows(sql: string, values: readonly unknown[] = []): Promise<Record<string, unknown>[]> {
+    const result = await client.query({ text: sql, values: [...values] }).catch(rethrow)
+    return result.rows as Record<string, unknown>[]
+  }
+
+  try {
+    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY').catch(rethrow)
+    if (name !== undefined) await client.query(`SET TRANSACTION SNAPSHOT '${name}'`).catch(rethrow)
+    await client.query(SETTINGS).catch(rethrow)
+    const own = name ?? String((await rows('SELECT pg_export_snapshot() AS name'))[0]?.name)
+    return {
+      name: own,
+      rows,
+      copy: select => buffer(client.query(to(`COPY (${select}) TO STDOUT (FORMAT binary)`))).catch(rethrow),
+      [Symbol.asyncDispose]: () => end(client),
+    }
+  } catch (error) {
+    await end(client)
+    throw error
+  }
+}
+
+/** The server ends the transaction with its session. */
+async function end(client: pg.Client): Promise<void> {
+  await client.end().catch(() => {})
+}
+
+function rethrow(error: unknown): never {
+  throw asPostgresError(error)
+}

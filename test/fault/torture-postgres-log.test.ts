@@ -1,0 +1,30 @@
+/** Signed logs in PostgreSQL in which one thing is changed, and some in which nothing is; at length by `npm run torture -- postgres`. */
+import { describe, test } from 'node:test'
+import { EXTERNAL_URL, postgresServer } from '../harness/postgres.ts'
+import {
+  makePostgresGrounds,
+  POSTGRES_MUTATION_NAMES,
+  type PostgresGround,
+  runPostgresMutation,
+  runPristinePostgres,
+} from '../torture/postgres-mutations.ts'
+
+const server = postgresServer()
+let grounds: Promise<PostgresGround[]> | undefined
+
+// The server copies a log for one while another is looked at.
+describe('signed log in PostgreSQL', { concurrency: 3 }, () => {
+  for (const name of POSTGRES_MUTATION_NAMES) {
+    // Another server may not let us into its catalogue.
+    const skip = EXTERNAL_URL !== undefined && name.startsWith('index: of')
+    test(`${name}: found, called what it is, and located`, { skip }, async () => {
+      grounds ??= makePostgresGrounds(server)
+      await runPostgresMutation(server, await grounds, { name, seed: 1 })
+    })
+  }
+
+  for (let seed = 1; seed <= 4; seed++) {
+    test(`written by two instances and changed by nobody (${seed}): no finding`, () =>
+      runPristinePostgres(server, seed))
+  }
+})
