@@ -45,7 +45,7 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
 }
 
 async function openSharedTrail(shell: Shell, command: Command, reading: Reading, url: string): Promise<OpenTrail> {
-  await record(() => openSharedState(url, ''), accessOf(shell, command.name(), reading)).catch(ignore)
+  await recordSharedAccess(shell, url, command.name(), reading)
   const queries = startReader({ store: { kind: 'postgres', url } })
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
 }
@@ -61,6 +61,16 @@ export async function recordAccess(
 ): Promise<void> {
   if (!existsSync(folder.securityDatabase)) return
   await recordEvent(folder, accessOf(shell, commandName, reading)).catch(ignore)
+}
+
+/** The same, with PostgreSQL. */
+export async function recordSharedAccess(
+  shell: Shell,
+  url: string,
+  commandName: string,
+  reading: Reading,
+): Promise<void> {
+  await record(() => openSharedState(url, ''), accessOf(shell, commandName, reading)).catch(ignore)
 }
 
 /** Reading is what was asked for, and what can only be read can be read too. */

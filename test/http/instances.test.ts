@@ -220,12 +220,3 @@ function sealed(cpId: string, key: string): string {
   cipher.setAAD(Buffer.from(cpId))
   return Buffer.concat([nonce, cipher.update('hello'), cipher.final(), cipher.getAuthTag()]).toString('base64')
 }
-
-test('instances: what only the embedded SQLite can do is refused in words', async t => {
-  const [a] = (await start(t, 1)) as [TestCentral]
-  const answer = await a.send('POST', '/audit/erasures', {
-    as: 'admin',
-    body: { who: 'somebody', reason: 'asked for it' },
-  })
-  problemOf(answer, 501, 'NOT_WITH_POSTGRESQL')
-})
