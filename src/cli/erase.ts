@@ -124,7 +124,9 @@ function print({ erased, eventId, archivesMissing, journalsBehind }: Erased, opt
     )
   }
   if (journalsBehind.length > 0) {
-    terminal.note(`instances that are away clear their journals when they return: ${journalsBehind.join(', ')}`)
+    terminal.note(
+      `instances are away: when they return they clear their journals; ask again then, for what these hand over: ${journalsBehind.join(', ')}`,
+    )
   }
 }
 

@@ -24,7 +24,7 @@ import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
-import { findInOutbox, findNameInUse, rewriteState, scrubState } from '../security/postgres-remains.ts'
+import { findNameInUse, isInOutbox, rewriteState, scrubState } from '../security/postgres-remains.ts'
 import { type HeldRow, holdOn } from '../store/erasures.ts'
 import { patiently } from '../store/patience.ts'
 import {
@@ -39,7 +39,7 @@ import type { PostgresEventStore } from '../store/postgres-event-store.ts'
 import { readHolds } from '../store/postgres-holds.ts'
 import { askForClearing, journalsBehind, lastRequest } from '../store/postgres-journals.ts'
 import { readHead } from '../store/postgres-log.ts'
-import { type Subject, textHolds } from '../store/subject.ts'
+import { rowHolds, type Subject, textHolds } from '../store/subject.ts'
 import {
   type Erased,
   type ErasurePlan,
@@ -127,7 +127,7 @@ async function indexEverything(session: Session, subject: Subject): Promise<void
   if ((await journalsCleared(session, await askForClearing(session))) === undefined) {
     throw new Refusal('STORE_UNAVAILABLE', 'Nothing was erased. An instance cannot make rows of its journal now.')
   }
-  if (!(await findInOutbox(session, text => textHolds(text, subject)))) return
+  if (!(await isInOutbox(session, event => rowHolds(event, subject)))) return
   const detail = 'Nothing was erased. An event of a change waits for an instance to record it: ask again when one runs.'
   throw new Refusal('STATE_UNAVAILABLE', detail, { retryAfterSeconds: RETRY_AFTER_SECONDS })
 }

@@ -19,7 +19,10 @@ export interface Erased {
   readonly eventId: number | null
   /** Numbers of archives that are not at hand and were not looked into. */
   readonly archivesMissing: readonly number[]
-  /** Journals of instances that are away: what was a row is cleared from them when they return. */
+  /**
+   * Journals of instances that are away: cleared when they return. What they hold that is no row yet was not erased: to be asked
+   * for again then.
+   */
   readonly journalsBehind: readonly string[]
 }
 

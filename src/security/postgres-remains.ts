@@ -1,4 +1,5 @@
 /** What the security state in PostgreSQL holds of somebody who is to be erased; sqlite-remains.ts is the same for SQLite. */
+import type { AuditEvent } from '../event/event.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
 import { takeLock } from './postgres-change.ts'
 import { STATE_TABLES } from './postgres-schema.ts'
@@ -20,10 +21,10 @@ export async function findNameInUse(
   return rows.some(({ location }) => holds(location)) ? 'location' : undefined
 }
 
-/** Events of changes that are no rows yet. */
-export async function findInOutbox(session: Session, holds: (text: string) => boolean): Promise<boolean> {
+/** Whether the event of a change that is no row yet is one of those. */
+export async function isInOutbox(session: Session, holds: (event: AuditEvent) => boolean): Promise<boolean> {
   const { rows } = await session.query<{ event: string }>('SELECT event FROM outbox')
-  return rows.some(({ event }) => holds(event))
+  return rows.some(({ event }) => holds(JSON.parse(event) as AuditEvent))
 }
 
 /**

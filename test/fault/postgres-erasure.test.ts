@@ -19,7 +19,7 @@ import { createRandom } from '../unit/query/event-fixture.ts'
 const server = postgresServer()
 const EVENTS = 4_000
 const HELD = eventsWith(EVENTS).filter(isHolder).length
-const KILLS = 6
+const KILLS = 4
 
 async function writtenTrail(t: TestContext): Promise<{ url: string; store: PostgresEventStore }> {
   const url = await server.createDatabase()

@@ -93,7 +93,8 @@ function messageOf({
 }: Awaited<ReturnType<HttpDeps['erasures']['erase']>>): string {
   const done = erased === 0 ? 'No event holds the subject' : `${erased} events were erased`
   const archives = 'archives that are not at hand were not looked into'
-  const journals = 'instances that are away clear their journals when they return'
+  const journals =
+    'instances are away: when they return they clear their journals; ask again then, for what these hand over'
   return [
     done,
     ...(archivesMissing.length === 0 ? [] : [`${archives}: ${archivesMissing.join(', ')}`]),
