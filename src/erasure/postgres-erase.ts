@@ -85,7 +85,8 @@ export async function planErasureShared(postgres: Postgres, subject: Subject): P
 
 /**
  * @throws {Refusal} VALIDATION_FAILED, LEGAL_HOLD, SUBJECT_IN_USE, ARCHIVE_RUNNING, STATE_UNAVAILABLE, STORE_UNAVAILABLE: nothing was
- * changed; ERASURE_UNFINISHED: erased, but remains are still in files
+ * changed; ERASURE_UNFINISHED: erased, but remains are still in files; STATE_UNCERTAIN: the connection was lost in the commit and
+ * did not come back. Asking again is right in any case.
  */
 export async function eraseShared(
   trail: SharedTrail,
@@ -104,10 +105,12 @@ export async function eraseShared(
       await refuseHeld(session, found, subject)
       return eraseRows(trail, request, found, size)
     })
-    await clean(trail, session, subject, readersMs)
-    const behind = await journalsCleared(session, await lastRequest(session))
-    if (behind === undefined) throw unfinished()
-    return { ...erased, archivesMissing: [], journalsBehind: behind }
+    return finishing(async () => {
+      await clean(trail, session, subject, readersMs)
+      const journalsBehind = await journalsCleared(session, await lastRequest(session))
+      if (journalsBehind === undefined) throw unfinished()
+      return { ...erased, archivesMissing: [], journalsBehind }
+    })
   })
 }
 
@@ -118,7 +121,7 @@ export async function eraseShared(
 export async function finishShared(trail: SharedTrail): Promise<boolean> {
   const due = await available(() => trail.postgres.use(rewritesDue))
   if (due.length === 0) return false
-  await alone(trail.postgres, session => clean(trail, session, undefined, READERS_MS_MAX))
+  await alone(trail.postgres, session => finishing(() => clean(trail, session, undefined, READERS_MS_MAX)))
   return true
 }
 
@@ -163,7 +166,10 @@ async function eraseRows(
       done = { erased: rows.length, eventId: tombstone, first: first.id }
       return { event: tombstoneOf(rows, request), apply: inside => eraseHeld(inside, rows, tombstone) }
     }),
-  )
+  ).catch(error => {
+    const isUncertain = done !== undefined && error instanceof Refusal && error.code === 'STORE_UNAVAILABLE'
+    throw isUncertain ? new Refusal('STATE_UNCERTAIN', undefined, { cause: error }) : error
+  })
   return { erased: done?.erased ?? 0, eventId: done?.eventId ?? null }
 }
 
@@ -179,30 +185,34 @@ async function clean(
   subject: Subject | undefined,
   readersMs: number,
 ): Promise<void> {
-  try {
-    await postgres.transaction(inside =>
-      scrubState(inside, {
-        who: subject?.kind === 'who' ? subject.name : undefined,
-        network: subject?.kind === 'ip' ? networkOf(subject.name) : undefined,
+  await postgres.transaction(inside =>
+    scrubState(inside, {
+      who: subject?.kind === 'who' ? subject.name : undefined,
+      network: subject?.kind === 'ip' ? networkOf(subject.name) : undefined,
+    }),
+  )
+  const until = performance.now() + readersMs
+  // Twice: one that began while an older one wrote sees as far back as that one.
+  for (let round = 0; round < 2; round++) {
+    if (!(await haveEnded(session, await openTransactions(session), until))) throw unfinished()
+  }
+  await persist(until, () => rewriteState(postgres, limitLock))
+  for (const table of await rewritesDue(session)) {
+    await persist(until, () =>
+      postgres.transaction(async inside => {
+        await limitLock(inside)
+        await rewriteDue(inside, table)
       }),
     )
-    const until = performance.now() + readersMs
-    // Twice: one that began while an older one wrote sees as far back as that one.
-    for (let round = 0; round < 2; round++) {
-      if (!(await haveEnded(session, await openTransactions(session), until))) throw unfinished()
-    }
-    await persist(until, () => rewriteState(postgres, limitLock))
-    for (const table of await rewritesDue(session)) {
-      await persist(until, () =>
-        postgres.transaction(async inside => {
-          await limitLock(inside)
-          await rewriteDue(inside, table)
-        }),
-      )
-    }
+  }
+}
+
+/** The rows are erased by now, whatever fails. */
+async function finishing<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
   } catch (error) {
-    if (error instanceof PostgresError) throw unfinished(error)
-    throw error
+    throw error instanceof PostgresError ? unfinished(error) : error
   }
 }
 

@@ -50,7 +50,9 @@ export function createSharedErasures({ url, logger }: { url: string; logger: Aud
         await setUp()
         if (await finishShared(trail)) logger.info({}, 'an erasure that was cut short is finished')
       } catch (error) {
-        logger.warn({ code: (error as { code?: string }).code }, 'an erasure is not finished: ask for it again')
+        const { code } = error as { code?: string }
+        if (code === 'ARCHIVE_RUNNING') return // somebody is at it
+        logger.warn({ code }, 'an erasure is not finished: ask for it again')
       }
     },
     async [Symbol.asyncDispose]() {

@@ -103,6 +103,24 @@ test('postgres erasure: one that was cut short is finished by the instance that 
   assert.equal(rows.length, 0)
 })
 
+test('postgres erasure: the server crashes behind the commit; asked again, it is finished', async t => {
+  if (!server.canStop) return t.skip('the server is not ours')
+  const { url, store } = await writtenTrail(t)
+  const postgres = createPostgres({ url })
+  t.after(() => postgres.close())
+  const crashing = {
+    async record(work: Parameters<typeof store.record>[0]) {
+      await store.record(work)
+      await server.halt('immediate')
+    },
+  }
+  await assert.rejects(eraseShared({ postgres, store: crashing }, REQUEST), { code: 'ERASURE_UNFINISHED' })
+  await server.resume()
+  assert.ok(await assertWhole(url))
+  assert.deepEqual(await eraseShared({ postgres, store }, REQUEST), NOTHING)
+  assert.deepEqual(await relationsHolding(url, NAME), [])
+})
+
 test('postgres erasure: a commit that nobody answered is found out about, and told of once', async t => {
   const { url, store } = await writtenTrail(t)
   const postgres = createPostgres({ url })
@@ -118,4 +136,5 @@ test('postgres erasure: a commit that nobody answered is found out about, and to
   assert.deepEqual(done, { ...NOTHING, erased: HELD, eventId: EVENTS + 1 })
   assert.equal(attempts, 2)
   assert.ok(await assertWhole(url))
+  assert.deepEqual(await relationsHolding(url, NAME), [])
 })

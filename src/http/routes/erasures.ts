@@ -49,6 +49,7 @@ export function erasureRoute(app: App, { erasures }: HttpDeps, guards: Guards): 
           'ARCHIVE_RUNNING',
           'ARCHIVE_INVALID',
           'STATE_UNAVAILABLE',
+          'STATE_UNCERTAIN',
           'STORE_UNAVAILABLE',
           'ERASURE_UNFINISHED',
         ],
