@@ -298,7 +298,7 @@ export const ERRORS = {
   },
   ARCHIVE_RUNNING: {
     status: 409,
-    title: 'Another process archives this data folder now, or erases in it',
+    title: 'Somebody archives this trail now, or erases in it',
     retry: 'after a while',
     exit: 1,
     help: 'Wait until it has ended.',

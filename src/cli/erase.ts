@@ -2,17 +2,19 @@
 import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { planErasure } from '../erasure/erase.ts'
+import type { Erased, ErasurePlan, ErasureRequest } from '../erasure/request.ts'
 import { Refusal } from '../errors.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import { eraseOffline } from '../service/erase-offline.ts'
 import { erasurePaths } from '../service/erasure.ts'
+import { createSharedErasures } from '../service/shared-erasure.ts'
 import type { Subject } from '../store/subject.ts'
 import { freeText, parseAddress } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { silentLogger } from './security-door.ts'
 import type { Shell } from './shell.ts'
-import { recordAccess } from './trail.ts'
+import { recordAccess, recordSharedAccess } from './trail.ts'
 
 interface Options {
   readonly who?: string
@@ -37,7 +39,7 @@ export function eraseCommand(shell: Shell): Command {
       `
 Blanks every event that holds the subject as a word, also in archives, destroys its salt, and overwrites what is left in files.
 The trail gets a SYSTEM event, ERASED. Proofs given before stay valid. For a stopped service; a running one is asked to do it by
-POST /audit/erasures. Not reached: backups, copies of exports, archives that were moved away (docs/erasure.md).
+POST /audit/erasures. With EVC_DATABASE_URL, beside running instances or without. Not reached: backups, copies of exports, archives that were moved away (docs/erasure.md).
 
 Examples:
   ev-central erase --who CP-001 --dry-run
@@ -48,16 +50,9 @@ Examples:
 
 async function runErase(options: Options, command: Command, shell: Shell): Promise<void> {
   const subject = subjectOf(options)
-  const folder = shell.folder(command)
-  if (!existsSync(folder.auditDatabase)) {
-    throw new UsageError(
-      `${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`,
-    )
-  }
+  await using trail = openTrail(shell, command)
   if (options.dryRun === true) {
-    // Without the subject: what says that it was looked for would have to be erased, too.
-    await recordAccess(shell, folder, 'erase --dry-run', { access: ACCESS.READ, filter: {} })
-    const { rows, refusal } = await planErasure(erasurePaths(folder), subject)
+    const { rows, refusal } = await trail.plan(subject)
     if (options.json !== true) shell.terminal.print(`${rows} events hold the subject`)
     else shell.terminal.print(JSON.stringify({ events: rows, refused: refusal?.code ?? null }))
     if (refusal !== undefined) throw refusal
@@ -66,24 +61,71 @@ async function runErase(options: Options, command: Command, shell: Shell): Promi
   const { reason, yes } = options
   if (reason === undefined) throw new UsageError('--reason is needed')
   if (yes !== true) throw new UsageError('what is erased cannot be brought back: --yes says that it is meant')
-  const done = await eraseOffline(shell.settings(command), silentLogger(), {
-    subject,
-    reason,
-    actor: shell.user,
-  }).catch(error => {
-    if (!(error instanceof Refusal) || error.code !== 'DATA_FOLDER_IN_USE') throw error
-    throw new Refusal('DATA_FOLDER_IN_USE', 'A service runs on this data folder: ask it, by POST /audit/erasures.')
-  })
-  const { erased, eventId, archivesMissing } = done
+  print(await trail.erase({ subject, reason, actor: shell.user }), options, shell)
+}
+
+interface ErasableTrail extends AsyncDisposable {
+  /** That somebody looked is on record. */
+  plan(subject: Subject): Promise<ErasurePlan>
+  erase(request: ErasureRequest): Promise<Erased>
+}
+
+/** Without the subject: what says that it was looked for would have to be erased, too. */
+const LOOKED = { access: ACCESS.READ, filter: {} } as const
+const DRY_RUN = 'erase --dry-run'
+
+/** @throws {UsageError} */
+function openTrail(shell: Shell, command: Command): ErasableTrail {
+  const settings = shell.settings(command)
+  const { databaseUrl: url } = settings
+  if (url !== undefined) {
+    const erasures = createSharedErasures({ url, logger: silentLogger() })
+    return {
+      async plan(subject) {
+        await recordSharedAccess(shell, url, DRY_RUN, LOOKED)
+        return erasures.plan(subject)
+      },
+      erase: erasures.erase,
+      [Symbol.asyncDispose]: () => erasures[Symbol.asyncDispose](),
+    }
+  }
+  const folder = shell.folder(command)
+  if (!existsSync(folder.auditDatabase)) {
+    throw new UsageError(
+      `${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`,
+    )
+  }
+  return {
+    async plan(subject) {
+      await recordAccess(shell, folder, DRY_RUN, LOOKED)
+      return planErasure(erasurePaths(folder), subject)
+    },
+    erase: request =>
+      eraseOffline(settings, silentLogger(), request).catch(error => {
+        if (!(error instanceof Refusal) || error.code !== 'DATA_FOLDER_IN_USE') throw error
+        throw new Refusal('DATA_FOLDER_IN_USE', 'A service runs on this data folder: ask it, by POST /audit/erasures.')
+      }),
+    async [Symbol.asyncDispose]() {},
+  }
+}
+
+function print({ erased, eventId, archivesMissing, journalsBehind }: Erased, options: Options, shell: Shell): void {
+  const { terminal } = shell
   if (options.json === true) {
-    shell.terminal.print(JSON.stringify({ erased, event_id: eventId, archives_missing: archivesMissing }))
+    const missing = { archives_missing: archivesMissing, journals_behind: journalsBehind }
+    terminal.print(JSON.stringify({ erased, event_id: eventId, ...missing }))
     return
   }
-  if (eventId === null) shell.terminal.print('no event holds the subject')
-  else shell.terminal.print(`${erased} events were erased; event ${eventId} says so`)
+  if (eventId === null) terminal.print('no event holds the subject')
+  else terminal.print(`${erased} events were erased; event ${eventId} says so`)
   if (archivesMissing.length > 0) {
-    shell.terminal.note(
+    terminal.note(
       `archives that are not where they were written to were not looked into: ${archivesMissing.join(', ')}`,
+    )
+  }
+  if (journalsBehind.length > 0) {
+    terminal.note(
+      `instances are away: when they return they clear their journals; ask again then, for what these hand over: ${journalsBehind.join(', ')}`,
     )
   }
 }

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { Argument, Command } from 'commander'
 import { readRetention } from '../archive/archive.ts'
-import { liftHold, placeHold } from '../archive/holds.ts'
+import { liftHold, liftSharedHold, listSharedHolds, placeHold, placeSharedHold } from '../archive/holds.ts'
 import { LIMITS } from '../limits.ts'
 import { type LegalHold, listHolds } from '../store/retention.ts'
 import { freeText, wholeNumber } from './filters.ts'
@@ -20,7 +20,9 @@ interface AddOptions {
 
 export function holdCommand(shell: Shell): Command {
   const group = new Command('hold')
-    .description('Place, list and lift legal holds. While one lasts, no segment with events of its time range leaves.')
+    .description(
+      'Place, list and lift legal holds. While one lasts, no segment with events of its time range leaves, and none of them is erased.',
+    )
     .addHelpText('after', '\nExample:\n  ev-central archive hold list')
   group
     .command('add')
@@ -52,7 +54,11 @@ export function holdCommand(shell: Shell): Command {
 async function add({ from, to, reason, json }: AddOptions, command: Command, shell: Shell): Promise<void> {
   if (from >= to) throw new UsageError('--to must lie behind --from')
   const hold = { start_time: from, end_time: to, reason }
-  const placed = await placeHold(databaseOf(command, shell), hold, shell.user)
+  const { databaseUrl: url } = shell.settings(command)
+  const placed =
+    url === undefined
+      ? await placeHold(databaseOf(command, shell), hold, shell.user)
+      : await placeSharedHold(url, hold, shell.user)
   shell.terminal.print(
     json === true ? JSON.stringify(placed) : `legal hold ${placed.id} keeps the events of ${from} to ${to}`,
   )
@@ -60,7 +66,8 @@ async function add({ from, to, reason, json }: AddOptions, command: Command, she
 
 async function list(options: { json?: boolean }, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const holds = readRetention(databaseOf(command, shell), listHolds)
+  const { databaseUrl: url } = shell.settings(command)
+  const holds = url === undefined ? readRetention(databaseOf(command, shell), listHolds) : await listSharedHolds(url)
   if (options.json === true) {
     for (const hold of holds) terminal.print(JSON.stringify(hold))
     return
@@ -82,7 +89,11 @@ async function list(options: { json?: boolean }, command: Command, shell: Shell)
 }
 
 async function remove(id: number, command: Command, shell: Shell): Promise<void> {
-  const lifted = await liftHold(databaseOf(command, shell), id, shell.user)
+  const { databaseUrl: url } = shell.settings(command)
+  const lifted =
+    url === undefined
+      ? await liftHold(databaseOf(command, shell), id, shell.user)
+      : await liftSharedHold(url, id, shell.user)
   shell.terminal.print(`legal hold ${id} (${lifted.reason}) ended`)
 }
 

@@ -35,24 +35,31 @@ import {
 import { readManifest } from '../archive/folder.ts'
 import { manifestName } from '../archive/format.ts'
 import { type HoldingArchive, removeDrafts, searchArchiveTexts } from '../archive/text-search.ts'
-import { system } from '../audit/events.ts'
 import { networkOf } from '../context/client-address.ts'
-import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
-import type { AuditEvent, StoredEvent } from '../event/event.ts'
+import type { StoredEvent } from '../event/event.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
-import { LIMITS } from '../limits.ts'
 import { syncBundles } from '../log/log-files.ts'
 import { readNamesInUse, scrubState } from '../security/sqlite-remains.ts'
-import { digestOfIds, eraseRows, type HeldRow, holdOn, noteFilesDue, rowsHolding } from '../store/erasures.ts'
+import { eraseRows, type HeldRow, holdOn, noteFilesDue, rowsHolding } from '../store/erasures.ts'
 import { logRoot, readLogHead } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
-import { type ArchiveRecord, type LegalHold, listArchives } from '../store/retention.ts'
+import { type ArchiveRecord, listArchives, listHolds } from '../store/retention.ts'
 import { emptyWriteAheadLog, finishRewrites } from '../store/rewrite.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { rowHolds, type Subject, textHolds } from '../store/subject.ts'
 import { copiesHolding, destroyCopiesDue, holdOnCopies } from './damage-copies.ts'
+import {
+  type Erased,
+  type ErasurePlan,
+  type ErasureRequest,
+  inOrder,
+  refuseBy,
+  refuseNamed,
+  refuseNames,
+  tombstoneOf,
+} from './request.ts'
 
 export interface ErasurePaths {
   readonly auditDatabase: string
@@ -63,30 +70,11 @@ export interface ErasurePaths {
   readonly lockFile: string
 }
 
-export interface ErasureRequest {
-  readonly subject: Subject
-  readonly reason: string
-  readonly actor: string
-}
-
-export interface Erased {
-  readonly erased: number
-  /** The tombstone; null when no row held the subject. */
-  readonly eventId: number | null
-  /** Numbers of archives that are not at hand and were not looked into. */
-  readonly archivesMissing: readonly number[]
-}
-
-/** Names that stand for nobody. */
-const NOBODY: ReadonlySet<string> = new Set(['system', 'unknown', '-'])
 /** How long to wait for readers of a write-ahead log. */
 const READERS_MS_MAX = 30_000
 
 /** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE, ARCHIVE_INVALID */
-export async function planErasure(
-  paths: ErasurePaths,
-  subject: Subject,
-): Promise<{ readonly rows: number; readonly refusal: Refusal | undefined }> {
+export async function planErasure(paths: ErasurePaths, subject: Subject): Promise<ErasurePlan> {
   using db = openRows(paths.auditDatabase)
   const found = [...rowsHolding(db, subject)]
   const elsewhere = await findElsewhere(paths, db, subject)
@@ -150,10 +138,10 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
       const manifests = recordErasure(writer, staged, tombstone)
       noteFilesDue(writer, copies)
       eventId = tombstone
-      return tombstoneOf(all, { manifests, copies: copies.length }, request)
+      return tombstoneOf(all, request, { manifests, copies: copies.length })
     }),
   )
-  return { erased, eventId, archivesMissing: elsewhere.missing }
+  return { erased, eventId, archivesMissing: elsewhere.missing, journalsBehind: [] }
 }
 
 /**
@@ -183,59 +171,20 @@ function finishOtherFiles({ auditDatabase, archives, journalDirectory }: Erasure
   destroyCopiesDue(db, journalDirectory)
 }
 
-/** Says how many and why; never whom. */
-function tombstoneOf(
-  rows: readonly HeldRow[],
-  { manifests, copies }: { readonly manifests: Readonly<Record<string, string>>; readonly copies: number },
-  { reason, actor }: ErasureRequest,
-): AuditEvent {
-  const archives = Object.keys(manifests).length
-  const files = {
-    ...(archives === 0 ? {} : { archives }),
-    // More would not fit into the metadata of an event; then only the table of archives says which they are.
-    ...(archives === 0 || archives > LIMITS.tombstoneManifestsMax ? {} : { manifests }),
-    ...(copies === 0 ? {} : { damaged_copies: copies }),
-  }
-  return system('ERASED', createContext(), {
-    description: `${rows.length} events were erased: ${reason}`,
-    metadata: { count: rows.length, ids_sha256: digestOfIds(rows), ...files, reason, actor },
-  })
-}
-
-/** The tombstone stays for ever, so it must not name the subject. */
-function refuseNames({ subject, reason, actor }: ErasureRequest): void {
-  const refuse = (field: string, rule: string) => {
-    throw new Refusal('VALIDATION_FAILED', undefined, { violations: [{ field, rule }] })
-  }
-  if (NOBODY.has(subject.name)) refuse(subject.kind, 'names_nobody')
-  if (textHolds(reason, subject)) refuse('reason', 'names_the_subject')
-  if (textHolds(actor, subject)) refuse(subject.kind, 'is_who_asks')
-}
-
 function refuseInUse(securityDatabase: string, subject: Subject): void {
   const found = readNamesInUse(securityDatabase, names => {
     if (subject.kind === 'who' && names.isInUse(subject.name)) return 'registered'
     return [...names.locations()].some(location => textHolds(location, subject)) ? 'location' : undefined
   })
-  if (found === 'registered') throw new Refusal('SUBJECT_IN_USE')
-  if (found === 'location') {
-    throw new Refusal('SUBJECT_IN_USE', 'Nothing was erased. The location of a charge point names the subject.')
-  }
+  refuseNamed(found)
 }
 
 function refuseHeld(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject): void {
-  refuseBy(holdOn(db, rows, subject))
+  refuseBy(holdOn(listHolds(db), rows, subject))
 }
 
 function refuseHeldCopies(db: DatabaseSync, { journalDirectory }: ErasurePaths, copies: readonly string[]): void {
   refuseBy(holdOnCopies(db, journalDirectory, copies))
-}
-
-function refuseBy(hold: LegalHold | undefined): void {
-  if (hold === undefined) return
-  const { id, start_time, end_time } = hold
-  const detail = `Nothing was erased. Legal hold ${id} keeps the events of ${start_time} to ${end_time}.`
-  throw new Refusal('LEGAL_HOLD', detail)
 }
 
 interface Elsewhere {
@@ -285,8 +234,6 @@ const isTombstone = ({ action, reason_code }: StoredEvent) => action === 'SYSTEM
 function eventsIn(archives: Elsewhere['archives']): StoredEvent[] {
   return [...new Map(archives.flatMap(({ archive }) => archive.events).map(event => [event.id, event])).values()]
 }
-
-const inOrder = (rows: readonly HeldRow[]) => rows.toSorted((a, b) => a.id - b.id)
 
 const bundlesOf = (rows: readonly HeldRow[]) => new Set(rows.map(({ id }) => Math.floor((id - 1) / TILE_WIDTH)))
 

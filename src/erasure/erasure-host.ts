@@ -7,8 +7,9 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { Refusal } from '../errors.ts'
 import type { Subject } from '../store/subject.ts'
-import type { Erased, ErasurePaths, ErasureRequest } from './erase.ts'
+import type { ErasurePaths } from './erase.ts'
 import type { ErasureMessage, ErasureThreadData } from './erasure-protocol.ts'
+import type { Erased, ErasureRequest } from './request.ts'
 
 export interface ErasureSteps extends AsyncDisposable {
   /** As `erase` and `cleanFiles` of erase.ts. */

@@ -1,7 +1,8 @@
 /** What an erasure's host and its thread say to each other. */
 import type { ErrorCode, Violation } from '../errors.ts'
 import type { Subject } from '../store/subject.ts'
-import type { Erased, ErasurePaths, ErasureRequest } from './erase.ts'
+import type { ErasurePaths } from './erase.ts'
+import type { Erased, ErasureRequest } from './request.ts'
 
 export type ErasureThreadData =
   | { readonly step: 'erase'; readonly paths: ErasurePaths; readonly request: ErasureRequest }

@@ -95,6 +95,8 @@ export interface ErasureDoor {
     readonly eventId: number | null
     /** Numbers of archives that are not at hand and were not looked into. */
     readonly archivesMissing: readonly number[]
+    /** Journals of instances that are away. */
+    readonly journalsBehind: readonly string[]
   }>
 }
 

@@ -5,7 +5,8 @@
  * psql is told to all instances too. Whoever changes anything holds one advisory lock until the commit. So the numbers of the
  * feed, and the ids of the outbox, grow in the order of the commits, and whoever has read up to one has missed none before it.
  */
-import type { Schema } from '../postgres/migrations.ts'
+import { createOwnersFunction, type Schema } from '../postgres/migrations.ts'
+import type { Session } from '../postgres/postgres.ts'
 
 /** `EVCS` in ASCII: whoever changes the security state of this database holds this advisory lock until the commit. */
 export const CHANGE_LOCK = 0x45564353
@@ -145,12 +146,44 @@ const SESSIONS = `
   CREATE INDEX sessions_by_expiry ON sessions (expires_at);
 `
 
+/** Those that may show a name or an address. */
+export const STATE_TABLES = [
+  'charge_points',
+  'charge_point_keys',
+  'admins',
+  'sessions',
+  'last_seen',
+  'usual_addresses',
+  'outbox',
+  'security_changes',
+] as const
+
+/** CLUSTER writes a table into new files, without what was deleted; ANALYZE takes the planner's samples anew. */
+const REWRITE = `
+DECLARE
+  key_index text;
+BEGIN
+  IF NOT written = ANY (ARRAY[${STATE_TABLES.map(table => `'${table}'`).join(', ')}]) THEN
+    RAISE EXCEPTION '% is no table of the security state', written USING ERRCODE = 'check_violation';
+  END IF;
+  PERFORM pg_advisory_xact_lock(${CHANGE_LOCK});
+  SELECT i.relname INTO key_index FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+    WHERE x.indisprimary AND x.indrelid = to_regclass(quote_ident(written));
+  EXECUTE format('CLUSTER %I USING %I', written, key_index);
+  EXECUTE format('ALTER TABLE %I SET WITHOUT CLUSTER', written);
+  EXECUTE format('ANALYZE %I', written);
+END`
+
+async function addRewrite(session: Session): Promise<void> {
+  await createOwnersFunction(session, 'security_rewrite(written text)', REWRITE)
+}
+
 export const SECURITY_SCHEMA: Schema = {
   stage: 'security',
-  migrations: [TABLES + LOCK_TRIGGERS + FEED_TRIGGERS + SWEEP_TRIGGERS, SESSIONS],
+  migrations: [TABLES + LOCK_TRIGGERS + FEED_TRIGGERS + SWEEP_TRIGGERS, SESSIONS, addRewrite],
   grants: [
     'SELECT, INSERT, UPDATE, DELETE ON charge_points, charge_point_keys, admins, sessions, last_seen, usual_addresses, outbox, security_meta',
     'SELECT, INSERT, DELETE ON message_nonces, keys_to_sweep, security_changes',
-    'EXECUTE ON FUNCTION security_lock(), tell_charge_point(), tell_admin(), key_is_gone()',
+    'EXECUTE ON FUNCTION security_lock(), tell_charge_point(), tell_admin(), key_is_gone(), security_rewrite(text)',
   ],
 }

@@ -36,7 +36,7 @@ export function readNamesInUse<T>(path: string, work: (names: NamesInUse) => T):
 }
 
 /**
- * Takes out what is left of a revoked admin, and an address out of those that are usual for a charge point; then writes the
+ * Takes out what is left of a revoked admin, sessions too, and an address out of those that are usual for a charge point; then writes the
  * file anew, so that no page shows what was deleted before. The database is small; a change of state waits meanwhile.
  * @param emptyLog empties the write-ahead log of a connection; false when it cannot now
  */
@@ -49,7 +49,10 @@ export async function scrubState(
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT_MS })
   try {
     const { who, network } = subject
-    if (who !== undefined) db.prepare('DELETE FROM admins WHERE name = ? AND revoked_at IS NOT NULL').run(who)
+    if (who !== undefined) {
+      db.prepare('DELETE FROM sessions WHERE admin = ?').run(who)
+      db.prepare('DELETE FROM admins WHERE name = ? AND revoked_at IS NOT NULL').run(who)
+    }
     if (network !== undefined) db.prepare('DELETE FROM usual_addresses WHERE network = ?').run(network)
     db.exec('VACUUM')
     return await emptyLog(db)

@@ -22,9 +22,10 @@ import { createSecurity } from '../security/create-security.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { listArchives } from '../store/retention.ts'
 import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
-import { createErasures, refuseErasures } from './erasure.ts'
+import { createErasures } from './erasure.ts'
 import { followFailures } from './failure-follower.ts'
 import { createHealth, type Health } from './health.ts'
+import { clearJournalWhenAsked } from './journal-clearing.ts'
 import { listeningUrl } from './listening-url.ts'
 import { requireMlDsa44, startLog } from './log.ts'
 import { openState } from './open-state.ts'
@@ -33,6 +34,7 @@ import { openPositionGuard } from './position-guard.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { keyFolders } from './rotate-key.ts'
+import { createSharedErasures } from './shared-erasure.ts'
 import { releaseStartReserve } from './start-reserve.ts'
 import { createVerification } from './verification.ts'
 import { VERSION } from './version.ts'
@@ -118,9 +120,14 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   }
   await settleGivenKey(settings, security)
 
-  const erasures = isShared
-    ? refuseErasures
-    : undo.use(createErasures({ folder, pipeline, settleState: security.settle, logger }))
+  const erasures = undo.use(
+    isShared
+      ? createSharedErasures({ url: databaseUrl, logger })
+      : createErasures({ folder, pipeline, settleState: security.settle, logger }),
+  )
+  if (isShared) {
+    undo.use(clearJournalWhenAsked({ url: databaseUrl, pipeline, settleState: security.settle, logger }))
+  }
   const log = startLog({ pipeline, folder, settings, keyEncryptionKey: secrets.keyEncryptionKey, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })

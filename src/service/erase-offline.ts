@@ -3,7 +3,7 @@
  * in the journal becomes rows first.
  */
 import type { AuditLogger } from '../audit/audit-service.ts'
-import type { Erased, ErasureRequest } from '../erasure/erase.ts'
+import type { Erased, ErasureRequest } from '../erasure/request.ts'
 import { createFailurePolicy } from '../security/failure-policy.ts'
 import { createOutbox } from '../security/outbox.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'

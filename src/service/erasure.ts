@@ -12,8 +12,9 @@
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
 import { readRetention } from '../archive/archive.ts'
-import type { Erased, ErasurePaths, ErasureRequest } from '../erasure/erase.ts'
+import type { ErasurePaths } from '../erasure/erase.ts'
 import { createErasureSteps } from '../erasure/erasure-host.ts'
+import type { Erased, ErasureRequest } from '../erasure/request.ts'
 import { Refusal } from '../errors.ts'
 import { areRewritesDue } from '../store/rewrite.ts'
 import type { Subject } from '../store/subject.ts'
@@ -32,17 +33,6 @@ export interface Erasures {
 }
 
 const INDEX_MS_MAX = 60_000
-
-/** Where the trail is in PostgreSQL. */
-export const refuseErasures: Erasures = {
-  async erase() {
-    throw new Refusal(
-      'NOT_WITH_POSTGRESQL',
-      'This version erases nobody from a trail in PostgreSQL. Nothing was changed.',
-    )
-  },
-  async finishEarlier() {},
-}
 
 export function erasurePaths(folder: DataFolder): ErasurePaths {
   const { directory: archives, lockFile } = archivePaths(folder)

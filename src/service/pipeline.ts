@@ -36,6 +36,8 @@ export interface PipelineOptions {
 export interface Pipeline {
   readonly audit: AuditService
   readonly queries: EventQueries
+  /** Of the folder's journal, for ever. */
+  readonly journalId: string
   /** Stored AUTH_FAIL and brute-force events of the recent past, oldest first, as replayed into the detector. */
   readonly recentFailures: readonly StoredEvent[]
   /** The last row that there was when those were read. */
@@ -150,6 +152,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   return {
     audit,
     queries,
+    journalId: journal.id,
     recentFailures,
     replayedThrough,
     onIndexed(listener) {

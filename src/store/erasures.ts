@@ -15,7 +15,7 @@ import { TILE_WIDTH } from '../evidence/tile.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { StoreError } from './event-store.ts'
-import { type LegalHold, listHolds } from './retention.ts'
+import type { LegalHold } from './retention.ts'
 import { rewriteTable } from './rewrite.ts'
 import { writeCounts } from './segment-counts.ts'
 import { listSegments, type Segment } from './segments.ts'
@@ -63,9 +63,9 @@ export function erasuresIn(
 }
 
 /** A hold whose time range has one of the rows, or that names the subject itself. */
-export function holdOn(db: DatabaseSync, rows: readonly HeldRow[], subject: Subject): LegalHold | undefined {
+export function holdOn(holds: readonly LegalHold[], rows: readonly HeldRow[], subject: Subject): LegalHold | undefined {
   const times = rows.map(({ date_time }) => Date.parse(date_time))
-  return listHolds(db).find(hold => {
+  return holds.find(hold => {
     const [start, end] = [Date.parse(hold.start_time), Date.parse(hold.end_time)]
     const isNamed = textHolds(hold.reason, subject) || nameHolds(hold.placed_by, subject)
     return isNamed || times.some(at => at >= start && at < end)

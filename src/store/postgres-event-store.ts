@@ -13,14 +13,14 @@
  * Commits are on disk when they are answered, so `checkpoint` has nothing to do. Owns the connections and the builder of the log.
  */
 import { setImmediate } from 'node:timers/promises'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { type AuditEvent, COLUMNS, type StoredEvent } from '../event/event.ts'
 import { createDetachedLogBuilder, type LogBuilder } from '../log/log-builder.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
-import { lockHead, readHead, readLogState, writeGrowth } from './postgres-log.ts'
+import { lockHead, type PostgresLogHead, readHead, readLogState, writeGrowth } from './postgres-log.ts'
 import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from './postgres-rows.ts'
 import { STORE_SCHEMA } from './postgres-schema.ts'
 
@@ -29,14 +29,36 @@ const CONNECTIONS = 2
 const PORTION_ROWS = 1_000
 const UNIQUE_VIOLATION = '23505'
 
+/** A store whose database can be changed together with a row that says so, as `RecordingStore` of retention.ts. */
+export interface PostgresEventStore extends EventStore {
+  /**
+   * One transaction under the lock of the head, on disk when this resolves: what `work` does, and the event that it returns as the
+   * next row; then, in the same one, what it asks for. Undefined: nothing is to be done. What they throw undoes all.
+   * @throws {StoreError} UNAVAILABLE: when the connection was lost in the commit, it may have happened
+   */
+  record(work: (session: Session, id: number) => Promise<Recorded | undefined>): Promise<void>
+}
+
+export interface Recorded {
+  readonly event: AuditEvent
+  /** What the row has to be there for. */
+  apply?(session: Session): Promise<void>
+}
+
 /** @param startLog makes the builder of the log, one that writes no files; left out, one that works in this thread. */
 export function createPostgresEventStore(options: {
   url: string
   startLog?: () => LogBuilder
   clock?: () => number
-}): EventStore {
-  const { url, startLog = createDetachedLogBuilder, clock = Date.now } = options
-  const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central indexer' })
+  statementMsMax?: number
+}): PostgresEventStore {
+  const { url, startLog = createDetachedLogBuilder, clock = Date.now, statementMsMax } = options
+  const postgres = createPostgres({
+    url,
+    connectionsMax: CONNECTIONS,
+    applicationName: 'ev-central indexer',
+    ...(statementMsMax === undefined ? {} : { statementMsMax }),
+  })
   const log = startLog()
   const appends = inTurn()
   let ready: Promise<void> | undefined
@@ -63,11 +85,11 @@ export function createPostgresEventStore(options: {
     }
   }
 
-  async function append(batch: Batch): Promise<Appended> {
+  async function writing<T>(work: (session: Session, now: string) => Promise<T>): Promise<T> {
     const now = new Date(clock()).toISOString()
     try {
       await setUp()
-      return await postgres.transaction(session => appendRows(session, batch, now))
+      return await postgres.transaction(session => work(session, now))
     } catch (error) {
       isLogKnown = false
       partitionedThrough = 0
@@ -81,19 +103,33 @@ export function createPostgresEventStore(options: {
     // Asked under the lock: a commit of ours that nobody answered may have been waited for.
     const position = await readPosition(session, source)
     if (position !== after) throw new StoreError('POSITION_MOVED', `${source} is at ${position}, not at ${after}`)
-    if (!isLogKnown || log.size !== head.size) log.resume(await readLogState(session, head))
-    isLogKnown = true
-    const lastId = await copyRows(session, batch, head.size, now)
-    if (lastId > head.size) {
-      await writeTimes(session, head.size, lastId)
-      await writeGrowth(session, head.size, log.finish())
-    }
+    const lastId = await addRows(session, batch.rows, head, now)
     await movePosition(session, source, batch.through) // known only now
     return { lastId, written: lastId - head.size, room: undefined }
   }
 
+  async function recordRow(session: Session, work: Parameters<PostgresEventStore['record']>[0], now: string) {
+    const head = await lockHead(session)
+    const recorded = await work(session, head.size + 1)
+    if (recorded === undefined) return
+    await addRows(session, [{ event: recorded.event, onceKey: null }], head, now)
+    await recorded.apply?.(session)
+  }
+
+  /** Rows and their leaves, behind a head that is locked. @returns the last id */
+  async function addRows(session: Session, rows: Iterable<Row>, head: PostgresLogHead, now: string): Promise<number> {
+    if (!isLogKnown || log.size !== head.size) log.resume(await readLogState(session, head))
+    isLogKnown = true
+    const lastId = await copyRows(session, rows, head.size, now)
+    if (lastId > head.size) {
+      await writeTimes(session, head.size, lastId)
+      await writeGrowth(session, head.size, log.finish())
+    }
+    return lastId
+  }
+
   /** Some rows at a time, of which the next are prepared while the server takes those before. @returns the last id */
-  async function copyRows(session: Session, { rows }: Batch, before: number, now: string): Promise<number> {
+  async function copyRows(session: Session, rows: Iterable<Row>, before: number, now: string): Promise<number> {
     let lastId = before
     let copying: Promise<void> = Promise.resolve()
     for (const prepared of portionsOf(rows, now)) {
@@ -115,7 +151,8 @@ export function createPostgresEventStore(options: {
 
   return {
     position: source => reading(session => readPosition(session, source)),
-    append: batch => appends(() => append(batch)),
+    append: batch => appends(() => writing((session, now) => appendRows(session, batch, now))),
+    record: work => appends(() => writing((session, now) => recordRow(session, work, now))),
     lastId: () => reading(async session => (await readHead(session)).size),
     get: id => reading(session => readEvent(session, id)),
     checkpoint: () => reading(async () => {}),

@@ -21,7 +21,7 @@ import { readSettings } from '../../src/settings/settings.ts'
 import { type PostgresServer, sharedPostgres } from '../harness/postgres.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
-const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
+export const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
 
 export interface TestCentral {
   readonly url: string

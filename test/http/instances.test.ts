@@ -311,15 +311,6 @@ function sealed(cpId: string, key: string): string {
   return Buffer.concat([nonce, cipher.update('hello'), cipher.final(), cipher.getAuthTag()]).toString('base64')
 }
 
-test('instances: what only the embedded SQLite can do is refused in words', async t => {
-  const [a] = (await start(t, 1)) as [TestCentral]
-  const answer = await a.send('POST', '/audit/erasures', {
-    as: 'admin',
-    body: { who: 'somebody', reason: 'asked for it' },
-  })
-  problemOf(answer, 501, 'NOT_WITH_POSTGRESQL')
-})
-
 test('instances: each verifies the trail of all when it is asked to', async t => {
   const [a, b] = (await start(t, 2)) as [TestCentral, TestCentral]
   await eventually(async () => (await a.send('GET', '/checkpoint', { as: 'admin' })).status === 200)

@@ -49,6 +49,7 @@ export function erasureRoute(app: App, { erasures }: HttpDeps, guards: Guards): 
           'ARCHIVE_RUNNING',
           'ARCHIVE_INVALID',
           'STATE_UNAVAILABLE',
+          'STATE_UNCERTAIN',
           'STORE_UNAVAILABLE',
           'ERASURE_UNFINISHED',
         ],
@@ -66,12 +67,12 @@ export function erasureRoute(app: App, { erasures }: HttpDeps, guards: Guards): 
     },
     async request => {
       const { reason } = request.body
-      const { erased, eventId, archivesMissing } = await erasures.erase({
+      const done = await erasures.erase({
         subject: subjectOf(request.body),
         reason,
         actor: actorOf(request).name,
       })
-      return { erased, event_id: eventId, message: messageOf(erased, archivesMissing) }
+      return { erased: done.erased, event_id: done.eventId, message: messageOf(done) }
     },
   )
 }
@@ -86,8 +87,18 @@ function subjectOf({ who, ip }: { who?: string; ip?: string }) {
   return { kind: 'ip', name: address } as const
 }
 
-function messageOf(erased: number, archivesMissing: readonly number[]): string {
+function messageOf({
+  erased,
+  archivesMissing,
+  journalsBehind,
+}: Awaited<ReturnType<HttpDeps['erasures']['erase']>>): string {
   const done = erased === 0 ? 'No event holds the subject' : `${erased} events were erased`
-  if (archivesMissing.length === 0) return done
-  return `${done}; archives that are not at hand were not looked into: ${archivesMissing.join(', ')}`
+  const archives = 'archives that are not at hand were not looked into'
+  const journals =
+    'instances are away: when they return they clear their journals; ask again then, for what these hand over'
+  return [
+    done,
+    ...(archivesMissing.length === 0 ? [] : [`${archives}: ${archivesMissing.join(', ')}`]),
+    ...(journalsBehind.length === 0 ? [] : [`${journals}: ${journalsBehind.join(', ')}`]),
+  ].join('; ')
 }

@@ -1,6 +1,6 @@
 /** The runtime role: what an instance that is not the owner of the tables can do, and what it cannot do to the trail. */
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import test from 'node:test'
 import type pg from 'pg'
 import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
@@ -82,6 +82,9 @@ test('runtime role: cannot change or remove what was recorded, nor give itself t
     'UPDATE event_partitions SET last_id = 0',
     'UPDATE evc_schema SET version = 99',
     'INSERT INTO log_erasures VALUES (1, 2)',
+    "INSERT INTO rewrites_due VALUES ('audit_events_1')",
+    'DELETE FROM rewrites_due',
+    'CLUSTER audit_events_1 USING audit_events_1_pkey',
     `GRANT UPDATE ON audit_events TO ${RUNTIME_ROLE}`,
     'CREATE OR REPLACE FUNCTION evc_add_partition() RETURNS void LANGUAGE sql AS $$ SELECT $$',
   ]
@@ -104,16 +107,26 @@ test('runtime role: erases by the function alone, and only for a tombstone that 
     server.run(runtime, 'SELECT evc_erase_events($1, $2)', [ids, tombstone])
   await assert.rejects(erase([5], 300), /event 300 is no tombstone/)
   await assert.rejects(erase([5], 999), /is no tombstone/)
-  const tombstone = sampleEvent(0, { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-' })
-  await store.append(batchOf(320, [{ event: tombstone, onceKey: null }, ...rowsFrom(321, 1)]))
-  await assert.rejects(erase([321], 321), /neither tombstones/)
-  await assert.rejects(erase([322], 321), /neither tombstones/)
-  await erase([2, 5, 310], 321)
+  const tombstoneOf = (ids: readonly number[]) => {
+    const ids_sha256 = createHash('sha256').update(ids.join('\n')).digest('hex')
+    const metadata_json = JSON.stringify({ count: ids.length, ids_sha256 })
+    const event = { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-', metadata_json } as const
+    return { event: sampleEvent(0, event), onceKey: null }
+  }
+  await store.append(batchOf(320, [tombstoneOf([2, 5, 310])]))
+  for (const other of [[5], [2, 5], [2, 5, 310, 311], [2, 2, 5, 310], []]) {
+    await assert.rejects(erase(other, 321), /event 321 tells of other rows/, other.join())
+  }
+  await store.append(batchOf(321, [tombstoneOf([321]), tombstoneOf([324])]))
+  await assert.rejects(erase([321], 322), /neither tombstones/)
+  await assert.rejects(erase([324], 323), /neither tombstones/)
+  await erase([310, 2, 5], 321)
+  await erase([2, 5, 310], 321) // again
 
   const queries = createPostgresEventQueries({ url: runtime })
   for (const id of [2, 5, 310]) {
     const before = sampleEvent(id - 1)
-    const { event, salt } = (await queries.proof({ id, size: 322 }, NEVER)) ?? assert.fail()
+    const { event, salt } = (await queries.proof({ id, size: 323 }, NEVER)) ?? assert.fail()
     assert.deepEqual(
       [
         event.who,
@@ -129,7 +142,7 @@ test('runtime role: erases by the function alone, and only for a tombstone that 
     assert.deepEqual([event.action, event.date_time, event.status_code], [before.action, before.date_time, 401])
     assert.deepEqual(new Uint8Array(salt), ERASED_SALT)
   }
-  assert.notDeepEqual(new Uint8Array((await queries.proof({ id: 3, size: 322 }, NEVER))?.salt ?? []), ERASED_SALT)
+  assert.notDeepEqual(new Uint8Array((await queries.proof({ id: 3, size: 323 }, NEVER))?.salt ?? []), ERASED_SALT)
   const erasures = await server.run(owner, 'SELECT id::int, tombstone::int FROM log_erasures ORDER BY id')
   assert.deepEqual(
     erasures.map(({ id, tombstone }) => [id, tombstone]),
@@ -142,11 +155,17 @@ test('runtime role: erases by the function alone, and only for a tombstone that 
   // The log goes on, from a bundle that is not full and has an erased row.
   await store.close()
   const later = createPostgresEventStore({ url: runtime })
-  await later.append(batchOf(322, rowsFrom(322, 300)))
-  const page = await queries.provenEvents({ filter: {}, after: 300, size: 622, limit: 20 }, NEVER)
+  await later.append(batchOf(323, rowsFrom(323, 300)))
+  const page = await queries.provenEvents({ filter: {}, after: 300, size: 623, limit: 20 }, NEVER)
   assert.ok(page.events.some(({ event, opening }) => event.id === 310 && 'commitment' in opening))
   await queries.close()
   await later.close()
+  await assertLogOfRows(owner)
+  for (const { table_name } of await server.run(runtime, 'SELECT table_name FROM rewrites_due')) {
+    await server.run(runtime, 'SELECT evc_finish_erasure($1)', [table_name])
+  }
+  assert.deepEqual(await server.run(owner, 'SELECT * FROM rewrites_due'), [])
+  await assertLogOfRows(owner)
 })
 
 test('runtime role: made after the tables, it is given its rights when the owner starts again', async () => {

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import test from 'node:test'
+import pg from 'pg'
+import { liftSharedHold, placeSharedHold } from '../../src/archive/holds.ts'
+import { eraseShared, planErasureShared } from '../../src/erasure/postgres-erase.ts'
+import type { AuditEvent } from '../../src/event/event.ts'
+import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
+import { createPostgres } from '../../src/postgres/postgres.ts'
+import { createPostgresEventQueries } from '../../src/query/postgres-event-queries.ts'
+import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
+import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
+import { postgresServer } from '../harness/postgres.ts'
+import { assertLogOfRows, relationsHolding } from '../harness/postgres-log.ts'
+import { erasureContract, eventsWith, NOTHING, REQUEST, refused } from './erasure.ts'
+
+const server = postgresServer()
+
+const SEGMENT = 1_024
+const READERS_MS = 500
+
+/** As the role that has no more rights than an instance needs. */
+erasureContract('erasure on PostgreSQL', {
+  segment: SEGMENT,
+  async create(t) {
+    const { owner, url } = await migrated()
+    const postgres = createPostgres({ url })
+    const store = createPostgresEventStore({ url })
+    const state = await openPostgresSecurityState({ postgres: createPostgres({ url }), instance: 'one' })
+    const queries = createPostgresEventQueries({ url })
+    t.after(async () => {
+      await queries.close()
+      await state.close()
+      await store.close()
+      await postgres.close()
+    })
+    let written = 0
+    return {
+      queries,
+      state,
+      async append(events) {
+        const rows = events.map(event => ({ event, onceKey: null }))
+        await store.append({ source: 'test', after: written, through: written + rows.length, rows })
+        written += rows.length
+      },
+      rows: () => assertLogOfRows(owner),
+      async root() {
+        const [head] = await server.run<{ root: Buffer }>(owner, 'SELECT root FROM log_head')
+        return new Uint8Array(head?.root ?? assert.fail())
+      },
+      erase: request => eraseShared({ postgres, store }, request, READERS_MS),
+      plan: subject => planErasureShared(postgres, subject),
+      placeHold: hold => placeSharedHold(url, hold, 'ada'),
+      liftHold: id => liftSharedHold(url, id, 'ada'),
+      holding: text => relationsHolding(owner, text),
+      erasures: () => server.run(owner, 'SELECT id::int, tombstone::int FROM log_erasures ORDER BY id'),
+      async check() {
+        await assertLogOfRows(owner)
+        assert.deepEqual(await server.run(owner, 'SELECT * FROM rewrites_due'), [])
+      },
+      async startReading() {
+        const reader = new pg.Client({ connectionString: owner })
+        await reader.connect()
+        await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM event_layout')
+        return () => reader.end()
+      },
+    }
+  },
+})
+
+/** Its URL as the owner, and as a role that is only a member of the runtime role. */
+async function migrated(): Promise<{ owner: string; url: string }> {
+  const owner = await server.createDatabase()
+  const url = await runtimeUrl(owner)
+  await (await openPostgresSecurityState({ postgres: createPostgres({ url: owner }), instance: '' })).close()
+  const first = createPostgresEventStore({ url: owner })
+  await first.lastId()
+  await first.close()
+  await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}`)
+  return { owner, url }
+}
+
+test('erasure on PostgreSQL: the runtime role has no table written anew that is not due, and none that is not named', async () => {
+  const { owner, url } = await migrated()
+  const store = createPostgresEventStore({ url })
+  await store.append({
+    source: 'test',
+    after: 0,
+    through: 1,
+    rows: [{ event: eventsWith(1)[0] as AuditEvent, onceKey: null }],
+  })
+  await store.close()
+  const file = () => server.run(owner, "SELECT pg_relation_filepath('audit_events_1') AS path")
+  const before = await file()
+  await server.run(url, "SELECT evc_finish_erasure('audit_events_1')")
+  assert.deepEqual(await file(), before)
+  await assert.rejects(server.run(url, "SELECT security_rewrite('audit_events_1')"), { code: '23514' })
+  await assert.rejects(server.run(url, "SELECT security_rewrite('security_meta; DROP TABLE admins')"), {
+    code: '23514',
+  })
+  assert.deepEqual(await file(), before)
+})
+
+test('erasure on PostgreSQL: one at a time', async t => {
+  const { url } = await migrated()
+  const postgres = createPostgres({ url })
+  const store = createPostgresEventStore({ url })
+  t.after(() => Promise.all([postgres.close(), store.close()]))
+  const slow = {
+    async record(work: Parameters<typeof store.record>[0]) {
+      await refused(eraseShared({ postgres, store }, REQUEST), 'ARCHIVE_RUNNING')
+      await store.record(work)
+    },
+  }
+  await store.append({
+    source: 'test',
+    after: 0,
+    through: 1,
+    rows: [{ event: eventsWith(4)[3] as AuditEvent, onceKey: null }],
+  })
+  assert.equal((await eraseShared({ postgres, store: slow }, REQUEST)).erased, 1)
+  assert.deepEqual(await eraseShared({ postgres, store }, REQUEST), NOTHING)
+})
+
+async function runtimeUrl(owner: string): Promise<string> {
+  const name = `evc_app_${randomBytes(6).toString('hex')}`
+  const password = randomBytes(12).toString('hex')
+  await server.run(
+    owner,
+    `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+     REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`,
+  )
+  const url = new URL(owner)
+  url.username = name
+  url.password = password
+  return url.href
+}
