@@ -83,6 +83,18 @@ export function readSigningKey(folders: KeyFolders, chain: KeyChain): SigningKey
   return signingKey(folders, chain.first.name, currentKey(chain).id)
 }
 
+/** The private half of the key that signs now (PKCS#8), for whoever keeps it elsewhere. @throws {Refusal} as `readSigningKey` */
+export function readPrivateKey(folders: KeyFolders, chain: KeyChain): Uint8Array {
+  const { id } = readSigningKey(folders, chain).key
+  const key = createPrivateKey(readFileSync(join(folders.keys, `${id}.pem`), 'utf8'))
+  return key.export({ type: 'pkcs8', format: 'der' })
+}
+
+/** Whether a key was asked for that does not sign yet. */
+export function isRotationUnderWay({ keys }: Pick<KeyFolders, 'keys'>): boolean {
+  return ['next', 'hand-over'].some(name => existsSync(join(keys, name)))
+}
+
 function signingKey({ keys }: KeyFolders, origin: string, id: string): SigningKey {
   const file = join(keys, `${id}.pem`)
   if (!existsSync(file)) throw unusable(`the private key ${file} is not there`)

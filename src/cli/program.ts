@@ -12,6 +12,7 @@ import { eraseCommand } from './erase.ts'
 import { evidenceCommand } from './evidence.ts'
 import { importCommand } from './import.ts'
 import { keyCommand } from './keys.ts'
+import { migrateCommand } from './migrate.ts'
 import { mirrorCommand } from './mirror.ts'
 import { monitorCommand } from './monitor.ts'
 import { EXIT_CODES_HELP, type ExitCode, failureOf } from './outcome.ts'
@@ -58,6 +59,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(adminCommand(shell))
     .addCommand(backupCommand(shell))
     .addCommand(restoreCommand(shell))
+    .addCommand(migrateCommand(shell))
     .addCommand(archiveCommand(shell))
     .addCommand(eraseCommand(shell))
     .addCommand(checkCommand(shell))
