@@ -11,6 +11,7 @@ import { demoCommand } from './demo.ts'
 import { eraseCommand } from './erase.ts'
 import { evidenceCommand } from './evidence.ts'
 import { importCommand } from './import.ts'
+import { adoptCommand, instancesCommand } from './instances.ts'
 import { keyCommand } from './keys.ts'
 import { migrateCommand } from './migrate.ts'
 import { mirrorCommand } from './mirror.ts'
@@ -60,6 +61,8 @@ function createProgram(shell: Shell): Command {
     .addCommand(backupCommand(shell))
     .addCommand(restoreCommand(shell))
     .addCommand(migrateCommand(shell))
+    .addCommand(instancesCommand(shell))
+    .addCommand(adoptCommand(shell))
     .addCommand(archiveCommand(shell))
     .addCommand(eraseCommand(shell))
     .addCommand(checkCommand(shell))

@@ -22,7 +22,6 @@
  * The way back, before anything was recorded in the new place: the head of its log is deleted, so that even an instance that runs there
  * can append nothing; then the mark in the folder goes.
  */
-import { randomUUID } from 'node:crypto'
 import type { DatabaseSync } from 'node:sqlite'
 import type { KeyWrap } from '../checkpoint/postgres-keys.ts'
 import { CHECKPOINT_SCHEMA } from '../checkpoint/postgres-schema.ts'
@@ -32,6 +31,7 @@ import { areSameBytes } from '../evidence/encoding.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
 import { migrate } from '../postgres/migrations.ts'
 import type { Postgres } from '../postgres/postgres.ts'
+import { leaveEvent } from '../security/postgres-outbox.ts'
 import { SECURITY_SCHEMA } from '../security/postgres-schema.ts'
 import { lockHead } from '../store/postgres-log.ts'
 import { STORE_SCHEMA } from '../store/postgres-schema.ts'
@@ -145,11 +145,7 @@ async function open({ postgres, source, secrets, event }: Move): Promise<void> {
     for (const [name, value] of secrets) {
       await session.query('INSERT INTO security_meta (name, value) VALUES ($1, $2)', [name, value])
     }
-    // In the queue of nobody: the first instance that starts records it.
-    await session.query("INSERT INTO outbox (uuid, event, instance) VALUES ($1, $2, '')", [
-      randomUUID(),
-      JSON.stringify(event),
-    ])
+    await leaveEvent(session, event)
     await setState(session, 'done')
   })
 }

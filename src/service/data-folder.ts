@@ -4,6 +4,7 @@
  *   lock.db                held by the process that serves this folder
  *   running                exists while a service runs; left behind by an unclean stop
  *   migrated               its log goes on in the PostgreSQL that this names, and nothing may be recorded here any more
+ *   adopted                all of its journal is in the PostgreSQL that this names: nothing here is needed any more
  *   journal/               the record of truth until indexed
  *   audit/audit.db         audit_events
  *   audit/audit.db-log/    the log: tiles, entries, checkpoints, the chain of keys
@@ -132,6 +133,19 @@ export function markMigrated(folder: DataFolder, address: string | undefined): v
   const file = migratedFile(folder)
   if (address === undefined) rmSync(file, { force: true })
   else writeDurably(file, `${address}\n`)
+  syncFolder(folder.path)
+}
+
+const adoptedFile = ({ path }: DataFolder) => join(path, 'adopted')
+
+/** The database that all of its journal is in, read there by somebody else than its service. */
+export function adoptedInto(folder: DataFolder): string | undefined {
+  const file = adoptedFile(folder)
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined
+}
+
+export function markAdopted(folder: DataFolder, address: string): void {
+  writeDurably(adoptedFile(folder), `${address}\n`)
   syncFolder(folder.path)
 }
 
