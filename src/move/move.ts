@@ -33,6 +33,7 @@ import { migrate } from '../postgres/migrations.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
 import { SECURITY_SCHEMA } from '../security/postgres-schema.ts'
+import { INSTANCES_SCHEMA } from '../store/postgres-instances.ts'
 import { lockHead } from '../store/postgres-log.ts'
 import { STORE_SCHEMA } from '../store/postgres-schema.ts'
 import { claimDatabase, MOVE_SCHEMA, readClaim, refuseOther, setState } from './claim.ts'
@@ -66,7 +67,9 @@ export interface Move {
 /** Steps 2 to 7. @throws {Refusal} MIGRATION_REFUSED. @throws {PostgresError, StoreError} try again */
 export async function moveLog(move: Move): Promise<void> {
   const { postgres, source, markFolder } = move
-  for (const schema of [STORE_SCHEMA, CHECKPOINT_SCHEMA, SECURITY_SCHEMA, MOVE_SCHEMA]) await migrate(postgres, schema)
+  // All that instances need: they may connect as a role that can make no tables.
+  const schemas = [STORE_SCHEMA, CHECKPOINT_SCHEMA, SECURITY_SCHEMA, INSTANCES_SCHEMA, MOVE_SCHEMA]
+  for (const schema of schemas) await migrate(postgres, schema)
   const { state } = await claimDatabase(postgres, source.head)
   if (state === 'given_up') {
     throw new Refusal(

@@ -11,6 +11,7 @@ import { eventually } from '../harness/rows.ts'
 
 const server = postgresServer()
 const LOGINS = 40
+const PATIENCE_MS = 60_000
 
 test('adopt: what an instance answered and took along is declared, and is there once when its disk returns', async t => {
   const url = await server.createDatabase()
@@ -69,7 +70,7 @@ test('adopt: what an instance answered and took along is declared, and is there 
   const disk = join(temporaryFolder(t), 'disk')
   cpSync(lost, disk, { recursive: true })
   const cut = start(t, ['adopt', disk], environment)
-  await eventually(rowsOfAnswered, found => found.length > 0 || cut.child.exitCode !== null)
+  await eventually(rowsOfAnswered, found => found.length > 0 || cut.child.exitCode !== null, PATIENCE_MS)
   await cut.stop('SIGKILL')
   for (let run = 0; run < 2; run++) {
     const adopted = await here('adopt', join(disk, 'journal'))
