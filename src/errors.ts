@@ -275,6 +275,13 @@ export const ERRORS = {
     exit: 2,
     help: 'The restore did not end, or has not ended yet. Delete the folder and restore again.',
   },
+  MIGRATION_REFUSED: {
+    status: 409,
+    title: 'Refused because of a migration to PostgreSQL',
+    retry: 'no',
+    exit: 2,
+    help: 'The detail says what is in the way: docs/migration.md.',
+  },
   ROLLED_BACK: {
     status: 409,
     title: 'The data folder is older than the position noted outside of it',

@@ -135,6 +135,17 @@ export function readSigningKeys(folders: KeyFolders, keys: LogKeys): readonly Si
   return listKeys(keys).map(key => readSigningKey(folders, key.name, key.id))
 }
 
+/** Whether keys were asked for that do not sign yet. */
+export function isRotationUnderWay({ keys }: Pick<KeyFolders, 'keys'>): boolean {
+  return ['next', 'hand-over'].some(name => existsSync(join(keys, name)))
+}
+
+/** The private half of a key (PKCS#8), for whoever keeps it elsewhere. @throws {Refusal} as `readSigningKeys` */
+export function readPrivateKey(folders: KeyFolders, { name, id }: VerifierKey): Uint8Array {
+  readSigningKey(folders, name, id)
+  return parsePrivateKey(privateFile(folders, id)).export({ type: 'pkcs8', format: 'der' })
+}
+
 function readSigningKey(folders: KeyFolders, origin: string, id: string): SigningKey {
   const file = privateFile(folders, id)
   if (!existsSync(file)) throw unusable(`the private key ${file} is not there`)

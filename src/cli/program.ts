@@ -11,7 +11,9 @@ import { demoCommand } from './demo.ts'
 import { eraseCommand } from './erase.ts'
 import { evidenceCommand } from './evidence.ts'
 import { importCommand } from './import.ts'
+import { adoptCommand, instancesCommand } from './instances.ts'
 import { keyCommand } from './keys.ts'
+import { migrateCommand } from './migrate.ts'
 import { mirrorCommand } from './mirror.ts'
 import { monitorCommand } from './monitor.ts'
 import { EXIT_CODES_HELP, type ExitCode, failureOf } from './outcome.ts'
@@ -58,6 +60,9 @@ function createProgram(shell: Shell): Command {
     .addCommand(adminCommand(shell))
     .addCommand(backupCommand(shell))
     .addCommand(restoreCommand(shell))
+    .addCommand(migrateCommand(shell))
+    .addCommand(instancesCommand(shell))
+    .addCommand(adoptCommand(shell))
     .addCommand(archiveCommand(shell))
     .addCommand(eraseCommand(shell))
     .addCommand(checkCommand(shell))

@@ -14,7 +14,7 @@ import { createSecurity } from '../security/create-security.ts'
 import type { Actor, Security } from '../security/security.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
-import { dataFolder } from '../service/data-folder.ts'
+import { dataFolder, refuseMigrated } from '../service/data-folder.ts'
 import { openSharedState } from '../service/open-state.ts'
 import { readKeyEncryptionKey, sharedSecrets } from '../service/secrets.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -61,6 +61,7 @@ async function openState(
     return { state, keyEncryptionKey }
   }
   const folder = dataFolder(settings.dataDir)
+  refuseMigrated(folder)
   if (!mayCreate && !existsSync(folder.securityDatabase)) {
     throw new UsageError(`${folder.path} holds no charge points or admins; --data-dir names another data folder`)
   }

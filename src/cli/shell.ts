@@ -2,7 +2,7 @@
 import { userInfo } from 'node:os'
 import type { Command } from 'commander'
 import { Refusal } from '../errors.ts'
-import { type DataFolder, dataFolder } from '../service/data-folder.ts'
+import { type DataFolder, dataFolder, refuseMigrated } from '../service/data-folder.ts'
 import { readSettings, type Settings } from '../settings/settings.ts'
 import type { ExitCode } from './outcome.ts'
 import type { Terminal } from './terminal.ts'
@@ -20,7 +20,8 @@ export interface Shell {
   settings(command: Command): Settings
   /**
    * The data folder with the embedded SQLite.
-   * @throws {Refusal} NOT_WITH_POSTGRESQL: with EVC_DATABASE_URL there is a journal in it and nothing else
+   * @throws {Refusal} NOT_WITH_POSTGRESQL: with EVC_DATABASE_URL there is a journal in it and nothing else; MIGRATION_REFUSED:
+   * what was in it goes on in PostgreSQL
    */
   folder(command: Command): DataFolder
 }
@@ -38,7 +39,11 @@ export function createShell(terminal: Terminal, environment: Environment): Shell
     settings,
     folder(command) {
       const { databaseUrl, dataDir } = settings(command)
-      if (databaseUrl === undefined) return dataFolder(dataDir)
+      if (databaseUrl === undefined) {
+        const folder = dataFolder(dataDir)
+        refuseMigrated(folder)
+        return folder
+      }
       throw new Refusal(
         'NOT_WITH_POSTGRESQL',
         `This version does \`${nameOf(command)}\` with the embedded SQLite only, and EVC_DATABASE_URL is set. Nothing was changed.`,

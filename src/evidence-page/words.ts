@@ -41,6 +41,8 @@ const REASON_WORDS: Readonly<Record<string, string>> = {
   UNCLEAN_STOP: 'had not stopped cleanly',
   LOSS_DECLARED: 'events were lost',
   CLOCK_JUMPED: 'the clock jumped',
+  JOURNAL_ADOPTED: 'events of a lost machine were recovered',
+  MIGRATED: 'moved to PostgreSQL',
   CREDENTIALS_ISSUED: 'credentials issued',
   CP_REGISTERED: 'charge point registered',
   CP_DELETED: 'charge point deleted',

@@ -36,7 +36,8 @@ export function growFrom(start: number, edge: readonly Hash[]): GrowingTree | un
   }
 }
 
-function rightEdge(size: number, readHash: ReadHash): RightEdge {
+/** What a tree of this size is grown on from. */
+export function rightEdge(size: number, readHash: ReadHash): RightEdge {
   const hashes: Hash[] = []
   let at = 0
   for (const width of powersIn(size)) {

@@ -134,7 +134,10 @@ export async function createSecurity(deps: {
 }
 
 /** Another key-encryption key would make every credential, admin key and wrapped key wrong: better to say so at once. */
-async function refuseOtherKey(state: SecurityState, keyEncryptionKey: Uint8Array): Promise<void> {
+export async function refuseOtherKey(
+  state: Pick<SecurityState, 'change'>,
+  keyEncryptionKey: Uint8Array,
+): Promise<void> {
   const check = createHmac('sha256', deriveKey(keyEncryptionKey, 'key-check')).update('1').digest('hex')
   await state.change(async transaction => {
     const known = await transaction.meta('key_encryption_key_check')

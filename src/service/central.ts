@@ -21,7 +21,7 @@ import { createHttpServer } from '../http/server.ts'
 import { createSecurity } from '../security/create-security.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { listArchives } from '../store/retention.ts'
-import { archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
+import { adoptedInto, archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
 import { createErasures } from './erasure.ts'
 import { followFailures } from './failure-follower.ts'
 import { createHealth, type Health } from './health.ts'
@@ -31,6 +31,7 @@ import { requireMlDsa44, startLog } from './log.ts'
 import { openState } from './open-state.ts'
 import { openPipeline } from './pipeline.ts'
 import { openPositionGuard } from './position-guard.ts'
+import { createPresence } from './presence.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { keyFolders } from './rotate-key.ts'
@@ -72,7 +73,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const startReserve = undo.use(releaseStartReserve(folder))
   const { bruteForceThreshold, bruteForceWindowSeconds, databaseUrl } = settings
   const isShared = databaseUrl !== undefined
-  if (isShared) refuseEmbedded(folder)
+  if (isShared) refuseUsed(folder)
   const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
   requireMlDsa44(settings, keyFolders(folder))
@@ -83,6 +84,9 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
 
   const detector = isShared
     ? createSharedDetector({ threshold: bruteForceThreshold, windowSeconds: bruteForceWindowSeconds })
+    : undefined
+  const presence = isShared
+    ? undo.use(createPresence({ url: databaseUrl, journalDirectory: folder.journalDirectory, logger }))
     : undefined
   const pipeline = await open({
     folder,
@@ -99,6 +103,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     if (pipeline.status().indexer.lagRecords === 0) lock.markClean()
   })
   await guard?.follow(pipeline)
+  presence?.follow(pipeline)
 
   const isRecording = createRecordingCheck({ pipeline, folder })
   const security = await createSecurity({
@@ -198,8 +203,12 @@ async function settleGivenKey(settings: Settings, security: Awaited<ReturnType<t
   }
 }
 
-/** Its journal goes on where its own database ends; in another one, records would be missing or be rows twice. */
-function refuseEmbedded({ path, auditDatabase }: DataFolder): void {
+/** Its journal goes on where its own database ends; in another one, records would be missing or be rows twice. Or it was adopted. */
+function refuseUsed(folder: DataFolder): void {
+  const { path, auditDatabase } = folder
+  if (adoptedInto(folder) !== undefined) {
+    throw new SettingsError([`EVC_DATA_DIR names ${path}, whose journal was adopted: it has to be another folder`])
+  }
   if (!existsSync(auditDatabase)) return
   throw new SettingsError([
     `EVC_DATA_DIR names ${path}, which holds the trail of an embedded SQLite: with EVC_DATABASE_URL it has to be another folder`,

@@ -3,6 +3,8 @@
  *
  *   lock.db                held by the process that serves this folder
  *   running                exists while a service runs; left behind by an unclean stop
+ *   migrated               its log goes on in the PostgreSQL that this names, and nothing may be recorded here any more
+ *   adopted                all of its journal is in the PostgreSQL that this names: nothing here is needed any more
  *   journal/               the record of truth until indexed
  *   audit/audit.db         audit_events
  *   audit/audit.db-log/    the log: tiles, entries, checkpoints, the chain of keys
@@ -29,6 +31,7 @@ import {
 import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
+import { syncFolder } from '../files/whole-file.ts'
 
 export interface DataFolder {
   readonly path: string
@@ -68,9 +71,19 @@ export interface DataFolderLock extends Disposable {
 /**
  * Takes the folder for this process, creating it if need be. The lock is the kernel's (through SQLite), so it goes
  * with the process however that ends.
- * @throws {Refusal} DATA_FOLDER_IN_USE
+ * @throws {Refusal} DATA_FOLDER_IN_USE; MIGRATION_REFUSED: its log goes on elsewhere
  */
 export function lockDataFolder(folder: DataFolder): DataFolderLock {
+  return lockFolder(folder, refuseMigrated)
+}
+
+/** For whoever finishes a migration, or takes it back. @throws {Refusal} DATA_FOLDER_IN_USE */
+export function lockMigratingFolder(folder: DataFolder): DataFolderLock {
+  return lockFolder(folder, () => {})
+}
+
+/** @param admit asked under the lock */
+function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): DataFolderLock {
   mkdirSync(folder.path, { recursive: true, mode: 0o700 })
   const lockFile = join(folder.path, 'lock.db')
   closeSync(openSync(lockFile, 'a', 0o600))
@@ -81,6 +94,12 @@ export function lockDataFolder(folder: DataFolder): DataFolderLock {
     lock.close()
     throw new Refusal('DATA_FOLDER_IN_USE', `Another process uses the data folder ${folder.path}.`, { cause })
   }
+  try {
+    admit(folder)
+  } catch (error) {
+    lock.close()
+    throw error
+  }
   const marker = join(folder.path, 'running')
   const isAfterUncleanStop = existsSync(marker)
   writeDurably(marker, '')
@@ -89,6 +108,45 @@ export function lockDataFolder(folder: DataFolder): DataFolderLock {
     markClean: () => rmSync(marker, { force: true }),
     [Symbol.dispose]: () => lock.close(),
   }
+}
+
+const migratedFile = ({ path }: DataFolder) => join(path, 'migrated')
+
+/** The database that its log went to, as it is shown; undefined when it did not. */
+export function migratedTo(folder: DataFolder): string | undefined {
+  const file = migratedFile(folder)
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined
+}
+
+/** To be asked before anything is recorded in a folder. @throws {Refusal} MIGRATION_REFUSED */
+export function refuseMigrated(folder: DataFolder): void {
+  const address = migratedTo(folder)
+  if (address === undefined) return
+  throw new Refusal(
+    'MIGRATION_REFUSED',
+    `The trail of ${folder.path} was migrated to ${address}, where its log goes on: set EVC_DATABASE_URL, and another EVC_DATA_DIR. The way back is \`ev-central migrate --back\`.`,
+  )
+}
+
+/** @param address of the database, without its password; undefined takes the mark away */
+export function markMigrated(folder: DataFolder, address: string | undefined): void {
+  const file = migratedFile(folder)
+  if (address === undefined) rmSync(file, { force: true })
+  else writeDurably(file, `${address}\n`)
+  syncFolder(folder.path)
+}
+
+const adoptedFile = ({ path }: DataFolder) => join(path, 'adopted')
+
+/** The database that all of its journal is in, read there by somebody else than its service. */
+export function adoptedInto(folder: DataFolder): string | undefined {
+  const file = adoptedFile(folder)
+  return existsSync(file) ? readFileSync(file, 'utf8').trim() : undefined
+}
+
+export function markAdopted(folder: DataFolder, address: string): void {
+  writeDurably(adoptedFile(folder), `${address}\n`)
+  syncFolder(folder.path)
 }
 
 /**

@@ -169,7 +169,8 @@ function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus
   }
 }
 
-function keyWrap(keyEncryptionKey: Uint8Array) {
+/** How private keys of the log lie in PostgreSQL. */
+export function keyWrap(keyEncryptionKey: Uint8Array) {
   const wrappingKey = deriveKey(keyEncryptionKey, 'log-signing-keys')
   const ownerOf = (key_id: string) => ({ cp_id: 'log', key_id, version: 1 })
   return {

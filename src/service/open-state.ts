@@ -5,6 +5,7 @@
  * the database, beside what they protect, as those of a data folder do. In production they have to be given, the same to all.
  */
 import type { Logger } from 'pino'
+import { refuseUnfinishedMove } from '../move/claim.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { openCachedState } from '../security/cached-state.ts'
 import { createPostgresFeed } from '../security/postgres-feed.ts'
@@ -70,7 +71,7 @@ export async function openState(
   }
 }
 
-/** As the command line needs it: without a copy. @throws {PostgresError} */
+/** As the command line needs it: without a copy. @throws {PostgresError}. @throws {Refusal} MIGRATION_REFUSED */
 export async function openSharedState(url: string, instance: string): Promise<SecurityState> {
   const postgres = createPostgres({
     url,
@@ -79,6 +80,7 @@ export async function openSharedState(url: string, instance: string): Promise<Se
     applicationName: 'ev-central security',
   })
   try {
+    await refuseUnfinishedMove(postgres)
     return await openPostgresSecurityState({ postgres, instance })
   } catch (error) {
     await postgres.close()

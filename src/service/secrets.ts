@@ -3,6 +3,8 @@
  * database into that, by whichever starts first. None has a default.
  */
 import { createHash, randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { SecurityState, StateTransaction } from '../security/security-state.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
@@ -61,6 +63,29 @@ export function readKeyEncryptionKey(settings: Settings, folder: DataFolder): Ui
   return Buffer.from(settings.keyEncryptionKey ?? generatedSecret(folder, SOURCES.keyEncryptionKey.file))
 }
 
+/**
+ * Those of a data folder that has been in use, which is to move into a database: none is made. In a database the generated ones are
+ * kept under these names.
+ * @throws {SettingsError} the key-encryption key is neither given nor in the folder
+ */
+export function secretsToMove(
+  settings: Settings,
+  folder: DataFolder,
+): { readonly keyEncryptionKey: Uint8Array; readonly generated: ReadonlyMap<string, string> } {
+  refuseMissing(settings, ['keyEncryptionKey'])
+  const generated = new Map<string, string>()
+  for (const name of NAMES) {
+    const isThere = settings[name] === undefined && existsSync(join(folder.path, 'secrets', SOURCES[name].file))
+    if (isThere) generated.set(factOf(name), generatedSecret(folder, SOURCES[name].file))
+  }
+  const keyEncryptionKey = settings.keyEncryptionKey ?? generated.get(factOf('keyEncryptionKey'))
+  if (keyEncryptionKey === undefined) {
+    throw new SettingsError(['EVC_KEY_ENCRYPTION_KEY is required: it was not generated into this data folder'])
+  }
+  // In production a secret is given to each instance, and never lies in the database.
+  return { keyEncryptionKey: Buffer.from(keyEncryptionKey), generated: settings.isProduction ? new Map() : generated }
+}
+
 function refuseMissing(settings: Settings, names: readonly SecretName[]): void {
   if (!settings.isProduction) return
   const missing = names.filter(name => settings[name] === undefined)
@@ -72,9 +97,11 @@ function generatedNames(settings: Settings): string[] {
   return NAMES.filter(name => settings[name] === undefined).map(name => SOURCES[name].setting)
 }
 
+const factOf = (name: SecretName) => `generated ${SOURCES[name].file}`
+
 /** Changes are serial, so of instances that start at once the first makes it and the others find it. */
 async function generatedIn(transaction: StateTransaction, name: SecretName): Promise<string> {
-  const fact = `generated ${SOURCES[name].file}`
+  const fact = factOf(name)
   const known = await transaction.meta(fact)
   if (known !== undefined) return known
   const made = randomBytes(32).toString('hex')

@@ -183,9 +183,7 @@ export function readPartialBundle(db: DatabaseSync, size: number, table: string)
   const index = Math.floor(size / TILE_WIDTH)
   const width = size % TILE_WIDTH
   if (width === 0) return undefined
-  const commitments = bytesOf(
-    db.prepare('SELECT commitments FROM log_bundles WHERE bundle = ?').get(index)?.commitments,
-  )
+  const commitments = readPartialCommitments(db, size)
   const rows = db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
   const entries = rows
     .all(index * TILE_WIDTH + 1, size)
@@ -193,6 +191,13 @@ export function readPartialBundle(db: DatabaseSync, size: number, table: string)
       formatLeaf(row as unknown as StoredEvent, commitments.subarray(n * HASH_BYTES, (n + 1) * HASH_BYTES)),
     )
   return { tile: { level: 'entries', index, width }, bytes: formatBundle(entries) }
+}
+
+/** Of the rows of the bundle that is not full, 32 bytes each. */
+export function readPartialCommitments(db: DatabaseSync, size: number): Uint8Array {
+  if (size % TILE_WIDTH === 0) return new Uint8Array()
+  const select = db.prepare('SELECT commitments FROM log_bundles WHERE bundle = ?')
+  return bytesOf(select.get(Math.floor(size / TILE_WIDTH))?.commitments)
 }
 
 function readLogState(db: DatabaseSync, lastId: number, table: string): LogState {

@@ -215,7 +215,7 @@ async function claimRows(session: Session, rows: readonly PreparedRow[]): Promis
 }
 
 /** @returns the last id that has a partition */
-async function makePartitions(session: Session, lastId: number): Promise<number> {
+export async function makePartitions(session: Session, lastId: number): Promise<number> {
   for (let before = -1; ; ) {
     const { rows } = await session.query<{ last: number | null }>('SELECT max(last_id) AS last FROM event_partitions')
     const last = rows[0]?.last ?? 0
@@ -227,7 +227,7 @@ async function makePartitions(session: Session, lastId: number): Promise<number>
 }
 
 /** Of the chunks that the batch completed. */
-async function writeTimes(session: Session, before: number, lastId: number): Promise<void> {
+export async function writeTimes(session: Session, before: number, lastId: number): Promise<void> {
   const from = before - (before % CHUNK_IDS)
   const through = lastId - (lastId % CHUNK_IDS)
   if (through > from) await session.query(WRITE_TIMES, [from, through])

@@ -61,14 +61,15 @@ function cutText(text: string | null): string | null {
 const SPECIAL = /[\\\t\n\r]/
 const ESCAPES: Record<string, string> = { '\\': '\\\\', '\t': '\\t', '\n': '\\n', '\r': '\\r' }
 
-function field(value: string | number | null): string {
+/** A value as a column of a line of COPY. */
+export function formatField(value: string | number | null): string {
   if (value === null) return '\\N'
   if (typeof value === 'number') return String(value)
   return SPECIAL.test(value) ? value.replace(/[\\\t\n\r]/g, character => ESCAPES[character] as string) : value
 }
 
 function formatLine(e: AuditEvent, createdAt: string): string {
-  return `${field(e.date_time)}\t${field(e.who)}\t${field(e.ip)}\t${field(e.action)}\t${field(e.description)}\t${field(e.severity)}\t${field(e.reason_code)}\t${field(e.request_id)}\t${field(e.endpoint)}\t${field(e.http_method)}\t${field(e.status_code)}\t${field(e.metadata_json)}\t${field(createdAt)}\t`
+  return `${formatField(e.date_time)}\t${formatField(e.who)}\t${formatField(e.ip)}\t${formatField(e.action)}\t${formatField(e.description)}\t${formatField(e.severity)}\t${formatField(e.reason_code)}\t${formatField(e.request_id)}\t${formatField(e.endpoint)}\t${formatField(e.http_method)}\t${formatField(e.status_code)}\t${formatField(e.metadata_json)}\t${formatField(createdAt)}\t`
 }
 
 /** @param firstId of the first row; the others follow */

@@ -1,0 +1,72 @@
+/**
+ * Events of a data folder into PostgreSQL, with their leaves as they are: nothing is hashed, salted or stamped anew.
+ *
+ * A batch is one transaction: rows, salts, tiles, erasures, and the head that says so. So the database holds the beginning of the log
+ * at any time, and its head says where to go on. A batch ends a bundle, but for the last one.
+ */
+import { Refusal } from '../errors.ts'
+import type { StoredEvent } from '../event/event.ts'
+import { SALT_BYTES } from '../evidence/leaf.ts'
+import { TILE_WIDTH } from '../evidence/tile.ts'
+import type { Postgres, Session } from '../postgres/postgres.ts'
+import { StoreError } from '../store/event-store.ts'
+import { makePartitions, writeTimes } from '../store/postgres-event-store.ts'
+import { lockHead, readHead, writeGrowth } from '../store/postgres-log.ts'
+import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from '../store/postgres-rows.ts'
+import type { SourceBatch, SourceLog } from './source.ts'
+
+/** Measured: twice as many do not make it faster. */
+const BATCH_ROWS = 64 * TILE_WIDTH
+
+/** @param onCopied told how many events are there. @throws {Refusal} MIGRATION_REFUSED. @throws {PostgresError} */
+export async function copyEvents(
+  postgres: Postgres,
+  source: SourceLog,
+  onCopied: (events: number) => void,
+): Promise<void> {
+  const { size } = source.head
+  let copied = (await postgres.use(readHead)).size
+  onCopied(copied)
+  while (copied < size) {
+    const through = Math.min(size, copied + BATCH_ROWS)
+    const batch = source.read(copied, through)
+    // Crash before the commit: nothing. A commit that nobody answered: the head says whether it happened.
+    await postgres.transaction(session => copyBatch(session, copied, batch))
+    copied = through
+    onCopied(copied)
+  }
+}
+
+async function copyBatch(session: Session, before: number, { rows, growth, erasures }: SourceBatch): Promise<void> {
+  if (growth.salts.length !== rows.length * SALT_BYTES) {
+    throw new Refusal(
+      'MIGRATION_REFUSED',
+      `The data folder is damaged: salts of the events behind ${before} are missing.`,
+    )
+  }
+  const head = await lockHead(session)
+  if (head.size !== before) {
+    throw new StoreError('FOREIGN', `the log has ${head.size} events instead of ${before}: somebody else writes it`)
+  }
+  const through = before + rows.length
+  await makePartitions(session, through)
+  await session.copy(COPY_ROWS, formatLines(rows.map(prepare), before + 1))
+  await writeTimes(session, before, through)
+  if (erasures.length > 0) {
+    await session.query('INSERT INTO log_erasures SELECT * FROM unnest($1::bigint[], $2::bigint[])', [
+      erasures.map(({ id }) => id),
+      erasures.map(({ tombstone }) => tombstone),
+    ])
+  }
+  await writeGrowth(session, before, growth)
+}
+
+/** A row that PostgreSQL would keep in another spelling would not be the one of its leaf. */
+function prepare({ id, created_at, ...event }: StoredEvent): PreparedRow {
+  const row = prepareRow({ event, onceKey: null, createdAt: created_at }, created_at)
+  if (row.event === event && row.createdAt === created_at) return row
+  throw new Refusal(
+    'MIGRATION_REFUSED',
+    `Event ${id} has a text that PostgreSQL cannot keep as it is (a NUL, or more than 800 characters in an indexed column), so it would not fit its leaf.`,
+  )
+}

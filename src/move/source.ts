@@ -1,0 +1,119 @@
+/**
+ * The log of a data folder as a move reads it: rows, salts, tiles and erasures, a batch at a time. Read-only.
+ *
+ * Nobody else may use the folder meanwhile; that, and that nothing waits in its journal, is for the caller to see to.
+ */
+import { DatabaseSync } from 'node:sqlite'
+import { Refusal } from '../errors.ts'
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { rootHash, type TreeHead } from '../evidence/merkle-proof.ts'
+import { rightEdge } from '../evidence/range-proof.ts'
+import { hashesFromTiles, TILE_WIDTH, type Tile, tilesOf } from '../evidence/tile.ts'
+import type { LogGrowth } from '../log/log-builder.ts'
+import { openLogFiles } from '../log/log-files.ts'
+import { erasuresIn } from '../store/erasures.ts'
+import { logRoot, readLogHead, readPartialCommitments, readSalts } from '../store/log-store.ts'
+import { readLog } from '../store/log-view.ts'
+import { listArchives, listHolds } from '../store/retention.ts'
+import { listSegments } from '../store/segments.ts'
+
+export interface SourceBatch {
+  readonly rows: readonly StoredEvent[]
+  readonly growth: LogGrowth & Required<Pick<LogGrowth, 'fullTiles'>>
+  readonly erasures: readonly { readonly id: number; readonly tombstone: number }[]
+}
+
+export interface SourceLog extends Disposable {
+  readonly db: DatabaseSync
+  readonly head: TreeHead
+  /**
+   * All that the log grew by from one size to a larger one. The smaller one ends a bundle.
+   * @throws {Refusal} MIGRATION_REFUSED: the folder is damaged
+   */
+  read(before: number, through: number): SourceBatch
+}
+
+/** @throws {Refusal} MIGRATION_REFUSED: something in it has no place in PostgreSQL */
+export function openSourceLog(auditDatabase: string): SourceLog {
+  const db = new DatabaseSync(auditDatabase, { readOnly: true })
+  const files = openLogFiles(logRoot(auditDatabase))
+  const close = () => {
+    files.close()
+    db.close()
+  }
+  try {
+    refuseUnmovable(db)
+  } catch (error) {
+    close()
+    throw error
+  }
+  const { size, root } = readLogHead(db)
+  const log = readLog(db, files)
+
+  function read(before: number, through: number): SourceBatch {
+    try {
+      return {
+        rows: readRows(db, before + 1, through),
+        growth: readGrowth(before, through),
+        erasures: erasuresIn(db, before + 1, through),
+      }
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error // a tile that is not there, or is cut short
+      throw new Refusal(
+        'MIGRATION_REFUSED',
+        `The log of the data folder is damaged: ${error.message}. See \`ev-central verify\`.`,
+      )
+    }
+  }
+
+  /** As the builder of the log would have said it. */
+  function readGrowth(before: number, through: number): SourceBatch['growth'] {
+    const tiles = [...tilesOf(through, before)].map((tile: Tile) => ({ tile, bytes: log.readTile(tile) }))
+    const readHash = hashesFromTiles(through, log.readTile)
+    return {
+      fullTiles: tiles.filter(({ tile }) => tile.width === TILE_WIDTH),
+      partialTiles: tiles.filter(({ tile }) => tile.width < TILE_WIDTH),
+      edge: rightEdge(through, readHash),
+      root: rootHash(through, readHash),
+      salts: readSalts(db, before + 1, through),
+      commitments: readPartialCommitments(db, through),
+      syncedSize: through,
+    }
+  }
+
+  return { db, head: { size, root }, read, [Symbol.dispose]: close }
+}
+
+function refuseUnmovable(db: DatabaseSync): void {
+  const archives = listArchives(db).length
+  if (archives > 0) {
+    throw new Refusal(
+      'MIGRATION_REFUSED',
+      `${archives} segments of this trail have left as archives, which this version knows with the embedded SQLite only: its log would have a hole. Nothing was changed.`,
+    )
+  }
+  if (listHolds(db).length > 0) {
+    throw new Refusal(
+      'MIGRATION_REFUSED',
+      'There are legal holds on this trail, which this version knows with the embedded SQLite only: lift them first (`ev-central archive hold`). Nothing was changed.',
+    )
+  }
+  if (db.prepare('SELECT 1 FROM rewrites_due LIMIT 1').get() !== undefined) {
+    throw new Refusal(
+      'MIGRATION_REFUSED',
+      'An erasure is not finished: start the service on the folder once, and stop it. Nothing was changed.',
+    )
+  }
+}
+
+function readRows(db: DatabaseSync, first: number, last: number): StoredEvent[] {
+  const rows = listSegments(db)
+    .filter(({ firstId, lastId = Number.POSITIVE_INFINITY }) => firstId <= last && lastId >= first)
+    .flatMap(({ table }) =>
+      db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`).all(first, last),
+    ) as unknown as StoredEvent[]
+  if (rows.length !== last - first + 1 || rows.some(({ id }, n) => id !== first + n)) {
+    throw new RangeError(`not all of the events ${first} to ${last} are there`)
+  }
+  return rows
+}
