@@ -89,7 +89,7 @@ function refuseUnmovable(db: DatabaseSync): void {
   if (archives > 0) {
     throw new Refusal(
       'MIGRATION_REFUSED',
-      `${archives} segments of this trail have left as archives, which this version knows with the embedded SQLite only: its log would have a hole. Nothing was changed.`,
+      `Segments of this trail have left as archives (${archives}), which this version knows with the embedded SQLite only: its log would have a hole. Nothing was changed.`,
     )
   }
   if (listHolds(db).length > 0) {

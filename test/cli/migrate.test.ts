@@ -253,6 +253,10 @@ test('migrate: refuses a database that is in use, a folder that is, and what Pos
   const placed = await runHere(hold, { environment: { ...SECRETS, EVC_DATA_DIR: folder } })
   assert.equal(placed.code, 0, placed.stderr)
   await refused(migrate(folder, url), /legal holds/)
+  withDatabase(join(folder, 'audit', 'audit.db'), db =>
+    db.exec("INSERT INTO event_archives VALUES (1, 1, 2, 'from', 'to', 'file', 'digest', 'digest', 'then')"),
+  )
+  await refused(migrate(folder, url), /have left as archives/)
   assert.equal((await migrate(folder, 'mysql://x')).code, 2)
   assert.equal((await runHere(['migrate', '--from', folder])).code, 2)
 })
