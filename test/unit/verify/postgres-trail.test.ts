@@ -3,9 +3,10 @@ import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
 import { isBundleOfText } from '../../../src/verify/row-text.ts'
 import { openSnapshot } from '../../../src/verify/sources/postgres-snapshot.ts'
-import { TABLES } from '../../../src/verify/sources/postgres-trail.ts'
+import { openPostgresTrail, TABLES } from '../../../src/verify/sources/postgres-trail.ts'
 import { createTextMaker, parseTuples, ROW_COLUMNS, ROW_FIELDS } from '../../../src/verify/sources/postgres-tuples.ts'
 import { kindOf, verifyPath } from '../../../src/verify/sources/verify-path.ts'
+import { verify } from '../../../src/verify/verify.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
 import { createSignedPostgres, ORIGIN, type SignedPostgres } from '../../harness/signed-postgres.ts'
@@ -118,7 +119,7 @@ test('postgres trail: erased rows are on record, and what is not signed yet is s
   )
 })
 
-test('postgres trail: threads see the same, and name the same first bad event', async t => {
+test('postgres trail: threads see the same, name the same first bad event, and say when the server is gone', async t => {
   const log = await signedLog(t)
   for (let n = 0; n < 7; n++) await log.append(9_400, { instance: n % 2 })
   await log.sign()
@@ -129,9 +130,14 @@ test('postgres trail: threads see the same, and name the same first bad event', 
   await log.run("UPDATE audit_events SET who = 'x' WHERE id IN (33333, 50000)")
   const edited = await judge(log, { workers: 2 })
   assert.deepEqual([edited.verdict, edited.findings[0]?.at], ['EDITED', { id: 33_333 }], edited.sentence)
-  await log.run("UPDATE log_tiles SET bytes = '' WHERE level = 1")
-  const cut = await judge(log, { workers: 2 })
-  assert.deepEqual([cut.verdict, cut.findings[0]?.at], ['DELETED', { id: 1 }], cut.sentence)
+
+  await using source = await openPostgresTrail(log.url, { workers: 2 })
+  await source.checkRange({ first: 0, end: 1, size: 65_800, sizes: [] })
+  const ended = await log.run(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ev-central verify' AND datname = current_database()",
+  )
+  assert.equal(ended.length, 3)
+  await assert.rejects(verify(source), { name: 'PostgresError', code: 'UNAVAILABLE' })
 })
 
 test('postgres trail: nothing signed, no log, no right to read, row security', async t => {
