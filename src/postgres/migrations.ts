@@ -34,7 +34,7 @@ export async function migrate(postgres: Postgres, schema: Schema): Promise<void>
   const { stage, migrations } = schema
   const wanted = migrations.length
   const isDone = await postgres.use(
-    async session => (await versionOf(session, schema)) === wanted && !(await lacksGrants(session)),
+    async session => (await versionOf(session, schema)) === wanted && !(await lacksGrants(session, schema)),
   )
   if (isDone) return
   try {
@@ -64,12 +64,13 @@ export async function migrate(postgres: Postgres, schema: Schema): Promise<void>
   }
 }
 
-/** The role was made after the tables, and whoever asks may do something about it. */
-async function lacksGrants(session: Session): Promise<boolean> {
-  const { rows } = await session.query<{ lacks: boolean }>(
-    `SELECT NOT has_table_privilege(r.oid, 'evc_schema', 'SELECT') AND pg_has_role(t.tableowner, 'MEMBER') AS lacks
-     FROM pg_roles r, pg_tables t WHERE r.rolname = $1 AND t.tablename = 'evc_schema' AND t.schemaname = current_schema()`,
-    [RUNTIME_ROLE],
+/** The role was made after the stage's tables, and whoever asks may do something about it. */
+async function lacksGrants(session: Session, { grants }: Schema): Promise<boolean> {
+  const granted = grants.flatMap(what => /\bSELECT\b.* ON (\w+)/.exec(what)?.[1] ?? [])
+  const { rows } = await session.query<{ lacks: boolean | null }>(
+    `SELECT bool_or(NOT has_table_privilege(r.oid, quote_ident(t.tablename), 'SELECT')) AS lacks FROM pg_roles r, pg_tables t
+     WHERE r.rolname = $1 AND t.tablename = ANY ($2) AND t.schemaname = current_schema() AND pg_has_role(t.tableowner, 'MEMBER')`,
+    [RUNTIME_ROLE, ['evc_schema', ...granted]],
   )
   return rows[0]?.lacks ?? false
 }

@@ -31,6 +31,7 @@ import {
   lockInstance,
   setAdopted,
 } from '../store/postgres-instances.ts'
+import { forgetJournal } from '../store/postgres-journals.ts'
 import { STORE_SCHEMA } from '../store/postgres-schema.ts'
 import { type DataFolder, dataFolder, lockDataFolder, markAdopted } from './data-folder.ts'
 import { readJournalId } from './data-position.ts'
@@ -59,6 +60,7 @@ export async function forgetInstance(url: string, journalId: string, actor: stri
     if (instance === undefined || instance.state === 'forgotten' || instance.state === 'adopted') return instance
     refuseAlive(instance)
     await declareMissing(session, { ...instance, state: 'forgotten' })
+    await forgetJournal(session, journalId)
     const { host, indexed, durable, seen_at } = instance
     const description = `The machine of an instance is gone: its journal may hold unindexed records after sequence ${indexed}`
     const metadata = { journal: journalId, host, after_sequence: indexed, last_known_sequence: durable, actor }
@@ -147,6 +149,7 @@ function putOnRecord(
     const after = missing_after ?? last
     if (state === 'adopted') return last - after
     await setAdopted(session, journalId)
+    await forgetJournal(session, journalId)
     const description = `The journal of an instance that was gone was adopted: ${last - after} records became rows`
     const metadata = { journal: journalId, host, after_sequence: after, last_sequence: last, actor }
     await leaveEvent(session, system('JOURNAL_ADOPTED', createContext(), { description, metadata }))

@@ -98,7 +98,7 @@ export async function addErasure(session: Session): Promise<void> {
 export const ERASURE_GRANTS: readonly string[] = [
   'SELECT, INSERT, DELETE ON legal_holds',
   'SELECT ON rewrites_due',
-  'SELECT, INSERT, UPDATE ON journals',
+  'SELECT, INSERT, UPDATE, DELETE ON journals',
   'SELECT, UPDATE ON journal_clearing',
   'EXECUTE ON FUNCTION evc_erase_events(bigint[], bigint), evc_finish_erasure(text)',
 ]

@@ -47,6 +47,11 @@ export async function noteStopped(session: Session, journal: string): Promise<vo
   await session.query('UPDATE journals SET is_running = false WHERE id = $1', [journal])
 }
 
+/** It is gone for good, or became rows: nobody need wait for it. If its instance returns after all, it reports, and clears it. */
+export async function forgetJournal(session: Session, journal: string): Promise<void> {
+  await session.query('DELETE FROM journals WHERE id = $1', [journal])
+}
+
 /** @returns the number of the request */
 export async function askForClearing(session: Session): Promise<number> {
   const { rows } = await session.query<{ asked: number }>(

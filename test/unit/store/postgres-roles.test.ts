@@ -3,10 +3,13 @@ import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import test from 'node:test'
 import type pg from 'pg'
+import { CHECKPOINT_SCHEMA } from '../../../src/checkpoint/postgres-schema.ts'
 import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
-import { RUNTIME_ROLE } from '../../../src/postgres/migrations.ts'
+import { migrate, RUNTIME_ROLE, type Schema } from '../../../src/postgres/migrations.ts'
+import { createPostgres } from '../../../src/postgres/postgres.ts'
 import { createPostgresEventQueries } from '../../../src/query/postgres-event-queries.ts'
 import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
+import { STORE_SCHEMA } from '../../../src/store/postgres-schema.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
 import { assertLogOfRows } from '../../harness/postgres-log.ts'
@@ -35,6 +38,12 @@ async function migrated(owner: string): Promise<void> {
   const store = createPostgresEventStore({ url: owner })
   await store.lastId()
   await store.close()
+}
+
+async function migratedTo(owner: string, stages: readonly Schema[]): Promise<void> {
+  const postgres = createPostgres({ url: owner, connectionsMax: 1 })
+  for (const stage of stages) await migrate(postgres, stage)
+  await postgres.close()
 }
 
 test('runtime role: appends, makes partitions and asks everything, without owning anything', async () => {
@@ -177,6 +186,16 @@ test('runtime role: made after the tables, it is given its rights when the owner
   await migrated(owner)
   assert.equal(await store.lastId(), 0)
   await store.close()
+})
+
+test('runtime role: made after the tables of several stages, it is given its rights in each of them', async () => {
+  const { owner, runtime } = await createRoles()
+  const stages = [STORE_SCHEMA, CHECKPOINT_SCHEMA]
+  await migratedTo(owner, stages)
+  await server.run(owner, `REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ${RUNTIME_ROLE}`)
+  await migratedTo(owner, stages)
+  for (const table of ['log_head', 'log_checkpoints'])
+    assert.deepEqual(await server.run(runtime, `SELECT 1 FROM ${table} WHERE false`), [])
 })
 
 test('runtime role: tables that it would have to make are the owner to make first', async () => {
