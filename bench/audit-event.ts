@@ -10,7 +10,7 @@ import { createContext } from '../src/context/context.ts'
 import { openJournal } from '../src/journal/segment-journal.ts'
 import { type Figure, median, percentile } from './table.ts'
 
-/** What the seed's own implementation reached on a 2-core virtual machine (given with the task, not measured here). */
+/** What the reference implementation is said to reach on a 2-core virtual machine; not measured here. */
 const REFERENCE_EVENTS_PER_SECOND = 970
 const EVENTS = 200_000
 const TURN_EVENTS = 64

@@ -1,4 +1,4 @@
-/** What the issue of speed is measured against: one table with the six B-trees of the reference schema, batches of 1,000. */
+/** What the rate of rows is measured against: one table with the six B-trees of the reference schema, batches of 1,000. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,5 +1,5 @@
 /**
- * How each event type is spelled: pure functions from arguments to an `AuditEvent`, by the table in API.md.
+ * How each event type is spelled: pure functions from arguments to an `AuditEvent`, as docs/quick-reference.md lists them.
  *
  * Separate from the service so that a state change can build its event inside its own transaction and hand it to the
  * journal afterwards (outbox), with the same words as everywhere else.

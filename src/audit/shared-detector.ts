@@ -2,7 +2,7 @@
  * Brute-force detection where several instances write one trail: five failures spread over three of them are one episode.
  *
  * Promise: each step of an episode (threshold, 2x, 4x ...) becomes one incident, whichever instances the failures came to and
- * whichever of them are alive. There is no leader and nothing shared but the trail itself (decision D12):
+ * whichever of them are alive. There is no leader and nothing shared but the trail itself:
  *
  *   1. an instance records its failures as ever         a crash: they are in its journal, or nobody was answered
  *   2. they become rows, in the one order of ids

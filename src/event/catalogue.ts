@@ -2,7 +2,7 @@
  * The event catalogue: which actions there are, how severe each is, and the closed list of reason codes.
  *
  * The first nine actions are those of the original audit system; ACCESS, SECURITY_EVENT and SYSTEM are the house's
- * own (decision D3). Sub-types never become actions: they go into `reason_code`.
+ * own. Sub-types never become actions: they go into `reason_code`.
  */
 
 export const ACTIONS = [

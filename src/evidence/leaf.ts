@@ -1,5 +1,5 @@
 /**
- * Leaf v1: what the log says of a row (docs/formats.md, "Leaf"; decision D4).
+ * Leaf v1: what the log says of a row (docs/formats.md, "Leaf").
  *
  * The leaf is public: canonical JSON (RFC 8785) of the columns without personal data, and a commitment to the others,
  * SHA-256(salt || canonical JSON of them), by which whoever is shown a row and its salt can check it, and nobody else

@@ -1,5 +1,5 @@
 /**
- * Reads the log forward from a position with a filter, for streams and `tail` (decision D12). Keeps only its position,
+ * Reads the log forward from a position with a filter, for streams and `tail`. Keeps only its position,
  * which moves over rows that do not match too, so a quiet filter does not read the same rows again.
  */
 

@@ -1,7 +1,7 @@
 /**
  * The query stage: questions about stored events, answered off the request thread.
  *
- * Promise: no question blocks the thread that asks. Two lanes with a thread and a connection each: `lookup` for what
+ * Promise: no question blocks the thread that asks. Two lanes with a thread and connections of their own: `lookup` for what
  * is answered in milliseconds, `scan` for exports and summaries, so that a long one never delays a lookup. A lane
  * holds a bounded number of questions (else OVERLOADED), each for a bounded time (else QUERY_TIMEOUT). A database
  * that cannot be read, or is not there yet, is STORE_UNAVAILABLE until it can. Owns its threads and no other state;

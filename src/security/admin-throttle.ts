@@ -1,5 +1,5 @@
 /**
- * Wrong admin keys, counted by where they come from (decision D8), in bounded memory and on the monotonic clock.
+ * Wrong admin keys, counted by where they come from, in bounded memory and on the monotonic clock.
  *
  * A network is *open* until it has sent `adminGuessesMax` different wrong keys, or `adminWrongKeysMax` wrong ones
  * in all (a client with a stale key repeats one and guesses nothing). Then it is *closed*: wrong keys are 429, and one is

@@ -1,5 +1,5 @@
 /**
- * How the secrets of charge points are made, stored and checked (decision D7).
+ * How the secrets of charge points are made, stored and checked.
  *
  *   generated   64 hex digits (256 bits)   hmac-sha256$<salt>$<mac>            checked in microseconds
  *   chosen      16..256 characters         scrypt$<N>$<r>$<p>$<salt>$<hash>    checked in tens of milliseconds

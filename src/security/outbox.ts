@@ -1,5 +1,5 @@
 /**
- * The outbox: a change of state and its event are never one without the other (decision D6).
+ * The outbox: a change of state and its event are never one without the other.
  *
  *   1. the change and its event are committed together        crash before: neither happened
  *   2. the event is appended to the journal                   crash before: the row is delivered at the next start

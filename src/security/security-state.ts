@@ -1,6 +1,6 @@
 /**
  * The security state's promise: charge points, keys, admins, used nonces and the outbox, kept apart from the audit
- * events (decision D6). One contract suite (test/contract/security-state.ts) holds every implementation to it: SQLite,
+ * events. One contract suite (test/contract/security-state.ts) holds every implementation to it: SQLite,
  * PostgreSQL, and PostgreSQL behind a copy in memory.
  *
  * Other processes write the same state while we run (the command line, other instances). An implementation may answer from

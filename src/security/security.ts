@@ -1,5 +1,5 @@
 /**
- * The security stage's promise: who may do what, decided in one place for every door (decision D11).
+ * The security stage's promise: who may do what, decided in one place for every door.
  *
  * A decision and its audit event are never one without the other: refusals and logins are recorded through the audit
  * service before the decision is returned, changes of state write their event in the same transaction (outbox).

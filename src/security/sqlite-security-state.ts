@@ -1,5 +1,5 @@
 /**
- * The security state in a SQLite file of its own (decisions D6). The command line writes the same file while a server
+ * The security state in a SQLite file of its own. The command line writes the same file while a server
  * runs, so rows are read by key each time and never kept.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The throttle: how long an attempt to guess has to wait (decision D8), in bounded memory.
+ * The throttle: how long an attempt to guess has to wait, in bounded memory.
  *
  * Failures are counted in *lanes*. A lane that reaches its limit within the window closes; from then on one attempt
  * is let through each time a delay has passed since the last one that was checked, and the delay doubles with every

@@ -63,7 +63,7 @@ const STARTED_MS_MAX = 1_000
 
 /**
  * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
- * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE
+ * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE, JOURNAL_BEHIND, MIGRATION_REFUSED
  * @throws {SettingsError} when a secret or file that the settings ask for is missing, or this Node lacks what they ask for
  */
 export async function startCentral(settings: Settings, logger: Logger, open = openPipeline): Promise<Central> {

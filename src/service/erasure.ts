@@ -23,7 +23,8 @@ import type { Pipeline } from './pipeline.ts'
 
 export interface Erasures {
   /**
-   * Resolves when nothing in the data folder shows the subject any more.
+   * Resolves when nothing in the data folder shows the subject any more; of a shared trail, nothing in its tables and in the
+   * journals of instances that run.
    * @throws {Refusal} as `erase` of erase.ts, and STATE_UNAVAILABLE: nothing was changed; ERASURE_UNFINISHED: erased, but remains
    * are still in files
    */

@@ -1,5 +1,5 @@
 /**
- * Failures of all instances, read from the trail (decision D12): the shared detector counts every one of them
+ * Failures of all instances, read from the trail: the shared detector counts every one of them
  * (audit/shared-detector.ts), the throttles those that other instances refused, as each counts its own at once.
  *
  * Reads forward from a position, when there are new rows; a store that cannot be read is asked again. What is to be reported and

@@ -4,7 +4,7 @@
  * The six documented indexes answer "which rows have this value" but not cheaply "which rows have both", nor anything
  * about reason_code, which has none. For the three columns of few values the store therefore keeps, per chunk and
  * value, the set of ids: 2 to 3 bytes an event, and two conditions become an AND of two bitmaps. Rejected: an index
- * over two columns (D2 names the six) and a row per (value, id) in a table of its own (ten times the size).
+ * over two columns (the documented table has six) and a row per (value, id) in a table of its own (ten times the size).
  */
 
 export const CHUNK_IDS = 1024

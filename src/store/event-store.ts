@@ -1,6 +1,6 @@
 /**
  * The event store's promise. One contract suite (test/contract/event-store.ts) holds every implementation to it:
- * SQLite today, PostgreSQL next, which is why everything here is asynchronous.
+ * SQLite, which answers in the same turn, and PostgreSQL, for which everything here is asynchronous.
  *
  * The writer side is used by the indexer (and the importer) alone. The reader side is `query/`.
  */

@@ -19,7 +19,7 @@
  * What erasure needs besides is in postgres-erasure-schema.ts.
  *
  * The runtime role may insert rows, tiles and salts, and change none of them: only head, edge and positions move. Partitions are
- * made, and rows erased, by two functions that run with the owner's rights and do nothing else.
+ * made, rows erased, and tables written anew after that, by functions that run with the owner's rights and do nothing else.
  */
 
 import { EMPTY_ROOT } from '../evidence/merkle.ts'

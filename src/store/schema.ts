@@ -1,7 +1,7 @@
 /**
  * The event database's schema, as versioned migrations (PRAGMA user_version), and how a foreign file is told.
  *
- * `audit_events` is the documented table to the letter (decision D2): anyone may open the file with stock tools. What
+ * `audit_events` is the documented table to the letter: anyone may open the file with stock tools. What
  * else the store needs lives in tables of its own:
  *   event_segments  which tables hold the rows, when one is not enough (segments.ts)
  *   positions       how far each source (a journal, an import) has been indexed
