@@ -57,12 +57,15 @@ export function startPostgresCheckpoints(
 
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
     const isFound = newest.note === undefined
+    const before = newest.size
     if (size > newest.size) newestSince = startedAt
     phase = 'following'
     lastError = null
     if (kind === 'signed' || (!isFound && size > newest.size)) signedAt = Date.now()
     newest = { note, size }
-    waitingSince = size < lastEventId ? startedAt : undefined
+    // What another holds the lock for may never be signed: only a new checkpoint ends the waiting.
+    if (size >= lastEventId) waitingSince = undefined
+    else if (kind === 'signed' || size > before || waitingSince === undefined) waitingSince = startedAt
     const witnessed = signer.witnessed()
     if (witnessed !== undefined) handOn(witnessed.note, witnessed.size)
     if (kind === 'signed' || isFound || startedAt - newestSince > TAKE_OVER_MS) handOn(note, size)

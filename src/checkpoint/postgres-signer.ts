@@ -20,7 +20,7 @@ import { areSameBytes, encodeText } from '../evidence/encoding.ts'
 import { type KeyChain, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
-import { formatNote, parseNote } from '../evidence/note.ts'
+import { formatNote, formatVerifierKey, parseNote } from '../evidence/note.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
 import { createSignature } from '../evidence/signature.ts'
 import {
@@ -81,6 +81,10 @@ export function createPostgresSigner(deps: {
   let ready: Promise<void> | undefined
   let chain: KeyChain | undefined
   let witnessed: SizedNote | undefined
+  /** The newest checkpoint that was read or signed here, and proven to be of this log. */
+  let seen: (TreeHead & { readonly first: string }) | undefined
+  /** What is `seen` once its transaction is committed: what was never committed, nobody was shown. */
+  let committing: typeof seen
   /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
   let checkedBundles: number | undefined
 
@@ -96,14 +100,30 @@ export function createPostgresSigner(deps: {
     await setUp()
     const fault = await checkBytes()
     if (fault !== undefined) return fault
-    return postgres.transaction(async session => {
+    committing = undefined
+    const outcome = await postgres.transaction(async session => {
       const lock = await session.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [SIGN_LOCK])
       if (lock.rows[0]?.held !== true) return whatOthersSigned(session)
       chain = await beginSharedChain(session, keys, origin)
       witnessed = await readWitnessed(session, chain)
       const last = await readLast(session, chain)
-      return last === 'damaged' ? damaged() : signHead(session, chain, last)
+      if (last === 'damaged') return damaged()
+      return compareSeen(chain, last) ?? signHead(session, chain, last)
     })
+    seen = committing ?? seen
+    return outcome
+  }
+
+  /** What the database says was signed, against what this process saw of it: a table can be emptied, and a server restored. */
+  function compareSeen(known: KeyChain, last: Last): Outcome | undefined {
+    if (seen === undefined) return undefined
+    if (formatVerifierKey(known.first) !== seen.first)
+      return refuse('FORKED', 'the log has another first key than before')
+    if (last.size < seen.size) {
+      return refuse('ROLLED_BACK', `${seen.size} events were signed, and the newest checkpoint is of ${last.size}`)
+    }
+    const isOther = last.size === seen.size && !areSameBytes(last.root, seen.root)
+    return isOther ? refuse('FORKED', `another checkpoint of ${seen.size} events was signed before`) : undefined
   }
 
   async function whatOthersSigned(session: Session): Promise<Outcome> {
@@ -111,6 +131,8 @@ export function createPostgresSigner(deps: {
     witnessed = chain && (await readWitnessed(session, chain))
     const last = chain && (await readLast(session, chain))
     if (last === 'damaged') return damaged()
+    const fault = chain && last && compareSeen(chain, last)
+    if (fault !== undefined) return fault
     if (last?.note === undefined) return { kind: 'unavailable', detail: 'another instance signs the first checkpoint' }
     return { kind: 'nothing-new', size: last.size, note: last.note }
   }
@@ -120,16 +142,21 @@ export function createPostgresSigner(deps: {
       const log = await readPostgresLog(reading)
       // Rows may have come since step 1: few. And the bundle that is not full yet is hashed each time.
       const wrong = (await checkUpTo(log, fullBundles(log))) ?? (await findWrongPartial(log))
-      return wrong === undefined ? proveHead(log, last) : bytesDiffer(wrong)
+      if (wrong !== undefined) return bytesDiffer(wrong)
+      // Another instance may have signed since: its checkpoint has to continue what was seen here, too.
+      const proven = seen === undefined || seen.size === last.size ? undefined : await proveHead(log, seen)
+      return proven !== undefined && 'kind' in proven ? proven : proveHead(log, last)
     })
     if ('kind' in head) return head
     const { size, root } = head
+    seen = { size: last.size, root: last.root, first: formatVerifierKey(known.first) }
     if (last.note !== undefined && size === last.size) return { kind: 'nothing-new', size, note: last.note }
     const { key, sign: signMessage } = await readSharedKey(session, keys, known)
     const text = formatCheckpoint({ origin: known.first.name, size, root, extensions: [] })
     const note = formatNote({ text, signatures: [createSignature(key, text, signMessage)] })
     await session.query('INSERT INTO log_checkpoints (size, note) VALUES ($1, $2)', [size, note])
     await forgetBetween(session, last.size)
+    committing = { ...seen, size, root }
     return { kind: 'signed', size, note }
   }
 
@@ -222,7 +249,7 @@ async function readWitnessed(session: Session, chain: KeyChain): Promise<SizedNo
 }
 
 /** Step 3: the head, if it continues what was signed and the tiles have its root. */
-async function proveHead({ size, root, readTiles }: PostgresLogSnapshot, last: Last): Promise<TreeHead | Outcome> {
+async function proveHead({ size, root, readTiles }: PostgresLogSnapshot, last: TreeHead): Promise<TreeHead | Outcome> {
   if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
   const tiles = new Map<string, Uint8Array>()
   const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])

@@ -33,7 +33,10 @@ export function parsePostgresUrl(text: string): PostgresAddress {
   const url = new URL(text)
   const options = new Map(url.searchParams)
   for (const name of options.keys()) {
-    if (!OPTIONS.has(name)) throw new Error(`has the unknown option ${name}; known are ${[...OPTIONS].join(', ')}`)
+    if (OPTIONS.has(name)) continue
+    // Behind a `?` that was not escaped there may be a part of the password.
+    const which = /^[a-z_]{1,32}$/.test(name) && !text.slice(text.indexOf('?')).includes('@') ? ` ${name}` : ''
+    throw new Error(`has an unknown option${which}; known are ${[...OPTIONS].join(', ')}`)
   }
   const database = decodeURIComponent(url.pathname.slice(1))
   if (url.username === '' || url.hostname === '' || database === '' || database.includes('/')) {

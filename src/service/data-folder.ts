@@ -163,9 +163,11 @@ export function generatedSecret(folder: DataFolder, name: string): string {
 }
 
 function writeDurably(file: string, content: string): void {
-  // Crash before the rename: a leftover draft, overwritten next time. After it: the whole content.
+  // Crash before the rename: a leftover draft, removed next time. After it: the whole content. A draft is always made anew, as
+  // the folder may come from elsewhere (`adopt`), and a link in it would lead to another file.
   const draft = `${file}.draft`
-  const fd = openSync(draft, 'w', 0o600)
+  rmSync(draft, { force: true })
+  const fd = openSync(draft, 'wx', 0o600)
   writeSync(fd, content)
   fsyncSync(fd)
   closeSync(fd)

@@ -37,7 +37,7 @@ DECLARE
   told text; batch record; one bigint; zeroed bytea;
 BEGIN
   SELECT metadata_json::json ->> 'ids_sha256' INTO told FROM audit_events
-    WHERE id = by_event AND action = 'SYSTEM' AND reason_code = 'ERASED';
+    WHERE id = by_event AND action = 'SYSTEM' AND reason_code = 'ERASED' AND id <= (SELECT size FROM log_head FOR UPDATE);
   IF NOT FOUND THEN
     RAISE EXCEPTION 'event % is no tombstone', by_event USING ERRCODE = 'check_violation';
   END IF;
@@ -48,6 +48,10 @@ BEGIN
   IF EXISTS (SELECT FROM unnest(ids) AS i WHERE i NOT BETWEEN 1 AND by_event - 1)
     OR EXISTS (SELECT FROM audit_events WHERE id = ANY (ids) AND action = 'SYSTEM' AND reason_code = 'ERASED') THEN
     RAISE EXCEPTION 'neither tombstones nor what is behind them can be erased' USING ERRCODE = 'check_violation';
+  END IF;
+  IF EXISTS (SELECT FROM legal_holds h, audit_events e WHERE e.id = ANY (ids)
+    AND e.date_time::timestamptz >= h.start_time::timestamptz AND e.date_time::timestamptz < h.end_time::timestamptz) THEN
+    RAISE EXCEPTION 'a legal hold keeps one of these rows' USING ERRCODE = 'check_violation';
   END IF;
   UPDATE audit_events SET who = '', ip = '', description = '', request_id = NULL, endpoint = NULL, http_method = NULL,
     metadata_json = NULL WHERE id = ANY (ids);

@@ -358,12 +358,6 @@ const LOG: Record<string, PostgresMutation> = {
     await run(`DELETE FROM log_erasures WHERE id = ${id}`)
     return { verdicts: ['ERASED_WITHOUT_RECORD'], id }
   },
-  async 'erasure: by the function, for the tombstone of others'(place) {
-    const { ground, run, random } = place
-    const id = random.between(301, 1_000)
-    await run(`SELECT evc_erase_events(ARRAY[${id}], ${ground.tombstone})`)
-    return { verdicts: ['ERASED_WITHOUT_RECORD'], id: Math.min(id, ...ground.erased) }
-  },
   async 'erasure: the row filled again'({ ground: { erased }, run, random }) {
     const id = random.pick(erased)
     await run(`UPDATE audit_events SET who = 'somebody' WHERE id = ${id}`)

@@ -150,7 +150,7 @@ test('postgres signer: with an ML-DSA-44 key in the chain nothing is signed, as 
   await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(announced)])
   assert.equal((await signer.sign()).kind, 'refused', 'the last checkpoint has neither signature')
   await server.run(log.url, 'DELETE FROM log_checkpoints')
-  const outcome = await signer.sign()
+  const outcome = await log.signer().sign()
   assert.equal(outcome.kind, 'unavailable')
   assert.match(JSON.stringify(outcome), /has announced an ML-DSA-44 key/)
 })
@@ -198,4 +198,32 @@ test('postgres signer: the largest checkpoint that was witnessed is kept for all
   await signer.cosign(theirs.note + line, true)
   await other.sign()
   assert.equal(other.witnessed(), undefined)
+})
+
+test('postgres signer: what it signed or saw is continued, whatever the database says was signed', async t => {
+  const log = await openLog(t)
+  const [signer, other] = [log.signer({ origin: 'example.com/log' }), log.signer()]
+  await log.grow(5)
+  const first = await signer.sign()
+  await log.grow(5)
+  assert.equal(sizeOf(await signer.sign()), 10)
+  assert.equal(sizeOf(await other.sign()), 10)
+  const refused = async (sql: string, cause: string, ...parameters: unknown[]) => {
+    await server.run(log.url, 'DELETE FROM log_checkpoints')
+    await server.run(log.url, sql, parameters)
+    for (const each of [signer, other]) {
+      const outcome = await each.sign()
+      assert.deepEqual([outcome.kind, 'cause' in outcome && outcome.cause], ['refused', cause], JSON.stringify(outcome))
+    }
+  }
+  await refused('SELECT 1', 'ROLLED_BACK')
+  assert.ok('note' in first)
+  await refused('INSERT INTO log_checkpoints (size, note) VALUES (5, $1)', 'ROLLED_BACK', first.note)
+  const foreign = await openLog(t)
+  await foreign.grow(20)
+  const stranger = foreign.signer({ origin: 'example.com/log' })
+  const theirs = await stranger.sign()
+  assert.ok('note' in theirs)
+  await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(stranger.chain() as KeyChain)])
+  await refused('INSERT INTO log_checkpoints (size, note) VALUES (20, $1)', 'FORKED', theirs.note)
 })

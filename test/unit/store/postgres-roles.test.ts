@@ -4,6 +4,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import test from 'node:test'
 import type pg from 'pg'
 import { CHECKPOINT_SCHEMA } from '../../../src/checkpoint/postgres-schema.ts'
+import { COLUMNS } from '../../../src/event/event.ts'
 import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
 import { migrate, RUNTIME_ROLE, type Schema } from '../../../src/postgres/migrations.ts'
 import { createPostgres } from '../../../src/postgres/postgres.ts'
@@ -129,6 +130,19 @@ test('runtime role: erases by the function alone, and only for a tombstone that 
   await store.append(batchOf(321, [tombstoneOf([321]), tombstoneOf([324])]))
   await assert.rejects(erase([321], 322), /neither tombstones/)
   await assert.rejects(erase([324], 323), /neither tombstones/)
+  await server.run(
+    runtime,
+    "INSERT INTO legal_holds (start_time, end_time, reason, placed_by, placed_at) VALUES ('2000-01-01T00:00:00.000Z', '2100-01-01T00:00:00.000Z', 'r', 'p', '-')",
+  )
+  await assert.rejects(erase([2, 5, 310], 321), /a legal hold keeps one of these rows/)
+  await server.run(runtime, 'DELETE FROM legal_holds')
+  const columns = COLUMNS.filter(name => name !== 'id').join(', ')
+  await server.run(
+    runtime,
+    `INSERT INTO audit_events (id, ${columns}) SELECT 400, ${columns} FROM audit_events WHERE id = 321`,
+  )
+  await assert.rejects(erase([2, 5, 310], 400), /event 400 is no tombstone/, 'it is a row, and not in the log')
+  await server.run(owner, 'DELETE FROM audit_events WHERE id = 400')
   await erase([310, 2, 5], 321)
   await erase([2, 5, 310], 321) // again
 
