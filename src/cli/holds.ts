@@ -4,6 +4,7 @@ import { Argument, Command } from 'commander'
 import { readRetention } from '../archive/archive.ts'
 import { liftHold, liftSharedHold, listSharedHolds, placeHold, placeSharedHold } from '../archive/holds.ts'
 import { LIMITS } from '../limits.ts'
+import { prepareSharedAt } from '../service/shared-database.ts'
 import { type LegalHold, listHolds } from '../store/retention.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
@@ -54,7 +55,7 @@ export function holdCommand(shell: Shell): Command {
 async function add({ from, to, reason, json }: AddOptions, command: Command, shell: Shell): Promise<void> {
   if (from >= to) throw new UsageError('--to must lie behind --from')
   const hold = { start_time: from, end_time: to, reason }
-  const { databaseUrl: url } = shell.settings(command)
+  const url = await sharedUrl(command, shell)
   const placed =
     url === undefined
       ? await placeHold(databaseOf(command, shell), hold, shell.user)
@@ -66,7 +67,7 @@ async function add({ from, to, reason, json }: AddOptions, command: Command, she
 
 async function list(options: { json?: boolean }, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const { databaseUrl: url } = shell.settings(command)
+  const url = await sharedUrl(command, shell)
   const holds = url === undefined ? readRetention(databaseOf(command, shell), listHolds) : await listSharedHolds(url)
   if (options.json === true) {
     for (const hold of holds) terminal.print(JSON.stringify(hold))
@@ -89,12 +90,19 @@ async function list(options: { json?: boolean }, command: Command, shell: Shell)
 }
 
 async function remove(id: number, command: Command, shell: Shell): Promise<void> {
-  const { databaseUrl: url } = shell.settings(command)
+  const url = await sharedUrl(command, shell)
   const lifted =
     url === undefined
       ? await liftHold(databaseOf(command, shell), id, shell.user)
       : await liftSharedHold(url, id, shell.user)
   shell.terminal.print(`legal hold ${id} (${lifted.reason}) ended`)
+}
+
+/** Of the PostgreSQL that has the trail, when there is one. @throws {Refusal} MIGRATION_REFUSED */
+async function sharedUrl(command: Command, shell: Shell): Promise<string | undefined> {
+  const { databaseUrl } = shell.settings(command)
+  if (databaseUrl !== undefined) await prepareSharedAt(databaseUrl)
+  return databaseUrl
 }
 
 function databaseOf(command: Command, shell: Shell): string {

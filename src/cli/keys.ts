@@ -1,8 +1,11 @@
 /** `key`: the keys that sign the log's checkpoints. */
 import { Command } from 'commander'
 import { beginKeyChain, readKeyChain } from '../checkpoint/key-files.ts'
+import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { currentKeys, type KeyChain, type LogKeys, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
+import { createPostgres } from '../postgres/postgres.ts'
+import type { DataFolder } from '../service/data-folder.ts'
 import { requireMlDsa44 } from '../service/log.ts'
 import { keyFolders, rotateKey } from '../service/rotate-key.ts'
 import { UsageError } from './outcome.ts'
@@ -38,19 +41,32 @@ export function keyCommand(shell: Shell): Command {
   return group
 }
 
-function show(options: { json?: boolean }, command: Command, shell: Shell): void {
+async function show(options: { json?: boolean }, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const folder = shell.folder(command)
-  const chain = readKeyChain(keyFolders(folder))
-  if (chain === undefined) {
-    throw new UsageError(`${folder.path} has no log yet; the first start makes its key, or: ev-central key generate`)
-  }
+  const { databaseUrl } = shell.settings(command)
+  const chain = databaseUrl === undefined ? chainOf(shell.folder(command)) : await readSharedChainAt(databaseUrl)
+  if (chain === undefined) throw new UsageError('there is no log in this PostgreSQL yet; the first start makes its key')
   if (options.json === true) terminal.print(JSON.stringify(describe(chain)))
   else {
     printKeys(currentKeys(chain), shell)
     for (const { size, from } of chain.handOvers) {
       for (const key of listKeys(from)) terminal.note(`up to ${size} events: ${formatVerifierKey(key)}`)
     }
+  }
+}
+
+function chainOf(folder: DataFolder): KeyChain {
+  const chain = readKeyChain(keyFolders(folder))
+  if (chain !== undefined) return chain
+  throw new UsageError(`${folder.path} has no log yet; the first start makes its key, or: ev-central key generate`)
+}
+
+async function readSharedChainAt(url: string): Promise<KeyChain | undefined> {
+  const postgres = createPostgres({ url, connectionsMax: 1 })
+  try {
+    return await postgres.snapshot(async session => (await readSharedSigned(session)).chain)
+  } finally {
+    await postgres.close()
   }
 }
 

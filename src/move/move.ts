@@ -29,7 +29,7 @@ import { Refusal } from '../errors.ts'
 import type { AuditEvent } from '../event/event.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
-import { migrate } from '../postgres/migrations.ts'
+import { migrate, type Schema } from '../postgres/migrations.ts'
 import type { Postgres } from '../postgres/postgres.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
 import { SECURITY_SCHEMA } from '../security/postgres-schema.ts'
@@ -64,12 +64,19 @@ export interface Move {
   readonly onProgress: (progress: MoveProgress) => void
 }
 
+/** All that instances need: they may connect as a role that can make no tables. */
+export const SHARED_SCHEMAS: readonly Schema[] = [
+  STORE_SCHEMA,
+  CHECKPOINT_SCHEMA,
+  SECURITY_SCHEMA,
+  INSTANCES_SCHEMA,
+  MOVE_SCHEMA,
+]
+
 /** Steps 2 to 7. @throws {Refusal} MIGRATION_REFUSED. @throws {PostgresError, StoreError} try again */
 export async function moveLog(move: Move): Promise<void> {
   const { postgres, source, markFolder } = move
-  // All that instances need: they may connect as a role that can make no tables.
-  const schemas = [STORE_SCHEMA, CHECKPOINT_SCHEMA, SECURITY_SCHEMA, INSTANCES_SCHEMA, MOVE_SCHEMA]
-  for (const schema of schemas) await migrate(postgres, schema)
+  for (const schema of SHARED_SCHEMAS) await migrate(postgres, schema)
   const { state } = await claimDatabase(postgres, source.head)
   if (state === 'given_up') {
     throw new Refusal(

@@ -33,10 +33,9 @@ const INSUFFICIENT_PRIVILEGE = '42501'
 export async function migrate(postgres: Postgres, schema: Schema): Promise<void> {
   const { stage, migrations } = schema
   const wanted = migrations.length
-  const isDone = await postgres.use(
-    async session => (await versionOf(session, schema)) === wanted && !(await lacksGrants(session, schema)),
-  )
-  if (isDone) return
+  const isDone = async (session: Session) =>
+    (await versionOf(session, schema)) === wanted && !(await lacksGrants(session, schema))
+  if (await postgres.use(isDone)) return
   try {
     await postgres.transaction(async session => {
       await session.query('SET LOCAL lock_timeout = 0') // waits for another instance as long as a statement may take
@@ -44,7 +43,9 @@ export async function migrate(postgres: Postgres, schema: Schema): Promise<void>
       await session.query(
         'CREATE TABLE IF NOT EXISTS evc_schema (stage text PRIMARY KEY, version integer NOT NULL, migrated_at timestamptz NOT NULL DEFAULT now())',
       )
-      // Asked again under the lock: another instance may have migrated meanwhile.
+      // Asked again under the lock: another instance may have migrated meanwhile. To grant the same again is not harmless: it
+      // takes no lock, and a partition that is attached at that moment fails.
+      if (await isDone(session)) return
       for (let version = await versionOf(session, schema); version < wanted; version++) {
         const step = migrations[version] as Schema['migrations'][number]
         await (typeof step === 'string' ? session.query(step) : step(session))

@@ -19,23 +19,14 @@ import { system } from '../audit/events.ts'
 import { createSharedDetector } from '../audit/shared-detector.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
-import { migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
-import { SECURITY_SCHEMA } from '../security/postgres-schema.ts'
-import {
-  declareMissing,
-  INSTANCES_SCHEMA,
-  type Instance,
-  listInstances,
-  lockInstance,
-  setAdopted,
-} from '../store/postgres-instances.ts'
+import { declareMissing, type Instance, listInstances, lockInstance, setAdopted } from '../store/postgres-instances.ts'
 import { forgetJournal } from '../store/postgres-journals.ts'
-import { STORE_SCHEMA } from '../store/postgres-schema.ts'
 import { type DataFolder, dataFolder, lockDataFolder, markAdopted } from './data-folder.ts'
 import { readJournalId } from './data-position.ts'
 import { openPipeline } from './pipeline.ts'
+import { prepareShared } from './shared-database.ts'
 
 export type { Instance }
 
@@ -160,7 +151,7 @@ function putOnRecord(
 async function openDatabase(url: string, undo: AsyncDisposableStack): Promise<Postgres> {
   const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central instances' })
   undo.defer(() => postgres.close())
-  for (const schema of [STORE_SCHEMA, SECURITY_SCHEMA, INSTANCES_SCHEMA]) await migrate(postgres, schema)
+  await prepareShared(postgres)
   return postgres
 }
 

@@ -5,7 +5,6 @@
  * the database, beside what they protect, as those of a data folder do. In production they have to be given, the same to all.
  */
 import type { Logger } from 'pino'
-import { refuseUnfinishedMove } from '../move/claim.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { openCachedState } from '../security/cached-state.ts'
 import { createPostgresFeed } from '../security/postgres-feed.ts'
@@ -15,6 +14,7 @@ import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { DataFolder } from './data-folder.ts'
 import { readSecrets, type Secrets, sharedSecrets } from './secrets.ts'
+import { prepareShared } from './shared-database.ts'
 
 export interface OpenState {
   readonly state: SecurityState
@@ -80,7 +80,7 @@ export async function openSharedState(url: string, instance: string): Promise<Se
     applicationName: 'ev-central security',
   })
   try {
-    await refuseUnfinishedMove(postgres)
+    await prepareShared(postgres)
     return await openPostgresSecurityState({ postgres, instance })
   } catch (error) {
     await postgres.close()

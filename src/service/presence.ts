@@ -8,9 +8,8 @@
 import { hostname } from 'node:os'
 import type { Logger } from 'pino'
 import { createContext } from '../context/context.ts'
-import { migrate } from '../postgres/migrations.ts'
 import { createPostgres } from '../postgres/postgres.ts'
-import { INSTANCES_SCHEMA, lockInstance, noteInstance } from '../store/postgres-instances.ts'
+import { lockInstance, noteInstance } from '../store/postgres-instances.ts'
 import { readJournalId } from './data-position.ts'
 import type { Pipeline } from './pipeline.ts'
 
@@ -36,15 +35,12 @@ export function createPresence(deps: {
   })
   let pipeline: Pipeline | undefined
   let journalId: string | undefined
-  let isReady = false
   let isFirst = true
   let timer: NodeJS.Timeout | undefined
   let saying: Promise<void> = Promise.resolve()
 
   async function say(state: 'running' | 'stopped'): Promise<void> {
     if (pipeline === undefined || journalId === undefined) return
-    if (!isReady) await migrate(postgres, INSTANCES_SCHEMA)
-    isReady = true
     const seen = { journalId, host: hostname(), state, durable: pipeline.status().journal.durableSequence }
     const before = await postgres.transaction(async session => {
       const known = isFirst ? await lockInstance(session, seen.journalId) : undefined

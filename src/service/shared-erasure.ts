@@ -2,13 +2,11 @@
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { eraseShared, finishShared, planErasureShared } from '../erasure/postgres-erase.ts'
 import type { ErasurePlan } from '../erasure/request.ts'
-import { migrate } from '../postgres/migrations.ts'
 import { createPostgres } from '../postgres/postgres.ts'
-import { SECURITY_SCHEMA } from '../security/postgres-schema.ts'
 import { createPostgresEventStore } from '../store/postgres-event-store.ts'
-import { STORE_SCHEMA } from '../store/postgres-schema.ts'
 import type { Subject } from '../store/subject.ts'
 import type { Erasures } from './erasure.ts'
+import { prepareShared } from './shared-database.ts'
 
 /** The one that is alone, and one that writes. */
 const CONNECTIONS = 2
@@ -31,23 +29,18 @@ export function createSharedErasures({ url, logger }: { url: string; logger: Aud
   const store = createPostgresEventStore({ url, statementMsMax: STATEMENT_MS_MAX })
   const trail = { postgres, store }
 
-  /** The command line may be the first that comes to the database. */
-  async function setUp(): Promise<void> {
-    for (const schema of [SECURITY_SCHEMA, STORE_SCHEMA]) await migrate(postgres, schema)
-  }
-
   return {
     async plan(subject) {
-      await setUp()
+      await prepareShared(postgres) // the command line may be the first that comes to the database
       return planErasureShared(postgres, subject)
     },
     async erase(request) {
-      await setUp()
+      await prepareShared(postgres)
       return eraseShared(trail, request)
     },
     async finishEarlier() {
       try {
-        await setUp()
+        await prepareShared(postgres)
         if (await finishShared(trail)) logger.info({}, 'an erasure that was cut short is finished')
       } catch (error) {
         const { code } = error as { code?: string }
