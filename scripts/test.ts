@@ -36,14 +36,14 @@ for (const [name, command, args] of checks) {
   else failed++
 }
 
+/** One more than the processors of a small machine: many tests wait for a disk, a timer or another process. */
+const FILES_AT_ONCE = 3
 const pattern = process.argv[2]
 const all = globSync(pattern ?? 'test/**/*.test.ts', { cwd: root }).sort()
 const needsPostgres = (file: string) =>
   /harness\/postgres\.ts|EVC_TEST_STORE/.test(readFileSync(join(root, file), 'utf8'))
 const whyNone = all.some(needsPostgres) ? await whyNoPostgres() : undefined
 const files = whyNone === undefined ? all : all.filter(file => !needsPostgres(file))
-/** Tests that compare times: with another file beside them they would measure that one. */
-const isRatio = (file: string) => file.startsWith(join('test', 'ratio'))
 // A part of the files does without: each of them starts its own.
 const shared =
   pattern === undefined && whyNone === undefined && EXTERNAL_URL === undefined ? startPostgres() : undefined
@@ -51,11 +51,7 @@ try {
   if (shared !== undefined) process.env.TEST_SHARED_POSTGRES = await shared.createDatabase()
   if (EXTERNAL_URL !== undefined) process.env.TEST_EXTERNAL_POSTGRES = EXTERNAL_URL
   delete process.env.EVC_TEST_DATABASE_URL
-  await runFiles(
-    files.filter(file => !isRatio(file)),
-    2,
-  )
-  await runFiles(files.filter(isRatio), 1)
+  await runFiles(files)
 } finally {
   await shared?.stop()
 }
@@ -63,9 +59,9 @@ for (const file of all.filter(file => !files.includes(file))) console.log(`﹣ $
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 && files.length > 0 ? 0 : 1
 
-async function runFiles(names: readonly string[], concurrency: number): Promise<void> {
+async function runFiles(names: readonly string[]): Promise<void> {
   if (names.length === 0) return
-  const tests = run({ files: names.map(name => join(root, name)), concurrency, timeout: 300_000 })
+  const tests = run({ files: names.map(name => join(root, name)), concurrency: FILES_AT_ONCE, timeout: 300_000 })
   tests.on('test:summary', summary => {
     if (summary.file !== undefined) return // a file's own; the last one is of the whole run
     passed += summary.counts.passed

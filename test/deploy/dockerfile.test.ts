@@ -71,7 +71,9 @@ test('Dockerfile: the last stage has a user without rights, a volume of that use
   assert.deepEqual(await statusesOf([path]), { [path]: 200 })
 })
 
-test('Dockerfile: its steps, run without a container, make a package that starts as production, serves and stops', async t => {
+test('Dockerfile: its steps, run without a container, make a package that starts as production, serves and stops', {
+  skip: process.env.DEPLOY_STEPS === undefined && 'takes an npm ci and a build: DEPLOY_STEPS=1 runs it',
+}, async t => {
   const folder = mkdtempSync(join(tmpdir(), 'evc-image-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   const context = join(folder, 'context')

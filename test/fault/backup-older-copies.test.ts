@@ -130,7 +130,7 @@ test('position file: killed at any moment, the service is never taken for older 
   const position = join(path, 'outside', 'position.json')
   mkdirSync(join(path, 'outside'))
   const data = join(path, 'data')
-  for (let round = 0; round < 6; round++) {
+  for (let round = 0; round < 3; round++) {
     const service = await startServiceProcess(data, { EVC_POSITION_FILE: position })
     t.after(() => service.kill('SIGKILL'))
     const ending = sleep(round * 450).then(() => service.kill('SIGKILL')) // notes are two seconds apart

@@ -1,4 +1,4 @@
-/** Signed logs in PostgreSQL in which one thing is changed, and some in which nothing is; at length by `npm run torture -- postgres`. */
+/** Signed logs in PostgreSQL in which one thing is changed, and some in which nothing is; all kinds and at length by `npm run torture -- postgres`. */
 import { describe, test } from 'node:test'
 import { EXTERNAL_URL, postgresServer } from '../harness/postgres.ts'
 import {
@@ -10,11 +10,13 @@ import {
 } from '../torture/postgres-mutations.ts'
 
 const server = postgresServer()
+/** Copying a log takes longer than most of the verifying: so one in so many here. */
+const EACH = 3
 let grounds: Promise<PostgresGround[]> | undefined
 
 // The server copies a log for one while another is looked at.
 describe('signed log in PostgreSQL', { concurrency: 3 }, () => {
-  for (const name of POSTGRES_MUTATION_NAMES) {
+  for (const name of POSTGRES_MUTATION_NAMES.filter((_name, at) => at % EACH === 0)) {
     // Another server may not let us into its catalogue.
     const skip = EXTERNAL_URL !== undefined && name.startsWith('index: of')
     test(`${name}: found, called what it is, and located`, { skip }, async () => {
