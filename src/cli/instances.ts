@@ -86,11 +86,13 @@ async function forget(journal: string, command: Command, shell: Shell): Promise<
   const before = await forgetInstance(urlOf(command, shell), journal, shell.user)
   if (before === undefined)
     throw new UsageError('there is no instance with this journal; `ev-central instances list` shows them')
-  const { state, indexed } = before
+  const { state, indexed, durable } = before
   const isNews = state !== 'forgotten' && state !== 'adopted'
-  shell.terminal.print(
-    isNews ? `declared: its journal may hold unindexed records after sequence ${indexed}` : `it is ${state} already`,
-  )
+  const isMissing = state !== 'stopped' || indexed < durable
+  const said = isMissing
+    ? `declared: its journal may hold unindexed records after sequence ${indexed}`
+    : 'forgotten: nothing of it is missing'
+  shell.terminal.print(isNews ? said : `it is ${state} already`)
 }
 
 async function adopt(directory: string, command: Command, shell: Shell): Promise<void> {

@@ -44,6 +44,7 @@ const TABLES = [
   'audit_events',
   'positions',
   'once_keys',
+  'legal_holds',
   'log_key_chain',
   'log_checkpoints',
   'charge_points',

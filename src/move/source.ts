@@ -14,7 +14,7 @@ import { openLogFiles } from '../log/log-files.ts'
 import { erasuresIn } from '../store/erasures.ts'
 import { logRoot, readLogHead, readPartialCommitments, readSalts } from '../store/log-store.ts'
 import { readLog } from '../store/log-view.ts'
-import { listArchives, listHolds } from '../store/retention.ts'
+import { listArchives } from '../store/retention.ts'
 import { listSegments } from '../store/segments.ts'
 
 export interface SourceBatch {
@@ -90,12 +90,6 @@ function refuseUnmovable(db: DatabaseSync): void {
     throw new Refusal(
       'MIGRATION_REFUSED',
       `Segments of this trail have left as archives (${archives}), which this version knows with the embedded SQLite only: its log would have a hole. Nothing was changed.`,
-    )
-  }
-  if (listHolds(db).length > 0) {
-    throw new Refusal(
-      'MIGRATION_REFUSED',
-      'There are legal holds on this trail, which this version knows with the embedded SQLite only: lift them first (`ev-central archive hold`). Nothing was changed.',
     )
   }
   if (db.prepare('SELECT 1 FROM rewrites_due LIMIT 1').get() !== undefined) {

@@ -21,6 +21,13 @@ export const MOVED_TABLES: readonly MovedTable[] = [
   { database: 'audit', from: 'positions', to: 'positions', columns: ['source', 'position'], key: 'source' },
   { database: 'audit', from: 'once_keys', to: 'once_keys', columns: ['key'], key: 'key' },
   {
+    database: 'audit',
+    from: 'legal_holds',
+    to: 'legal_holds',
+    columns: ['id', 'start_time', 'end_time', 'reason', 'placed_by', 'placed_at'],
+    key: 'id',
+  },
+  {
     database: 'security',
     from: 'charge_points',
     to: 'charge_points',
@@ -96,12 +103,17 @@ export async function copyTables(
       onCopied(lines.length)
     }
   }
-  // Numbers of keys are never given twice, also not those of keys that are gone.
-  const given = from.security.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'keys'").get()?.seq
-  if (given !== undefined) {
-    const sequence = "pg_get_serial_sequence('charge_point_keys', 'number')"
-    await session.query(`SELECT setval(${sequence}, $1)`, [Number(given)])
-  }
+  // Numbers are never given twice, also not those of keys and holds that are gone.
+  await goOnCounting(session, from.security, {
+    table: 'keys',
+    to: "pg_get_serial_sequence('charge_point_keys', 'number')",
+  })
+  await goOnCounting(session, from.audit, { table: 'legal_holds', to: "pg_get_serial_sequence('legal_holds', 'id')" })
+}
+
+async function goOnCounting(session: Session, db: DatabaseSync, { table, to }: { table: string; to: string }) {
+  const given = db.prepare('SELECT seq FROM sqlite_sequence WHERE name = ?').get(table)?.seq
+  if (given !== undefined) await session.query(`SELECT setval(${to}, $1)`, [Number(given)])
 }
 
 /** In one snapshot of the caller's. @returns the table that is not the same, and how */

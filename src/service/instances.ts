@@ -40,6 +40,7 @@ export async function readInstances(url: string): Promise<Instance[]> {
 }
 
 /**
+ * Puts on record what may be missing; nothing, when it stopped with all of its journal in rows.
  * @returns the instance as it was; undefined: there is none
  * @throws {Refusal} DATA_FOLDER_IN_USE: it is there
  */
@@ -53,6 +54,7 @@ export async function forgetInstance(url: string, journalId: string, actor: stri
     await declareMissing(session, { ...instance, state: 'forgotten' })
     await forgetJournal(session, journalId)
     const { host, indexed, durable, seen_at } = instance
+    if (instance.state === 'stopped' && indexed >= durable) return instance // cleanly, and all it had is rows
     const description = `The machine of an instance is gone: its journal may hold unindexed records after sequence ${indexed}`
     const metadata = { journal: journalId, host, after_sequence: indexed, last_known_sequence: durable, actor }
     const last_seen = seen_at.toISOString()
