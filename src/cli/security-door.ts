@@ -47,7 +47,10 @@ export async function withSecurity<T>(
   const secrets = { tokenSecret: randomBytes(32), keyEncryptionKey }
   const security = await createSecurity({ state, audit, secrets, settings, logger })
   undo.defer(() => security.close())
-  return await runInContext(createContext(), () => work(security, { name: shell.user, role: 'admin' }))
+  const done = await runInContext(createContext(), () => work(security, { name: shell.user, role: 'admin' }))
+  // It may have waited for the end of a migration: then it changed what nobody reads any more, and has to be told.
+  if (settings.databaseUrl === undefined) refuseMigrated(dataFolder(settings.dataDir))
+  return done
 }
 
 /** @throws {UsageError} */

@@ -45,6 +45,8 @@ export interface Migrated {
 }
 
 const DRAIN_MS = 60_000
+/** A command that changes something takes milliseconds. */
+const BUSY_MS = 5_000
 
 /** @throws {Refusal} DATA_FOLDER_IN_USE, RESTORE_INCOMPLETE, JOURNAL_BEHIND, MIGRATION_REFUSED. @throws {SettingsError} */
 export async function migrateToPostgres(options: MigrateOptions): Promise<Migrated> {
@@ -59,8 +61,7 @@ export async function migrateToPostgres(options: MigrateOptions): Promise<Migrat
   if (earlier === undefined) await settle(options, folder, keyEncryptionKey)
   else if (earlier !== address) throw new Refusal('MIGRATION_REFUSED', `${folder.path} was migrated to ${earlier}.`)
   const source = undo.use(openSourceLog(folder.auditDatabase))
-  const security = new DatabaseSync(folder.securityDatabase, { readOnly: true })
-  undo.defer(() => security.close())
+  const security = undo.use(keepUnchanged(folder.securityDatabase))
   refuseUnsettled(folder, security)
   const signing = readSigning(keyFolders(folder))
   const { size: events } = source.head
@@ -80,6 +81,13 @@ export async function migrateToPostgres(options: MigrateOptions): Promise<Migrat
     onProgress,
   })
   return { events, origin, folder, address }
+}
+
+/** Until it is closed nobody changes it: what the command line revoked meanwhile would stay behind. Nothing is written here, either. */
+function keepUnchanged(path: string): DatabaseSync {
+  const db = new DatabaseSync(path, { timeout: BUSY_MS })
+  db.exec('BEGIN IMMEDIATE')
+  return db
 }
 
 /** The way back. @throws {Refusal} MIGRATION_REFUSED: something was recorded in the new place */

@@ -8,10 +8,14 @@ import { createInterface } from 'node:readline'
 export const ADMIN_KEY = 'test-admin-key-0123456789abcdef0123456789'
 
 const ROOT = join(import.meta.dirname, '..', '..')
-/** What stands behind `node` in `npm start`. */
-const START: string[] = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'))
-  .scripts.start.split(' node ')[1]
-  .split(' ')
+/** `npm start`: `exec env NAME=value node ARGUMENTS`. */
+const [VARIABLES = '', ARGUMENTS = ''] = JSON.parse(
+  readFileSync(join(ROOT, 'package.json'), 'utf8'),
+).scripts.start.split(' node ')
+const START: string[] = ARGUMENTS.split(' ')
+const VARIABLES_OF_START = Object.fromEntries(
+  [...VARIABLES.matchAll(/(\w+)=(\S+)/g)].map(([, name, value]) => [name, value]),
+)
 
 export interface ServiceProcess {
   readonly url: string
@@ -28,6 +32,7 @@ export async function startServiceProcess(
   const child = spawn(process.execPath, START, {
     cwd: ROOT,
     env: {
+      ...VARIABLES_OF_START,
       PATH: process.env.PATH,
       EVC_PORT: '0',
       EVC_DATA_DIR: dataDir,
