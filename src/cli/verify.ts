@@ -171,6 +171,6 @@ function printReport(report: Report, terminal: Terminal): void {
   for (const note of notes) terminal.print(`note: ${escapeUnprintable(note)}`)
   const by = signatures.length === 0 ? '' : ` (${signatures.join(' and ')})`
   terminal.print(
-    `log ${escapeUnprintable(origin ?? 'unknown')}, ${size} events, ${signed_size} of them signed${by}, root ${root ?? 'unknown'}`,
+    `log ${escapeUnprintable(origin ?? 'unknown')}, ${size} events, ${signed_size} of them signed${by}${root === undefined ? '' : `, root ${root}`}`,
   )
 }

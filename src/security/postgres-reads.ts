@@ -22,8 +22,6 @@ const STATUS = `
   LEFT JOIN charge_point_keys AS k ON k.cp_id = cp.cp_id AND k.revoked_at IS NULL
   LEFT JOIN last_seen AS seen ON seen.cp_id = cp.cp_id`
 
-export type PostgresReads = ReturnType<typeof createReads>
-
 /** @param ask runs one statement, in whichever session the caller means */
 export function createReads(ask: Session['query']) {
   const many =

@@ -1,5 +1,5 @@
 /** Files that are there whole or not at all, also after a power loss, and private to their owner. */
-import { constants, type FileHandle, mkdir, open, rename } from 'node:fs/promises'
+import { constants, type FileHandle, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** Crash before the rename: the old content, and a draft that is overwritten next time. After it: the new content. */
@@ -23,12 +23,6 @@ export async function writeNew(
   } finally {
     await file.close()
   }
-}
-
-/** A new folder of mode 0700, itself on disk. */
-export async function makeFolder(path: string): Promise<void> {
-  await mkdir(path, { mode: 0o700 })
-  await syncPath(dirname(path))
 }
 
 /** The entries of a folder, or the bytes of a file. */

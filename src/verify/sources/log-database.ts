@@ -10,7 +10,6 @@
 import { existsSync, statSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
-import { HASH_BYTES } from '../../evidence/encoding.ts'
 import { TILE_WIDTH } from '../../evidence/tile.ts'
 import type { ErasureClaim, FoundRow, Head, LogRecord, RowText, StoredRows } from '../source.ts'
 import { RECORDED_REASONS } from '../source.ts'
@@ -268,6 +267,3 @@ function countOf(value: unknown): number {
   if (!Number.isSafeInteger(count) || count < 0) throw new UnreadableSource('log_head holds no size')
   return count
 }
-
-/** How many hashes a partial tile holds. */
-export const widthOf = (hashes: Uint8Array) => Math.floor(hashes.length / HASH_BYTES)
