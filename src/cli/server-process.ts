@@ -39,6 +39,9 @@ export async function runServer(
   using crash = crashRequest(logger)
 
   setFlagsFromString(`--heap-growing-percent=${HEAP_GROWING_PERCENT}`)
+  // The young generation of this thread has the bound of the command line by now. Left set, that would take the place of the
+  // smaller ones of the threads that start from here on.
+  setFlagsFromString('--max-semi-space-size=0')
   const central = await startCentral(settings, logger).catch(error => {
     flush()
     throw error
