@@ -62,11 +62,17 @@ export async function signIn(page: Page, url: string, key: string, path = '/'): 
 export const scrollTo = (page: Page, top: number) =>
   page.evaluate(`document.querySelector('.grid').scrollTo({ top: ${top} })`)
 
+const ROW_PIXELS = 30
+/** `drawn`: the page has followed the scrolling, and has every row in sight. */
 const READ_GRID = `(() => {
   const grid = document.querySelector('.grid')
+  const inList = grid.querySelector('.rows').offsetHeight / ${ROW_PIXELS}
+  const first = Math.floor(grid.scrollTop / ${ROW_PIXELS})
+  const last = Math.min(first + Math.floor(grid.clientHeight / ${ROW_PIXELS}), inList - 1)
+  const isDrawn = index => grid.querySelector('.row[id][aria-rowindex="' + (index + 2) + '"]') !== null
   return {
     ids: [...grid.querySelectorAll('.row[id]')].map(row => Number(row.id.slice(6))),
-    waiting: grid.querySelectorAll('.row.waiting').length,
+    drawn: grid.querySelectorAll('.row.waiting').length === 0 && isDrawn(first) && isDrawn(last),
     end: grid.scrollTop + grid.clientHeight >= grid.scrollHeight - 2,
   }
 })()`
@@ -77,14 +83,14 @@ export async function idsFromTop(page: Page, count: number): Promise<number[]> {
   await scrollTo(page, 0)
   let top = 0
   await eventually(async () => {
-    // Only when every row in sight is there is it time to go on.
-    const state = (await page.evaluate(READ_GRID)) as { ids: number[]; waiting: number; end: boolean }
+    // Only when every row in sight is there is it time to go on: drawing may be behind by more than a screen.
+    const state = (await page.evaluate(READ_GRID)) as { ids: number[]; drawn: boolean; end: boolean }
     for (const id of state.ids) found.add(id)
-    if (state.waiting === 0) {
+    if (state.drawn) {
       top += 600
       await scrollTo(page, top)
     }
-    return found.size >= count + 40 || (state.end && state.waiting === 0 && top > count * 30 + 3000)
+    return found.size >= count + 40 || (state.end && state.drawn && top > count * ROW_PIXELS + 3000)
   }, 60_000)
   return [...found].sort((a, b) => b - a)
 }

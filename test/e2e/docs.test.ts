@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Locator, Page } from 'playwright-core'
+import { eventually } from '../harness/rows.ts'
 import { ADMIN_KEY, type ServiceProcess, send, startServiceProcess } from '../harness/service-process.ts'
 import { launchBrowser, noBrowserHere, type Seen, type SeenPage, type TestBrowser } from './browser.ts'
 
@@ -139,6 +140,11 @@ describe('the reference page', { skip: noBrowserHere }, () => {
       const outside = seen.requests.filter(address => !address.startsWith('http://127.0.0.1:'))
       assert.deepEqual(outside.toSorted(), ['http://192.0.2.1/a.png', 'http://example.com/b.png'])
       assert.equal(seen.complaints.filter(text => text.includes('ERR_NAME_NOT_RESOLVED')).length, 2)
+      // Told by the page itself, in its own time.
+      await eventually(
+        async () => seen.violations,
+        found => found.length > 0,
+      )
       assert.deepEqual(seen.violations, ['script-src-elem inline'])
     } finally {
       server.closeAllConnections()
