@@ -42,8 +42,8 @@ async function check([name, command, args]: (typeof checks)[number]): Promise<vo
   if (result !== undefined) console.log(result.stdout + result.stderr)
 }
 
-/** One more than the processors of a small machine: many tests wait for a disk, a timer or another process. */
-const FILES_AT_ONCE = 3
+/** Twice the processors of a small machine: most tests wait for a disk, a timer or another process. */
+const FILES_AT_ONCE = 4
 const pattern = process.argv[2]
 const all = globSync(pattern ?? 'test/**/*.test.ts', { cwd: root }).sort()
 const needsPostgres = (file: string) =>

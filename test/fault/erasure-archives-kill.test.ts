@@ -19,7 +19,7 @@ import { createSignedLog } from '../harness/signed-log.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
 import { NAME } from './erasure-subject.ts'
 
-const ROUNDS = 3
+const ROUNDS = 2
 const EVENTS = 6_000
 const HELD = EVENTS / 10
 

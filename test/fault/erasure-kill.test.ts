@@ -15,7 +15,7 @@ import { send, startServiceProcess } from '../harness/service-process.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
 import { ADDRESS, EVENTS, HELD, NAME } from './erasure-subject.ts'
 
-const ROUNDS = 4
+const ROUNDS = 2
 
 test('erasure: killed at random instants it happened or did not, and done again it leaves nothing', async t => {
   const base = temporaryFolder(t)

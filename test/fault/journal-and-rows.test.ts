@@ -24,7 +24,7 @@ const SEGMENT = '000000000001.journal'
 const FRAME_HEADER_BYTES = 16
 const SEGMENT_HEADER_BYTES = 48
 /** Every byte and every bit is checked; one of so many bytes, and those around the ends of records, is started with, too. */
-const STARTED_OF = 16
+const STARTED_OF = 32
 
 const textOf = (n: number) => formatEntry(sampleEvent(n))
 

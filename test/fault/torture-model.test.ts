@@ -7,7 +7,7 @@ import test from 'node:test'
 import { FAULTS, runWithFault } from '../torture/every-operation.ts'
 import { runModel } from '../torture/model.ts'
 
-const SEEDS = 250
+const SEEDS = 150
 
 test(`model: ${SEEDS} seeds of journal, indexer and store with faults between any two steps`, async t => {
   const totals = { records: 0, crashes: 0, faults: 0 }

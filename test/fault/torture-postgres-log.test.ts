@@ -11,7 +11,7 @@ import {
 
 const server = postgresServer()
 /** Copying a log takes longer than most of the verifying: so one in so many here. */
-const EACH = 3
+const EACH = 4
 let grounds: Promise<PostgresGround[]> | undefined
 
 // The server copies a log for one while another is looked at.

@@ -16,7 +16,7 @@ import { temporaryFolder } from '../cli/command-line.ts'
 import { createWitnessedLog, type WitnessedLog } from '../harness/witnessed-log.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
 
-const KILLS = 20
+const KILLS = 10
 const LIFE_MS_MAX = 150
 
 test('witness: killed at random instants, it never cosigns two trees of one size, nor goes back', async t => {
