@@ -1,30 +1,54 @@
 /**
- * The checkpoint stage, seen from the main thread: has a checkpoint signed at most once a second while there is news, and says
- * how old the news is that none covers yet. What may be signed is decided in signer.ts.
+ * The checkpoint stage, as the service sees it: has a checkpoint signed at most once a second while there is news, and says how old the
+ * news is that none covers yet. What may be signed, and with which keys, is decided by a signer: of a data folder (thread-signer.ts), or
+ * of a PostgreSQL (postgres-signer.ts), where other instances sign, too.
  *
- * Owns the signer's thread, the newest checkpoint in memory, and the rotation of keys. Must not delay a request.
+ * Witnesses are asked by whoever signed. Other instances take over what came of it: the newest one that is witnessed is handed on to
+ * `onSigned` too, whose listener counts the cosignatures in it. What another signed and nobody had cosigned for `TAKE_OVER_MS`, as its
+ * instance is gone, each takes up.
+ *
+ * Owns the newest checkpoint in memory, and its signer. Must not delay a request.
  *
  *   following   the last attempt left nothing to do, or something to do later
  *   refused     what would be signed does not continue what was; stays so until the process ends, but for a clock
  *   tampered    what was logged was changed (self-watch.ts); nothing is signed until the process begins anew
  *   stopped     for good
  */
-import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
-import { currentKeys } from '../evidence/key-chain.ts'
+import type { KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
-import {
-  askForRotation,
-  beginKeyChain,
-  completeHandOver,
-  hasHandOver,
-  type KeyFolders,
-  keyChainReader,
-  takeHandOver,
-} from './key-files.ts'
+import type { Watched } from './self-watch.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
-import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
+
+/** One call at a time of the first four, in this order. What they throw is told as the last error, and tried again. */
+export interface LogSigner {
+  /** Keys or tables, where there are none; and what a crash cut off. */
+  prepare(): Promise<void>
+  /** Reads some of the trail again, for about so long; undefined when that cannot be done now, or here. */
+  watch(ms: number): Promise<Watched | undefined>
+  sign(): Promise<Outcome>
+  /**
+   * After a `sign` that found nothing wrong: lets other keys sign what comes next, if somebody asked for it or the setting is another one.
+   * @param size of the checkpoint that it found or made
+   */
+  handOver(size: number): Promise<void>
+  /** The newest note that was kept as witnessed by any instance, as of the last `sign`. */
+  witnessed(): SizedNote | undefined
+  /**
+   * Takes the cosignatures of a note over, if it is of the newest checkpoint.
+   * @param isWitnessed enough have cosigned it: it is kept as such, unless a larger one is
+   */
+  cosign(note: string, isWitnessed: boolean): Promise<void>
+  /** The log's note on the manifest of an evidence pack (pack-note.ts). Undefined: it is none of this log, or cannot be signed now. */
+  signManifest(manifest: string): Promise<string | undefined>
+  /** Not older than the newest checkpoint. @throws {Refusal} LOG_KEYS_UNUSABLE */
+  keyChain(): KeyChain | undefined
+  close(): Promise<void>
+}
+
+export interface SizedNote {
+  readonly size: number
+  readonly note: string
+}
 
 export interface CheckpointStatus {
   readonly phase: 'following' | 'refused' | 'tampered' | 'stopped'
@@ -32,7 +56,7 @@ export interface CheckpointStatus {
   readonly size: number
   /** How long the oldest row has waited that no checkpoint covers. */
   readonly unsignedMs: number
-  /** When the newest checkpoint was signed, in milliseconds since 1970; undefined if a process before this one did. */
+  /** When the newest checkpoint was signed, in milliseconds since 1970; undefined if that was before this process looked. */
   readonly signedAt: number | undefined
   /** Reading the trail again: how far this round is, in events, and how many rounds went well. Undefined where that is not done. */
   readonly watched: { readonly through: number; readonly rounds: number } | undefined
@@ -44,6 +68,8 @@ export interface Checkpoints {
   /** The newest signed note, undefined before the first. */
   newest(): string | undefined
   status(): CheckpointStatus
+  /** As `LogSigner.keyChain`. */
+  keyChain(): KeyChain | undefined
   /** There are rows up to this id. Costs nothing worth counting. */
   indexed(lastEventId: number): void
   /** Takes the cosignatures of a note over, if it is still the newest, and keeps it if it is witnessed. */
@@ -52,18 +78,13 @@ export interface Checkpoints {
   signManifest(manifest: string): Promise<string | undefined>
   /** Signs what there is, and nothing after that; cosignatures are still taken over. */
   finish(): Promise<void>
-  /** `finish`, if that was not done, then ends the thread. */
+  /** `finish`, if that was not done, then ends the signer. */
   close(): Promise<void>
 }
 
 export interface CheckpointOptions {
-  readonly storePath: string
-  readonly folders: KeyFolders
-  /** Left out: as it was, or made up at the first start. */
-  readonly origin: string | undefined
-  /** Whether an ML-DSA-44 key signs, too. Where it is otherwise so far, the keys are handed over to others. */
-  readonly withMlDsa44: boolean
-  /** Also the one that a process before signed last. */
+  readonly signer: LogSigner
+  /** Also the one that a process before signed last, and those of others. */
   readonly onSigned?: (note: string) => void
   /** How much of each second is spent on reading the trail again. */
   readonly watchMs: number
@@ -71,25 +92,22 @@ export interface CheckpointOptions {
   readonly onTampered: (id: number, detail: string) => void
   /** Once for each cause. */
   readonly onRefused: (cause: RefusalCause, detail: string) => void
-  /** Resolves when the hand-over is on record. */
-  readonly onHandOver: (note: string) => Promise<void>
 }
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./signer-thread${extname(import.meta.url)}`, import.meta.url)
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const INTERVAL_MS = 1_000
+const TAKE_OVER_MS = 10_000
 
-/** A folder or keys that cannot be used are waited for. */
+/** What cannot be used now, folder, keys or server, is waited for. */
 export function startCheckpoints(options: CheckpointOptions): Checkpoints {
-  const { storePath, folders, origin, withMlDsa44 } = options
-  const readChain = keyChainReader(folders)
-  let hasKeys = false
-  let worker: Worker | undefined
+  const { signer, watchMs, onSigned = () => {} } = options
   let phase: CheckpointStatus['phase'] = 'following'
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
+  /** When it was seen first. */
+  let newestSince = 0
+  /** Size of the newest one that the witnesses' client was given. */
+  let handedOn = -1
   let signedAt: number | undefined
-  let watched: NonNullable<CheckpointStatus['watched']> = { through: 0, rounds: 0 }
+  let watched: CheckpointStatus['watched']
   let lastError: string | null = null
   let lastEventId = 0
   /** Since when there are rows that no checkpoint covers. */
@@ -97,78 +115,53 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   const refused = new Set<RefusalCause>()
   let running: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
-  /** In the order in which they asked, which is that of the answers; undefined: the thread ended. */
-  const waiting: ((answer: SignerAnswer | undefined) => void)[] = []
-
-  function startWorker(): Worker {
-    const workerData: SignerThreadData = { storePath, folders }
-    const started = new Worker(THREAD, { workerData, name: 'evc-signer', execArgv: [], resourceLimits: HEAP })
-    started.on('message', (answer: SignerAnswer) => waiting.shift()?.(answer))
-    started.on('error', () => {}) // an 'exit' follows
-    started.on('exit', () => {
-      worker = undefined
-      for (const settle of waiting.splice(0)) settle(undefined)
-    })
-    return started
-  }
-
-  function ask(message: SignerMessage): void {
-    worker ??= startWorker()
-    worker.postMessage(message)
-  }
-
-  function answerTo(message: SignerMessage): Promise<SignerAnswer | undefined> {
-    return new Promise(resolve => {
-      waiting.push(resolve)
-      ask(message)
-    })
-  }
-
-  async function sign(): Promise<Outcome> {
-    const answer = await answerTo('sign')
-    return answer !== undefined && 'outcome' in answer
-      ? answer.outcome
-      : { kind: 'unavailable', detail: "the signer's thread ended" }
-  }
 
   async function watch(): Promise<void> {
-    if (options.watchMs === 0 || phase === 'stopped') return
-    const answer = await answerTo({ watchMs: options.watchMs })
-    if (answer === undefined || !('watched' in answer) || answer.watched === undefined) return
-    if (answer.watched.kind === 'sound') {
-      watched = answer.watched
-      return
-    }
-    const { id, detail } = answer.watched
+    if (watchMs === 0 || phase === 'stopped') return
+    const found = await signer.watch(watchMs)
+    if (found?.kind === 'sound') watched = found
+    if (found === undefined || found.kind === 'sound') return
     phase = 'tampered'
-    lastError = `event ${id}: ${detail}`
-    options.onTampered(id, detail)
+    lastError = `event ${found.id}: ${found.detail}`
+    options.onTampered(found.id, found.detail)
   }
 
   const isTampered = () => phase === 'tampered'
 
   async function step(): Promise<void> {
-    if (!hasKeys) beginKeyChain(folders, origin, withMlDsa44) // its error is that of the step
-    hasKeys = true
-    if (hasHandOver(folders)) await rotate() // before the old keys sign beyond the size that it names
+    await signer.prepare() // its error is that of the step
     if (!isTampered()) await watch()
     if (isTampered()) return
     const startedAt = performance.now()
-    const outcome = await sign()
-    if (outcome.kind === 'signed' || outcome.kind === 'nothing-new') follow(outcome, startedAt)
-    else if (outcome.kind === 'unavailable') lastError = outcome.detail
-    else refuse(outcome.cause, outcome.detail)
-    if (lastError === null) await rotate()
+    const outcome = await signer.sign()
+    if (outcome.kind === 'unavailable') lastError = outcome.detail
+    else if (outcome.kind === 'refused') refuse(outcome.cause, outcome.detail)
+    else {
+      follow(outcome, startedAt)
+      await signer.handOver(outcome.size)
+    }
   }
 
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
-    const isNews = kind === 'signed' || newest.note === undefined
+    const isFound = newest.note === undefined
+    const isNews = size > newest.size
     if (phase === 'refused') phase = 'following'
     lastError = null
+    if (isNews) newestSince = startedAt
+    if (kind === 'signed' || (isNews && !isFound)) signedAt = Date.now()
     newest = { note, size }
-    if (kind === 'signed') signedAt = Date.now()
-    waitingSince = size < lastEventId ? startedAt : undefined
-    if (isNews) options.onSigned?.(note)
+    // What another holds the lock for may never be signed: only a new checkpoint ends the waiting.
+    if (size >= lastEventId) waitingSince = undefined
+    else if (kind === 'signed' || isNews || waitingSince === undefined) waitingSince = startedAt
+    const witnessed = signer.witnessed()
+    if (witnessed !== undefined) handOn(witnessed)
+    if (kind === 'signed' || isFound || startedAt - newestSince > TAKE_OVER_MS) handOn({ note, size })
+  }
+
+  function handOn({ note, size }: SizedNote): void {
+    if (size <= handedOn) return
+    handedOn = size
+    onSigned(note)
   }
 
   function refuse(cause: RefusalCause, detail: string): void {
@@ -177,20 +170,6 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     if (refused.has(cause)) return
     refused.add(cause)
     options.onRefused(cause, detail)
-  }
-
-  /** Because somebody asked for it, or the setting is another one. See key-files.ts for what a crash leaves. */
-  async function rotate(): Promise<void> {
-    const chain = readChain()
-    if (chain === undefined) return
-    let note = takeHandOver(folders, chain, newest.size)
-    if (note === undefined && (currentKeys(chain).mlDsa44 !== undefined) !== withMlDsa44) {
-      askForRotation(folders, chain, withMlDsa44)
-      note = takeHandOver(folders, chain, newest.size)
-    }
-    if (note === undefined) return
-    await options.onHandOver(note)
-    completeHandOver(folders, chain, note)
   }
 
   /** One at a time; another one is due a second after it began, if there is news by then. */
@@ -222,6 +201,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   void run()
   return {
     newest: () => newest.note,
+    keyChain: signer.keyChain,
     status: () => ({
       phase,
       size: newest.size,
@@ -237,20 +217,15 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     cosigned(note, isWitnessed) {
       const isNewest = newest.note !== undefined && parseNote(note)?.text === parseNote(newest.note)?.text
       if (isNewest) newest = { ...newest, note }
-      if (isNewest || isWitnessed) ask({ cosign: note, isWitnessed })
+      if (isNewest || isWitnessed) signer.cosign(note, isWitnessed).catch(() => {}) // the next one will have them
     },
     async signManifest(manifest) {
-      if (phase !== 'following' || newest.note === undefined) return undefined
-      const answer = await answerTo({ manifest })
-      return answer !== undefined && 'note' in answer ? answer.note : undefined
+      return phase === 'following' && newest.note !== undefined ? signer.signManifest(manifest) : undefined
     },
     finish,
     async close() {
       if (phase !== 'stopped') await finish()
-      if (worker === undefined) return
-      const exited = once(worker, 'exit')
-      ask('close')
-      await exited.catch(() => {})
+      await signer.close()
     },
   }
 }

@@ -6,21 +6,11 @@
  *   DATA/log-keys/hand-over        their hand-over, signed, until it is on record
  *   LOG/keys                       the key chain (evidence/key-chain.ts): all that others need to know of them
  *
- * Everything is written whole or not at all, and before anybody relies on it. With ML-DSA-44 each Ed25519 key has a second one beside it:
- * made with it, handed over with it, and never without it when a checkpoint is signed. OpenSSL signs with it from 3.5 on; an older one cannot be asked to.
+ * Everything is written whole or not at all, and before anybody relies on it.
  */
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  hash,
-  type KeyObject,
-  randomBytes,
-  sign,
-} from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { Refusal } from '../errors.ts'
 import {
   currentKeys,
   formatKeyChain,
@@ -31,10 +21,18 @@ import {
   openHandOver,
   parseKeyChain,
   type SigningKey,
-  startKeyChain,
 } from '../evidence/key-chain.ts'
-import { createVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
+import type { VerifierKey } from '../evidence/note.ts'
 import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
+import {
+  beginChain,
+  extendChain,
+  type MadeKey,
+  makeKeys,
+  openPrivateKey,
+  signingKeyOf,
+  unusable,
+} from './signing-keys.ts'
 
 export interface KeyFolders {
   /** Of the private keys. */
@@ -71,37 +69,20 @@ export function keyChainReader(folders: Pick<KeyFolders, 'log'>): () => KeyChain
   }
 }
 
-/** Whether this Node can make and use ML-DSA-44 keys: since 24.7, and only with an OpenSSL from 3.5 on. */
-export function canSignMlDsa44(): boolean {
-  try {
-    generateKeyPairSync('ml-dsa-44')
-    return true
-  } catch {
-    return false
-  }
-}
-
 /**
  * The chain, begun with a new key if there is none, or none of this origin: then what was signed under another one is put aside.
- * With ML-DSA-44, the first key signs nothing but the hand-over to two, at size 0, so that both sign the whole log, and is forgotten: it
- * is in no file. Crash before the chain is written: keys that nobody knows.
+ * Crash before the chain is written: keys that nobody knows.
  */
 export function beginKeyChain(folders: KeyFolders, origin?: string, withMlDsa44 = false): KeyChain {
   const known = readKeyChain(folders)
   if (known !== undefined && (origin === undefined || known.first.name === origin)) return known
   if (known !== undefined) putChainAside(folders.log)
   for (const name of [NEXT, HAND_OVER]) rmSync(join(folders.keys, name), { force: true }) // of a chain that is put aside
-  const name = origin ?? `ev-central/${randomBytes(8).toString('hex')}`
-  const keys = makeKeys(folders, name, withMlDsa44)
-  const chain = withMlDsa44 ? announce(readSigningKeys(folders, keys), name) : startKeyChain(keys.ed25519)
+  const { chain, made } = beginChain(origin, withMlDsa44)
+  saveKeys(folders, made)
   makePrivateFolder(folders.log)
   writeWhole(chainFile(folders), formatKeyChain(chain))
   return chain
-}
-
-function announce(pair: readonly SigningKey[], origin: string): KeyChain {
-  const first = signingKeyOf(generateKeyPairSync('ed25519').privateKey, origin)
-  return handOver(startKeyChain(first.key), 0, [first], pair)
 }
 
 /** So that the next start begins a new one. What was signed stays, with the id of the first key behind its names. */
@@ -114,18 +95,10 @@ export function putChainAside(log: string): void {
   }
 }
 
-function makeKeys(folders: KeyFolders, origin: string, withMlDsa44: boolean): LogKeys {
-  if (withMlDsa44 && !canSignMlDsa44()) throw unusable('this Node has no ML-DSA-44')
+function saveKeys(folders: KeyFolders, made: readonly MadeKey[]): void {
   makePrivateFolder(folders.keys)
-  const save = ({ privateKey }: { privateKey: KeyObject }) => {
-    const key = verifierKeyOf(privateKey, origin)
+  for (const { key, privateKey } of made)
     writeWhole(privateFile(folders, key.id), privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
-    return key
-  }
-  return {
-    ed25519: save(generateKeyPairSync('ed25519')),
-    mlDsa44: withMlDsa44 ? save(generateKeyPairSync('ml-dsa-44')) : undefined,
-  }
 }
 
 const privateFile = ({ keys }: Pick<KeyFolders, 'keys'>, id: string) => join(keys, `${id}.pem`)
@@ -154,23 +127,10 @@ function readSigningKey(folders: KeyFolders, origin: string, id: string): Signin
   return signer
 }
 
-function signingKeyOf(privateKey: KeyObject, origin: string): SigningKey {
-  return { key: verifierKeyOf(privateKey, origin), sign: message => sign(null, message, privateKey) }
-}
-
 function parsePrivateKey(file: string): KeyObject {
-  const text = readFileSync(file, 'utf8')
-  try {
-    const key = createPrivateKey(text)
-    if (key.asymmetricKeyType === 'ed25519' || key.asymmetricKeyType === 'ml-dsa-44') return key
-  } catch {} // whatever OpenSSL says of it does not belong into a log
-  throw unusable(`${file} holds no private key that this Node can use`)
-}
-
-function verifierKeyOf(privateKey: KeyObject, origin: string): VerifierKey {
-  const { x, pub } = createPublicKey(privateKey).export({ format: 'jwk' }) as { x?: string; pub?: string }
-  const type = pub === undefined ? SIGNATURE_TYPE.ed25519 : SIGNATURE_TYPE.mlDsa44Cosignature
-  return createVerifierKey(origin, type, Buffer.from(pub ?? x ?? '', 'base64url'))
+  const key = openPrivateKey(readFileSync(file, 'utf8'))
+  if (key === undefined) throw unusable(`${file} holds no private key that this Node can use`)
+  return key
 }
 
 /**
@@ -182,10 +142,11 @@ export function askForRotation(
   chain: KeyChain,
   withMlDsa44 = currentKeys(chain).mlDsa44 !== undefined,
 ): LogKeys {
-  const keys = makeKeys(folders, chain.first.name, withMlDsa44)
-  const ids = listKeys(keys).map(({ id }) => id)
-  writeWhole(join(folders.keys, NEXT), ids.join(' '))
-  return keys
+  const made = makeKeys(chain.first.name, withMlDsa44)
+  saveKeys(folders, made)
+  writeWhole(join(folders.keys, NEXT), made.map(({ key }) => key.id).join(' '))
+  const [ed25519, mlDsa44] = made.map(({ key }) => key)
+  return { ed25519: ed25519 as VerifierKey, mlDsa44 }
 }
 
 /** Whether one is made and not yet in the chain. Nothing may be signed until it is: it names the size at which the old keys end. */
@@ -219,34 +180,14 @@ function readNext({ keys }: KeyFolders): readonly string[] | undefined {
   return existsSync(file) ? readFileSync(file, 'utf8').split(' ') : undefined
 }
 
-/** What the trail says of a hand-over. Two ML-DSA-44 keys and their signatures would not fit into an event: then it has a digest. */
-export function handOverDetails(note: string): {
-  readonly description: string
-  readonly metadata: Record<string, unknown>
-} {
-  const { from, to } = openHandOver(note) ?? {}
-  const description = 'Another key signs the checkpoints of the log from now on'
-  if (to?.mlDsa44 === undefined && from?.mlDsa44 === undefined)
-    return { description, metadata: { note: note.split('\n') } }
-  const beside = to?.mlDsa44 === undefined ? 'and no ML-DSA-44 key any more' : 'and an ML-DSA-44 key beside it'
-  return { description: `${description}, ${beside}`, metadata: { note_sha256: hash('sha256', note) } }
-}
-
 /** Step 3. */
 export function completeHandOver(folders: KeyFolders, chain: KeyChain, note: string): KeyChain {
-  const link = openHandOver(note)
-  if (link === undefined) throw unusable('the hand-over is not one')
   const isDone = chain.handOvers.some(done => done.note === note)
-  const grown = isDone ? chain : { ...chain, handOvers: [...chain.handOvers, { ...link, note }] }
-  if (parseKeyChain(formatKeyChain(grown)) === undefined)
-    throw unusable('the hand-over does not follow on the key chain')
+  const grown = isDone ? chain : extendChain(chain, note)
   writeWhole(chainFile(folders), formatKeyChain(grown))
   // Asked for meanwhile: the next one.
-  if (readNext(folders)?.includes(link.to.ed25519.id)) rmSync(join(folders.keys, NEXT), { force: true })
+  const taken = openHandOver(note)?.to.ed25519.id ?? ''
+  if (readNext(folders)?.includes(taken)) rmSync(join(folders.keys, NEXT), { force: true })
   rmSync(join(folders.keys, HAND_OVER), { force: true })
   return grown
-}
-
-function unusable(why: string): Refusal {
-  return new Refusal('LOG_KEYS_UNUSABLE', `The keys of the log cannot be used: ${why}.`)
 }

@@ -1,19 +1,31 @@
 /**
- * The key that signs the checkpoints of a log in PostgreSQL: made by the instance that needs it first, wrapped with the
- * key-encryption key of all instances, and the same for each of them from then on.
+ * The keys that sign the checkpoints of a log in PostgreSQL: made by whoever needs them first, wrapped with the key-encryption key of all
+ * instances, and the same for each of them from then on.
+ *
+ * What changes here is one transaction, under the lock of all signers (SIGN_LOCK): new keys, the hand-over in the chain, and the event
+ * that tells of it. So nothing can be cut off half-way, and whoever signs next reads the chain under the same lock.
  */
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
-import { Refusal } from '../errors.ts'
 import {
   currentKeys,
   formatKeyChain,
+  handOver,
   type KeyChain,
+  type LogKeys,
+  listKeys,
   parseKeyChain,
   type SigningKey,
-  startKeyChain,
 } from '../evidence/key-chain.ts'
-import { createVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
+import type { VerifierKey } from '../evidence/note.ts'
 import type { Session } from '../postgres/postgres.ts'
+import {
+  beginChain,
+  extendChain,
+  type MadeKey,
+  makeKeys,
+  openPrivateKey,
+  signingKeyOf,
+  unusable,
+} from './signing-keys.ts'
 
 /** Wraps private keys for the database. `name` is bound to what is wrapped: another one does not open it. */
 export interface KeyWrap {
@@ -24,62 +36,103 @@ export interface KeyWrap {
 
 /** @throws {Refusal} LOG_KEYS_UNUSABLE */
 export async function readSharedChain(session: Session): Promise<KeyChain | undefined> {
-  const text = (await session.query<{ chain: string }>('SELECT chain FROM log_key_chain')).rows[0]?.chain
-  if (text === undefined) return undefined
-  const chain = parseKeyChain(text)
-  if (chain === undefined) throw unusable('the table log_key_chain does not hold a key chain')
-  return chain
+  const { rows } = await session.query<{ chain: string }>('SELECT chain FROM log_key_chain')
+  return sharedChainParser()(rows[0]?.chain)
 }
 
 /**
- * The chain, begun with a new key if there is none. Key and chain are one transaction, of whoever holds the lock.
- * @throws {Refusal} LOG_KEYS_UNUSABLE: also when the log has another origin than is asked for
+ * For whoever reads the table again and again: what was verified is not verified again until it says something else.
+ * What is given back throws {Refusal} LOG_KEYS_UNUSABLE.
  */
-export async function beginSharedChain(session: Session, keys: KeyWrap, origin: string | undefined): Promise<KeyChain> {
-  const known = await readSharedChain(session)
-  if (known !== undefined && origin !== undefined && known.first.name !== origin) {
-    throw unusable(`EVC_LOG_ORIGIN is not the origin of this log, ${known.first.name}`)
+export function sharedChainParser(): (text: string | null | undefined) => KeyChain | undefined {
+  let known: { readonly text: string; readonly chain: KeyChain } | undefined
+  return text => {
+    if (text == null) return undefined
+    if (text === known?.text) return known.chain
+    const chain = parseKeyChain(text)
+    if (chain === undefined) throw unusable('the table log_key_chain does not hold a key chain')
+    known = { text, chain }
+    return chain
   }
-  if (known !== undefined) return known
-  const { privateKey } = generateKeyPairSync('ed25519')
-  const key = verifierKeyOf(privateKey, origin ?? `ev-central/${randomBytes(8).toString('hex')}`)
-  const chain = startKeyChain(key)
-  const der = privateKey.export({ type: 'pkcs8', format: 'der' })
-  await session.query('INSERT INTO log_keys VALUES ($1, $2)', [key.id, Buffer.from(keys.wrap(der, key.id))])
+}
+
+/** @throws {Refusal} LOG_KEYS_UNUSABLE: the log has another origin than is asked for */
+export function refuseOtherOrigin({ first }: KeyChain, origin: string | undefined): void {
+  if (origin !== undefined && first.name !== origin)
+    throw unusable(`EVC_LOG_ORIGIN is not the origin of this log, ${first.name}`)
+}
+
+/** Into empty tables, under the lock. @throws {Refusal} LOG_KEYS_UNUSABLE: this Node has no ML-DSA-44 */
+export async function beginSharedChain(
+  session: Session,
+  keys: KeyWrap,
+  { origin, withMlDsa44 }: { readonly origin: string | undefined; readonly withMlDsa44: boolean },
+): Promise<KeyChain> {
+  const { chain, made } = beginChain(origin, withMlDsa44)
+  await keepMade(session, keys, made)
   await session.query('INSERT INTO log_key_chain (chain) VALUES ($1)', [formatKeyChain(chain)])
   return chain
 }
 
 /**
- * The key that signs: Ed25519, and no second one. A chain that has announced an ML-DSA-44 key is not signed for at all, as one signature
- * where two are due is taken for a forgery.
+ * Other keys, to sign what is larger than `size`; under the lock.
+ * @returns the chain from now on; the signed note is the last of it
  * @throws {Refusal} LOG_KEYS_UNUSABLE
  */
-export async function readSharedKey(session: Session, keys: KeyWrap, chain: KeyChain): Promise<SigningKey> {
-  const { ed25519: key, mlDsa44 } = currentKeys(chain)
-  if (mlDsa44 !== undefined) throw unusable('the log has announced an ML-DSA-44 key, and PostgreSQL holds none')
-  const { id, name } = key
+export async function handOverShared(
+  session: Session,
+  keys: KeyWrap,
+  chain: KeyChain,
+  { size, withMlDsa44 }: { readonly size: number; readonly withMlDsa44: boolean },
+): Promise<{ readonly chain: KeyChain; readonly note: string }> {
+  const from = await readSharedKeys(session, keys, currentKeys(chain))
+  const made = makeKeys(chain.first.name, withMlDsa44)
+  const note = handOver(chain, size, from, made).handOvers.at(-1)?.note as string
+  const grown = extendChain(chain, note)
+  await keepMade(session, keys, made)
+  await session.query('SELECT evc_append_hand_over($1)', [lineOf(note)])
+  return { chain: grown, note }
+}
+
+/** Of the key chain (evidence/key-chain.ts). */
+const lineOf = (note: string) => `${JSON.stringify({ hand_over: note })}\n`
+
+async function keepMade(session: Session, keys: KeyWrap, made: readonly MadeKey[]): Promise<void> {
+  for (const { key, privateKey } of made)
+    await keepSharedKey(session, keys, key.id, privateKey.export({ type: 'pkcs8', format: 'der' }))
+}
+
+/** @param privateKey PKCS#8 */
+export async function keepSharedKey(session: Session, keys: KeyWrap, id: string, privateKey: Uint8Array) {
+  await session.query('INSERT INTO log_keys VALUES ($1, $2)', [id, Buffer.from(keys.wrap(privateKey, id))])
+}
+
+/**
+ * All that have to sign together, Ed25519 first.
+ * @throws {Refusal} LOG_KEYS_UNUSABLE: one is not there, or not its own, or cannot be unwrapped, or this Node cannot use it
+ */
+export async function readSharedKeys(session: Session, keys: KeyWrap, wanted: LogKeys): Promise<readonly SigningKey[]> {
+  const found: SigningKey[] = []
+  for (const key of listKeys(wanted)) found.push(await readSharedKey(session, keys, key))
+  return found
+}
+
+async function readSharedKey(session: Session, keys: KeyWrap, { id, name }: VerifierKey): Promise<SigningKey> {
   const found = await session.query<{ wrapped: Buffer }>('SELECT wrapped FROM log_keys WHERE id = $1', [id])
   const wrapped = found.rows[0]?.wrapped
   if (wrapped === undefined) throw unusable(`the private key ${id} is not in the table log_keys`)
-  const privateKey = openKey(keys, wrapped, id)
-  if (verifierKeyOf(privateKey, name).id !== id) throw unusable(`the table log_keys holds another key as ${id}`)
-  return { key, sign: message => sign(null, message, privateKey) }
+  const der = Buffer.from(unwrap(keys, wrapped, id))
+  const privateKey = openPrivateKey({ key: der, type: 'pkcs8', format: 'der' })
+  if (privateKey === undefined) throw unusable(`this Node cannot use the private key ${id}`)
+  const signer = signingKeyOf(privateKey, name)
+  if (signer.key.id !== id) throw unusable(`the table log_keys holds another key as ${id}`)
+  return signer
 }
 
-function openKey(keys: KeyWrap, wrapped: Uint8Array, id: string): KeyObject {
+function unwrap(keys: KeyWrap, wrapped: Uint8Array, id: string): Uint8Array {
   try {
-    return createPrivateKey({ key: Buffer.from(keys.unwrap(wrapped, id)), type: 'pkcs8', format: 'der' })
+    return keys.unwrap(wrapped, id)
   } catch {
     throw unusable(`the private key ${id} cannot be unwrapped with this EVC_KEY_ENCRYPTION_KEY`)
   }
-}
-
-function verifierKeyOf(privateKey: KeyObject, origin: string): VerifierKey {
-  const { x = '' } = createPublicKey(privateKey).export({ format: 'jwk' })
-  return createVerifierKey(origin, SIGNATURE_TYPE.ed25519, Buffer.from(x, 'base64url'))
-}
-
-function unusable(why: string): Refusal {
-  return new Refusal('LOG_KEYS_UNUSABLE', `The keys of the log cannot be used: ${why}.`)
 }

@@ -6,21 +6,25 @@
  *
  *   1. what was added since the last checkpoint is hashed from its bytes, in one snapshot     nothing
  *   2. the lock of all signers is taken; who does not get it goes on with what the other signs   free again with its session
- *   3. the last checkpoint is read, and proven to be the beginning of the head                nothing
+ *   3. the last checkpoint and the keys are read, and it is proven to be the beginning of the head   nothing
  *   4. signed, and committed                                a checkpoint that nobody was shown; the next one continues it
  *   5. shown                                                -
  *
- * The last checkpoint is read under the lock that the next one is committed under, so no two continue the same one. Whatever does
- * not fit is refused. Owns the tables `log_checkpoints`, `log_witnessed`, `log_keys` and `log_key_chain`; reads the
- * rest.
+ * The last checkpoint is read under the lock that the next one is committed under, so no two continue the same one. Keys are handed over
+ * under it, too, at the size of that checkpoint: so from the commit on every instance signs with the new ones, and none with the old.
+ * Whatever does not fit is refused. Owns the tables `log_checkpoints`, `log_witnessed`, `log_keys` and `log_key_chain`, and its
+ * sessions; reads the rest.
+ *
+ * Whether an ML-DSA-44 key signs, too, is what the log is, and not what one instance wants: it changes when every instance that the
+ * database knows was started with the other setting (store/postgres-instances.ts). So instances that do not agree change nothing.
  */
 import { Refusal } from '../errors.ts'
 import { formatCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
-import { type KeyChain, openByChain } from '../evidence/key-chain.ts'
+import { currentKeys, formatKeyChain, type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
-import { formatNote, formatVerifierKey, parseNote } from '../evidence/note.ts'
+import { formatNote, parseNote } from '../evidence/note.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
 import { createSignature } from '../evidence/signature.ts'
 import {
@@ -34,33 +38,49 @@ import {
   tilesFor,
 } from '../evidence/tile.ts'
 import { migrate } from '../postgres/migrations.ts'
-import type { Postgres, Session } from '../postgres/postgres.ts'
+import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { StoreError } from '../store/event-store.ts'
+import { findOtherMlDsa } from '../store/postgres-instances.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
+import type { LogSigner, SizedNote } from './checkpoint-host.ts'
 import { isManifestOf } from './pack-note.ts'
-import { beginSharedChain, type KeyWrap, readSharedChain, readSharedKey } from './postgres-keys.ts'
+import {
+  beginSharedChain,
+  handOverShared,
+  type KeyWrap,
+  readSharedChain,
+  readSharedKeys,
+  refuseOtherOrigin,
+  sharedChainParser,
+} from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
+import { unusable } from './signing-keys.ts'
 
-export interface PostgresSigner {
-  sign(): Promise<Outcome>
+/** All stages' tables are there (service/shared-database.ts), or `prepare` was called. */
+export interface PostgresSigner extends LogSigner {
+  /** The chain of keys, begun if there is none. @throws {Refusal} LOG_KEYS_UNUSABLE. @throws {PostgresError} */
+  begin(): Promise<{ readonly chain: KeyChain; readonly isNew: boolean }>
   /**
-   * Takes the cosignatures of a note over, if it is of the newest checkpoint.
-   * @param isWitnessed enough have cosigned it: it is kept as such, unless a larger one is
+   * Hands over to other keys, because somebody asked: an ML-DSA-44 key among them if one signs now. Waits for whoever signs.
+   * @returns the chain from now on
+   * @throws {Refusal} LOG_KEYS_UNUSABLE. @throws {PostgresError} also when nobody can know whether it happened
    */
-  cosign(note: string, isWitnessed: boolean): Promise<void>
-  /** The newest note that was kept as witnessed by any instance, as of the last `sign`. */
-  witnessed(): SizedNote | undefined
-  /** The log's note on the manifest of an evidence pack (pack-note.ts). Undefined: it is none of this log, or cannot be signed now. */
-  signManifest(manifest: string): Promise<string | undefined>
-  /** As of the last `sign`. */
-  chain(): KeyChain | undefined
+  rotate(): Promise<KeyChain>
 }
 
-export interface SizedNote {
-  readonly size: number
-  readonly note: string
+export interface PostgresSignerDeps {
+  readonly url: string
+  readonly keys: KeyWrap
+  /** Left out: as it is, or made up for the first checkpoint. */
+  readonly origin?: string | undefined
+  /** What this instance was started with. A log begins as the first of them wants it. */
+  readonly withMlDsa44?: boolean
+  /** Leaves the event that tells of a hand-over, in the transaction that makes it. */
+  readonly recordHandOver: (session: Session, note: string) => Promise<void>
+  /** It was not started with the same `withMlDsa44`, so the log stays as it is. Once for each, and not while it may just be starting. */
+  readonly onDisagreement?: (journalId: string) => void
 }
 
 interface Last extends TreeHead {
@@ -68,25 +88,36 @@ interface Last extends TreeHead {
   readonly note: string | undefined
 }
 
+/** What is stored at one moment. */
+interface Stored {
+  readonly chain: KeyChain | undefined
+  readonly last: Last | 'damaged'
+  readonly witnessed: SizedNote | undefined
+}
+
+/** One holds the lock while the other reads. */
+const CONNECTIONS = 2
 /** Bundles that are hashed in one snapshot. */
 const BUNDLES_AT_ONCE = 64
-const HISTORY_INTERVAL = "interval '10 minutes'"
+/** How far apart the checkpoints of the history are, by the number of signatures: one of ML-DSA-44 is twenty times as long. */
+const HISTORY_INTERVAL = { one: '10 minutes', two: '60 minutes' } as const
 
-export function createPostgresSigner(deps: {
-  postgres: Postgres
-  keys: KeyWrap
-  origin: string | undefined
-}): PostgresSigner {
-  const { postgres, keys, origin } = deps
+export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
+  const { url, keys, origin, withMlDsa44 = false, recordHandOver, onDisagreement = () => {} } = deps
+  const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central signer' })
   let ready: Promise<void> | undefined
-  let chain: KeyChain | undefined
-  let witnessed: SizedNote | undefined
-  /** The newest checkpoint that was read or signed here, and proven to be of this log. */
-  let seen: (TreeHead & { readonly first: string }) | undefined
+  /** As of the last `sign`. */
+  let known: Pick<Stored, 'chain' | 'witnessed'> = { chain: undefined, witnessed: undefined }
+  /** The newest checkpoint that was read or signed here, and proven to be of this log; and the keys of that moment. */
+  let seen: (TreeHead & { readonly keys: string }) | undefined
   /** What is `seen` once its transaction is committed: what was never committed, nobody was shown. */
   let committing: typeof seen
   /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
   let checkedBundles: number | undefined
+  /** Who kept the log from following the setting the last time, and of whom that was told. */
+  let blockedBy: string | undefined
+  const told = new Set<string>()
+  const parseChain = sharedChainParser()
 
   async function setUp(): Promise<void> {
     ready ??= migrate(postgres, CHECKPOINT_SCHEMA)
@@ -96,48 +127,55 @@ export function createPostgresSigner(deps: {
     })
   }
 
+  /** @throws {Refusal} LOG_KEYS_UNUSABLE */
+  async function readStored(session: Session): Promise<Stored> {
+    const { rows } = await session.query<Record<'chain' | 'newest' | 'witnessed', string | null>>(STORED)
+    const { newest = null, witnessed = null } = rows[0] ?? {}
+    const chain = parseChain(rows[0]?.chain)
+    return { chain, last: openLast(newest, chain), witnessed: openWitnessed(witnessed, chain) }
+  }
+
   async function sign(): Promise<Outcome> {
-    await setUp()
     const fault = await checkBytes()
     if (fault !== undefined) return fault
     committing = undefined
-    const outcome = await postgres.transaction(async session => {
-      const lock = await session.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [SIGN_LOCK])
-      if (lock.rows[0]?.held !== true) return whatOthersSigned(session)
-      chain = await beginSharedChain(session, keys, origin)
-      witnessed = await readWitnessed(session, chain)
-      const last = await readLast(session, chain)
-      if (last === 'damaged') return damaged()
-      return compareSeen(chain, last) ?? signHead(session, chain, last)
+    const { outcome, ...stored } = await postgres.transaction(async session => {
+      const isMine = await tryLock(session)
+      const found = await readStored(session)
+      const last = soundLast(found)
+      if ('kind' in last) return { ...found, outcome: last }
+      if (!isMine) return { ...found, outcome: whatOthersSigned(last) }
+      const chain = found.chain ?? (await beginSharedChain(session, keys, { origin, withMlDsa44 }))
+      refuseOtherOrigin(chain, origin)
+      return { ...found, chain, outcome: await signHead(session, chain, last) }
     })
+    known = stored
     seen = committing ?? seen
     return outcome
   }
 
-  /** What the database says was signed, against what this process saw of it: a table can be emptied, and a server restored. */
-  function compareSeen(known: KeyChain, last: Last): Outcome | undefined {
-    if (seen === undefined) return undefined
-    if (formatVerifierKey(known.first) !== seen.first)
-      return refuse('FORKED', 'the log has another first key than before')
+  /**
+   * What the database says was signed, if it goes on from what this process saw of it: a table can be emptied, and a server restored. A chain
+   * of keys only grows.
+   */
+  function soundLast({ chain, last }: Stored): Last | Outcome {
+    if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', DAMAGED)
+    if (seen === undefined) return last
     if (last.size < seen.size) {
       return refuse('ROLLED_BACK', `${seen.size} events were signed, and the newest checkpoint is of ${last.size}`)
     }
+    if (chain === undefined || !formatKeyChain(chain).startsWith(seen.keys))
+      return refuse('FORKED', 'the log has other keys than before')
     const isOther = last.size === seen.size && !areSameBytes(last.root, seen.root)
-    return isOther ? refuse('FORKED', `another checkpoint of ${seen.size} events was signed before`) : undefined
+    return isOther ? refuse('FORKED', `another checkpoint of ${seen.size} events was signed before`) : last
   }
 
-  async function whatOthersSigned(session: Session): Promise<Outcome> {
-    chain = await readSharedChain(session)
-    witnessed = chain && (await readWitnessed(session, chain))
-    const last = chain && (await readLast(session, chain))
-    if (last === 'damaged') return damaged()
-    const fault = chain && last && compareSeen(chain, last)
-    if (fault !== undefined) return fault
-    if (last?.note === undefined) return { kind: 'unavailable', detail: 'another instance signs the first checkpoint' }
-    return { kind: 'nothing-new', size: last.size, note: last.note }
+  function whatOthersSigned({ note, size }: Last): Outcome {
+    if (note === undefined) return { kind: 'unavailable', detail: 'another instance signs the first checkpoint' }
+    return { kind: 'nothing-new', size, note }
   }
 
-  async function signHead(session: Session, known: KeyChain, last: Last): Promise<Outcome> {
+  async function signHead(session: Session, chain: KeyChain, last: Last): Promise<Outcome> {
     const head = await postgres.snapshot(async reading => {
       const log = await readPostgresLog(reading)
       // Rows may have come since step 1: few. And the bundle that is not full yet is hashed each time.
@@ -149,15 +187,48 @@ export function createPostgresSigner(deps: {
     })
     if ('kind' in head) return head
     const { size, root } = head
-    seen = { size: last.size, root: last.root, first: formatVerifierKey(known.first) }
+    const isUnsignable = size === 0 && chain.handOvers[0]?.size === 0 // its key may be forgotten (signing-keys.ts)
+    if (isUnsignable && last.note === undefined) return { kind: 'unavailable', detail: 'nothing is logged yet' }
+    committing = { size: last.size, root: last.root, keys: formatKeyChain(chain) }
     if (last.note !== undefined && size === last.size) return { kind: 'nothing-new', size, note: last.note }
-    const { key, sign: signMessage } = await readSharedKey(session, keys, known)
-    const text = formatCheckpoint({ origin: known.first.name, size, root, extensions: [] })
-    const note = formatNote({ text, signatures: [createSignature(key, text, signMessage)] })
+    const signers = await readSharedKeys(session, keys, keysOfSize(chain, size))
+    const text = formatCheckpoint({ origin: chain.first.name, size, root, extensions: [] })
+    const time = Math.floor(Date.now() / 1_000)
+    const signatures = signers.map(({ key, sign: signMessage }) => createSignature(key, text, signMessage, time))
+    const note = formatNote({ text, signatures })
     await session.query('INSERT INTO log_checkpoints (size, note) VALUES ($1, $2)', [size, note])
-    await forgetBetween(session, last.size)
-    committing = { ...seen, size, root }
+    await forgetBetween(session, last.size, signatures.length > 1 ? HISTORY_INTERVAL.two : HISTORY_INTERVAL.one)
+    committing = { ...committing, size, root }
     return { kind: 'signed', size, note }
+  }
+
+  /** Under the lock, at the size of the last checkpoint: whoever gets the lock next finds other keys, or nothing of it. */
+  async function handOver(session: Session, stored: Stored, toMlDsa44: boolean): Promise<KeyChain> {
+    const { chain } = stored
+    if (chain === undefined) throw unusable('the log has none yet; the first start makes them')
+    const last = soundLast(stored)
+    if ('kind' in last) throw unusable('the last checkpoint is not one that could be gone on from')
+    const handedOver = await handOverShared(session, keys, chain, { size: last.size, withMlDsa44: toMlDsa44 })
+    await recordHandOver(session, handedOver.note)
+    return handedOver.chain
+  }
+
+  /** Because of the setting. Asked in the transaction that does it, as instances come and go. */
+  async function followSetting(): Promise<void> {
+    if (known.chain === undefined || hasMlDsa44(known.chain) === withMlDsa44) return
+    const other = await postgres.transaction(async session => {
+      if (!(await tryLock(session))) return undefined // a second later
+      const stored = await readStored(session)
+      if (stored.chain === undefined || hasMlDsa44(stored.chain) === withMlDsa44) return undefined
+      const journalId = await findOtherMlDsa(session, withMlDsa44)
+      if (journalId === undefined) await handOver(session, stored, withMlDsa44)
+      return journalId
+    })
+    const isLasting = other !== undefined && other === blockedBy
+    blockedBy = other
+    if (!isLasting || told.has(other)) return
+    told.add(other)
+    onDisagreement(other)
   }
 
   /** Step 1: all full bundles that are new, a piece at a time, so that no snapshot is held for long. */
@@ -197,16 +268,33 @@ export function createPostgresSigner(deps: {
   }
 
   return {
+    prepare: setUp,
     sign: () => unless<Outcome>(detail => ({ kind: 'unavailable', detail }), sign),
+    handOver: followSetting,
+    begin: () =>
+      postgres.transaction(async session => {
+        await lock(session)
+        const { chain, last } = await readStored(session)
+        if (last === 'damaged') throw unusable(DAMAGED)
+        const begun = chain ?? (await beginSharedChain(session, keys, { origin, withMlDsa44 }))
+        refuseOtherOrigin(begun, origin)
+        return { chain: begun, isNew: chain === undefined }
+      }),
+    rotate: () =>
+      postgres.transaction(async session => {
+        await lock(session)
+        const stored = await readStored(session)
+        return handOver(session, stored, stored.chain !== undefined && hasMlDsa44(stored.chain))
+      }),
     signManifest: manifest =>
       unless<string | undefined>(
         () => undefined,
         () =>
           postgres.transaction(async session => {
-            const known = await readSharedChain(session)
-            if (known === undefined || !isManifestOf(known, await newestSize(session), manifest)) return undefined
-            const signer = await readSharedKey(session, keys, known)
-            return formatPackNote(known.first.name, encodeText(manifest), [signer])
+            const chain = await readSharedChain(session)
+            if (chain === undefined || !isManifestOf(chain, await newestSize(session), manifest)) return undefined
+            const signers = await readSharedKeys(session, keys, currentKeys(chain))
+            return formatPackNote(chain.first.name, encodeText(manifest), signers)
           }),
       ),
     async cosign(cosigned, isWitnessed) {
@@ -214,16 +302,31 @@ export function createPostgresSigner(deps: {
       const size = parseCheckpoint(given?.text ?? '')?.size
       if (given === undefined || size === undefined) return
       await postgres.transaction(async session => {
-        await session.query('SELECT pg_advisory_xact_lock($1)', [SIGN_LOCK])
+        await lock(session)
         if (isWitnessed) await session.query(KEEP_WITNESSED, [size, cosigned])
         const newest = (await session.query<SizedNote & Record<string, unknown>>(NEWEST)).rows[0]
         if (newest === undefined || parseNote(newest.note)?.text !== given.text) return
         await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), size])
       })
     },
-    witnessed: () => witnessed,
-    chain: () => chain,
+    watch: async () => undefined, // this version does not read a trail in PostgreSQL again by itself
+    witnessed: () => known.witnessed,
+    keyChain: () => known.chain,
+    close: () => postgres.close(),
   }
+}
+
+const DAMAGED = 'the newest row of log_checkpoints is not a checkpoint of this log'
+
+const hasMlDsa44 = (chain: KeyChain) => currentKeys(chain).mlDsa44 !== undefined
+
+async function tryLock(session: Session): Promise<boolean> {
+  const { rows } = await session.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [SIGN_LOCK])
+  return rows[0]?.held === true
+}
+
+async function lock(session: Session): Promise<void> {
+  await session.query('SELECT pg_advisory_xact_lock($1)', [SIGN_LOCK])
 }
 
 const NEWEST = 'SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1'
@@ -234,18 +337,20 @@ async function newestSize(session: Session): Promise<number> {
   return (await session.query<{ size: number }>(NEWEST)).rows[0]?.size ?? 0
 }
 
-async function readLast(session: Session, chain: KeyChain): Promise<Last | 'damaged'> {
-  const note = (await session.query<{ note: string }>(NEWEST)).rows[0]?.note
-  if (note === undefined) return { size: 0, root: EMPTY_ROOT, note: undefined }
-  const opened = openByChain(note, chain)
-  return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
+/** By one statement: whoever does not hold the lock must not see keys of one moment, and a checkpoint of another. */
+const STORED = `SELECT (SELECT chain FROM log_key_chain) AS chain, (SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1) AS newest,
+  (SELECT note FROM log_witnessed) AS witnessed`
+
+function openLast(note: string | null, chain: KeyChain | undefined): Last | 'damaged' {
+  if (note === null) return { size: 0, root: EMPTY_ROOT, note: undefined }
+  const opened = chain && openByChain(note, chain)
+  return opened?.isTrusted ? { ...opened.checkpoint, note } : 'damaged'
 }
 
 /** One that this log did not sign is none; its cosignatures are for whoever knows the witnesses. */
-async function readWitnessed(session: Session, chain: KeyChain): Promise<SizedNote | undefined> {
-  const note = (await session.query<{ note: string }>('SELECT note FROM log_witnessed')).rows[0]?.note
-  const opened = note === undefined ? undefined : openByChain(note, chain)
-  return note !== undefined && opened?.isTrusted ? { size: opened.checkpoint.size, note } : undefined
+function openWitnessed(note: string | null, chain: KeyChain | undefined): SizedNote | undefined {
+  const opened = note === null || chain === undefined ? undefined : openByChain(note, chain)
+  return note !== null && opened?.isTrusted ? { size: opened.checkpoint.size, note } : undefined
 }
 
 /** Step 3: the head, if it continues what was signed and the tiles have its root. */
@@ -290,13 +395,13 @@ async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: nu
   }
 }
 
-/** The one before is kept as history if there is none of the ten minutes before it. */
-async function forgetBetween(session: Session, size: number): Promise<void> {
+/** The one before is kept as history if there is none of the interval before it. */
+async function forgetBetween(session: Session, size: number, interval: string): Promise<void> {
   await session.query(
     `DELETE FROM log_checkpoints AS old WHERE size = $1 AND EXISTS (SELECT 1 FROM
        (SELECT signed_at FROM log_checkpoints WHERE size < $1 ORDER BY size DESC LIMIT 1) AS before
-       WHERE before.signed_at > old.signed_at - ${HISTORY_INTERVAL})`,
-    [size],
+       WHERE before.signed_at > old.signed_at - $2::interval)`,
+    [size, interval],
   )
 }
 
@@ -306,8 +411,4 @@ function refuse(cause: RefusalCause, detail: string): Outcome {
 
 function bytesDiffer(bundle: number): Outcome {
   return refuse('BYTES_DIFFER', `the entries from ${bundle * TILE_WIDTH} on do not have the hashes of their tile`)
-}
-
-function damaged(): Outcome {
-  return refuse('CHECKPOINT_DAMAGED', 'the newest row of log_checkpoints is not a checkpoint of this log')
 }

@@ -1,4 +1,4 @@
-/** Entry of a signer's thread (checkpoint-host.ts). */
+/** Entry of a signer's thread (thread-signer.ts). */
 import { parentPort, workerData } from 'node:worker_threads'
 import { signManifest } from './pack-note.ts'
 import { createSigner } from './signer.ts'

@@ -8,7 +8,9 @@ import { createPostgres } from '../postgres/postgres.ts'
 import type { DataFolder } from '../service/data-folder.ts'
 import { requireMlDsa44 } from '../service/log.ts'
 import { keyFolders, rotateKey } from '../service/rotate-key.ts'
+import { generateSharedKeys, rotateSharedKeys } from '../service/shared-keys.ts'
 import { UsageError } from './outcome.ts'
+import { silentLogger } from './security-door.ts'
 import type { Shell } from './shell.ts'
 
 export function keyCommand(shell: Shell): Command {
@@ -34,7 +36,7 @@ export function keyCommand(shell: Shell): Command {
   group
     .command('rotate')
     .description(
-      'Let another key sign from now on, and another ML-DSA-44 key if there is one. Works beside a running service. The old keys sign a hand-over, and nothing else again.',
+      'Let another key sign from now on, and another ML-DSA-44 key if there is one. Works beside a running service, and for all instances that share a database. The old keys sign a hand-over, and nothing else again.',
     )
     .addHelpText('after', '\nExample:\n  ev-central key rotate')
     .action((_options: object, command: Command) => rotate(command, shell))
@@ -88,17 +90,33 @@ function describeKeys({ ed25519, mlDsa44 }: LogKeys) {
   return { verifier: formatVerifierKey(ed25519), ml_dsa_44: mlDsa44 === undefined ? null : formatVerifierKey(mlDsa44) }
 }
 
-function generate(command: Command, shell: Shell): void {
+async function generate(command: Command, shell: Shell): Promise<void> {
   const settings = shell.settings(command)
+  const { databaseUrl: url } = settings
+  if (url !== undefined) {
+    requireMlDsa44(settings)
+    const { keys, isNew } = await generateSharedKeys({ settings, url, logger: silentLogger() })
+    shell.terminal.note(isNew ? 'made; what is private is in the database, wrapped' : HAS_KEYS)
+    return printKeys(keys, shell)
+  }
   const folders = keyFolders(shell.folder(command))
   const isNew = readKeyChain(folders) === undefined
   requireMlDsa44(settings, folders)
   const chain = beginKeyChain(folders, settings.logOrigin, settings.logMlDsa)
-  shell.terminal.note(isNew ? `made; what is private is in ${folders.keys}` : 'the log has a key already')
+  shell.terminal.note(isNew ? `made; what is private is in ${folders.keys}` : HAS_KEYS)
   printKeys(currentKeys(chain), shell)
 }
 
+const HAS_KEYS = 'the log has a key already'
+
 async function rotate(command: Command, shell: Shell): Promise<void> {
+  const settings = shell.settings(command)
+  const { databaseUrl: url } = settings
+  if (url !== undefined) {
+    const keys = await rotateSharedKeys({ settings, url, logger: silentLogger() })
+    shell.terminal.note('the new key signs from now on, at every instance')
+    return printKeys(keys, shell)
+  }
   const { keys, isDone } = await rotateKey(shell.folder(command))
   const news = isDone
     ? 'signs from now on'

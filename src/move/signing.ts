@@ -1,13 +1,13 @@
 /**
- * What signs the log, and what was signed: the chain of keys, the key that signs now, checkpoints. So the log goes on under the same
- * origin and key, and whoever knows an old checkpoint can be shown that a new one continues it.
+ * What signs the log, and what was signed: the chain of keys, those that sign now, checkpoints. So the log goes on under the same
+ * origin and keys, and whoever knows an old checkpoint can be shown that a new one continues it.
  */
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { isRotationUnderWay, type KeyFolders, readKeyChain, readPrivateKey } from '../checkpoint/key-files.ts'
-import type { KeyWrap } from '../checkpoint/postgres-keys.ts'
+import { type KeyWrap, keepSharedKey } from '../checkpoint/postgres-keys.ts'
 import { Refusal } from '../errors.ts'
-import { currentKey, currentKeys, formatKeyChain, type KeyChain, openByChain } from '../evidence/key-chain.ts'
+import { currentKeys, formatKeyChain, type KeyChain, listKeys, openByChain } from '../evidence/key-chain.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
 import type { Session } from '../postgres/postgres.ts'
 
@@ -17,7 +17,8 @@ interface SignedCheckpoint extends TreeHead {
 
 export interface Signing {
   readonly chain: KeyChain
-  readonly privateKey: Uint8Array
+  /** Of the keys that sign now, by their ids. Those before them sign nothing again. */
+  readonly privateKeys: ReadonlyMap<string, Uint8Array>
   /** The last one, and when it was signed. */
   readonly newest: SignedCheckpoint
   readonly signedAt: Date
@@ -43,12 +44,6 @@ export function readSigning(folders: KeyFolders): Signing {
       'A key rotation is not finished: start the service on the folder once, and stop it.',
     )
   }
-  if (currentKeys(chain).mlDsa44 !== undefined) {
-    throw new Refusal(
-      'MIGRATION_REFUSED',
-      'This log is signed with ML-DSA-44 too, which a log in PostgreSQL is not: start the service on the folder once with EVC_LOG_ML_DSA=false, and stop it.',
-    )
-  }
   const newest = open(readFileSync(file, 'utf8'), chain)
   if (newest === undefined) throw new Refusal('MIGRATION_REFUSED', `${file} is not a checkpoint of this log.`)
   const history = new Map<number, SignedCheckpoint>()
@@ -58,7 +53,7 @@ export function readSigning(folders: KeyFolders): Signing {
   }
   return {
     chain,
-    privateKey: readPrivateKey(folders, currentKey(chain)),
+    privateKeys: new Map(listKeys(currentKeys(chain)).map(key => [key.id, readPrivateKey(folders, key)])),
     newest,
     signedAt: statSync(file).mtime,
     witnessed: readWitnessed(folders).map(note => open(note, chain))[0],
@@ -68,10 +63,9 @@ export function readSigning(folders: KeyFolders): Signing {
 
 /** In a transaction of the caller's, into empty tables. When those of the history were signed is not known any more. */
 export async function copySigning(session: Session, signing: Signing, keys: KeyWrap): Promise<void> {
-  const { chain, privateKey, newest, signedAt, witnessed, history } = signing
-  const { id } = currentKey(chain)
+  const { chain, privateKeys, newest, signedAt, witnessed, history } = signing
   await session.query('INSERT INTO log_key_chain (chain) VALUES ($1)', [formatKeyChain(chain)])
-  await session.query('INSERT INTO log_keys VALUES ($1, $2)', [id, Buffer.from(keys.wrap(privateKey, id))])
+  for (const [id, privateKey] of privateKeys) await keepSharedKey(session, keys, id, privateKey)
   await session.query(
     "INSERT INTO log_checkpoints SELECT size, note, 'epoch' FROM unnest($1::bigint[], $2::text[]) AS kept (size, note)",
     [history.map(({ size }) => size), history.map(({ note }) => note)],

@@ -76,7 +76,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   if (isShared) refuseUsed(folder)
   const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
-  requireMlDsa44(settings, keyFolders(folder))
+  requireMlDsa44(settings, isShared ? undefined : keyFolders(folder))
   /** Of this process, among those that share a database. */
   const instance = randomBytes(INSTANCE_BYTES).toString('hex')
   const { state, secrets } = await openState(settings, folder, instance, logger)
@@ -86,7 +86,14 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     ? createSharedDetector({ threshold: bruteForceThreshold, windowSeconds: bruteForceWindowSeconds })
     : undefined
   const presence = isShared
-    ? undo.use(createPresence({ url: databaseUrl, journalDirectory: folder.journalDirectory, logger }))
+    ? undo.use(
+        createPresence({
+          url: databaseUrl,
+          journalDirectory: folder.journalDirectory,
+          logMlDsa: settings.logMlDsa,
+          logger,
+        }),
+      )
     : undefined
   const pipeline = await open({
     folder,

@@ -3,28 +3,22 @@
  * here, as neither the signer nor the witnesses' client knows the trail.
  */
 import type { Logger } from 'pino'
-import { type CheckpointStatus, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
-import {
-  canSignMlDsa44,
-  handOverDetails,
-  type KeyFolders,
-  keyChainReader,
-  readKeyChain,
-  readSigningKeys,
-} from '../checkpoint/key-files.ts'
-import { startPostgresCheckpoints } from '../checkpoint/postgres-checkpoints.ts'
+import { type CheckpointStatus, type LogSigner, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
+import { type KeyFolders, readKeyChain, readSigningKeys } from '../checkpoint/key-files.ts'
+import { createPostgresSigner } from '../checkpoint/postgres-signer.ts'
+import { canSignMlDsa44, handOverDetails } from '../checkpoint/signing-keys.ts'
+import { createThreadSigner } from '../checkpoint/thread-signer.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
-import { currentKeys, formatKeyChain, type KeyChain, parseKeyChain } from '../evidence/key-chain.ts'
+import { currentKeys, formatKeyChain } from '../evidence/key-chain.ts'
 import type { EvidenceStatus } from '../http/deps.ts'
 import { LIMITS } from '../limits.ts'
-import { deriveKey } from '../security/derived-keys.ts'
-import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
+import { keyWrap, recordHandOver } from './shared-keys.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
 import { readWitnessed } from './stored-checkpoint.ts'
 
@@ -50,19 +44,19 @@ export interface ServedLog {
 /**
  * Before anything is started: whether checkpoints can be signed as the setting asks for. One signature instead of two would be worse than
  * none, as every verifier takes it for a forgery.
- * @param canSign whether this Node has ML-DSA-44
+ * @param folders of a data folder's keys; those in a database are read by whoever signs
  * @throws {SettingsError}
  */
-export function requireMlDsa44({ logMlDsa, logOrigin }: Settings, folders: KeyFolders, canSign = canSignMlDsa44): void {
+export function requireMlDsa44({ logMlDsa, logOrigin }: Settings, folders?: KeyFolders): void {
   if (!logMlDsa) return
-  if (!canSign()) {
+  if (!canSignMlDsa44()) {
     throw new SettingsError([
       'EVC_LOG_ML_DSA is true, and this Node has no ML-DSA-44: it takes 24.7 or later with OpenSSL 3.5',
     ])
   }
-  const chain = readKeyChain(folders)
+  const chain = folders && readKeyChain(folders)
   const isOtherLog = logOrigin !== undefined && logOrigin !== chain?.first.name // which begins with keys of its own
-  if (chain === undefined || isOtherLog || currentKeys(chain).mlDsa44 === undefined) return
+  if (folders === undefined || chain === undefined || isOtherLog || currentKeys(chain).mlDsa44 === undefined) return
   try {
     readSigningKeys(folders, currentKeys(chain))
   } catch (error) {
@@ -71,32 +65,26 @@ export function requireMlDsa44({ logMlDsa, logOrigin }: Settings, folders: KeyFo
   }
 }
 
-export function startLog(deps: {
-  pipeline: Pipeline
-  folder: DataFolder
-  settings: Settings
-  keyEncryptionKey: Uint8Array
-  logger: Logger
-}): ServedLog {
-  const { pipeline, folder, settings, keyEncryptionKey, logger } = deps
+interface LogDeps {
+  readonly pipeline: Pipeline
+  readonly folder: DataFolder
+  readonly settings: Settings
+  readonly keyEncryptionKey: Uint8Array
+  readonly logger: Logger
+}
+
+export function startLog(deps: LogDeps): ServedLog {
+  const { pipeline, folder, settings, logger } = deps
   const { audit, queries } = pipeline
-  const folders = keyFolders(folder)
-  const { databaseUrl: url } = settings
-  const readFiles = keyChainReader(folders)
-  const readChain = (): KeyChain | undefined => {
-    if (url === undefined) return readFiles()
-    const text = shared?.keyChain()
-    return text === undefined ? undefined : parseKeyChain(text)
-  }
+  const signer = createSigner(deps)
   const witnesses = createWitnessClient({
     witnesses: settings.witnesses,
     quorum: settings.witnessQuorum,
     readProof: (from, to) => queries.consistency({ from, to }),
-    readHandOvers: () => readChain()?.handOvers.map(({ note }) => note) ?? [],
+    readHandOvers: () => signer.keyChain()?.handOvers.map(({ note }) => note) ?? [],
   })
-  const options: Omit<Parameters<typeof startCheckpoints>[0], 'storePath' | 'folders'> = {
-    origin: settings.logOrigin,
-    withMlDsa44: settings.logMlDsa,
+  const checkpoints = startCheckpoints({
+    signer,
     watchMs: settings.selfCheckPercent * 10,
     onTampered(id, detail) {
       logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
@@ -109,29 +97,21 @@ export function startLog(deps: {
       const description = `No checkpoint is signed: ${detail}`
       audit.system('CHECKPOINT_REFUSED', createContext(), { description, metadata: { cause } })
     },
-    async onHandOver(note) {
-      const context = createContext()
-      audit.system('LOG_KEY_ROTATED', context, handOverDetails(note))
-      await audit.settled(context)
-    },
-  }
-  const shared =
-    url === undefined ? undefined : startPostgresCheckpoints({ ...options, url, keys: keyWrap(keyEncryptionKey) })
-  const checkpoints = shared ?? startCheckpoints({ ...options, storePath: folder.auditDatabase, folders })
+  })
   witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
   const shown = createShownCheckpoint({
     newest: checkpoints.newest,
     // Without a quorum, what others sign is never handed to the client here.
     witnesses: settings.witnessQuorum === 0 ? { ...witnesses, witnessed: checkpoints.newest } : witnesses,
     // Of a shared log the client is given it, with the first one that is known.
-    readKept: () => (url === undefined ? readWitnessed(folders, settings) : undefined),
+    readKept: () => (settings.databaseUrl === undefined ? readWitnessed(keyFolders(folder), settings) : undefined),
   })
   checkpoints.indexed(pipeline.lastEventId())
   pipeline.onIndexed(checkpoints.indexed)
   return {
     shown,
     keyChain() {
-      const chain = readChain()
+      const chain = checkpoints.keyChain()
       return chain && formatKeyChain(chain)
     },
     signManifest: checkpoints.signManifest,
@@ -147,6 +127,37 @@ export function startLog(deps: {
       await witnesses.close()
     },
   }
+}
+
+function createSigner({ pipeline: { audit }, folder, settings, keyEncryptionKey, logger }: LogDeps): LogSigner {
+  const { databaseUrl: url, logOrigin: origin, logMlDsa: withMlDsa44 } = settings
+  if (url === undefined) {
+    return createThreadSigner({
+      storePath: folder.auditDatabase,
+      folders: keyFolders(folder),
+      origin,
+      withMlDsa44,
+      async onHandOver(note) {
+        const context = createContext()
+        audit.system('LOG_KEY_ROTATED', context, handOverDetails(note))
+        await audit.settled(context)
+      },
+    })
+  }
+  return createPostgresSigner({
+    url,
+    keys: keyWrap(keyEncryptionKey),
+    origin,
+    withMlDsa44,
+    recordHandOver,
+    onDisagreement(journal) {
+      const wanted = `EVC_LOG_ML_DSA is ${withMlDsa44} here`
+      logger.warn(
+        { journal },
+        `${wanted}, and another instance was not started so: the log stays as it is until all are`,
+      )
+    },
+  })
 }
 
 function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus): EvidenceStatus {
@@ -166,15 +177,5 @@ function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus
       last_fault: witness.lastFault ?? null,
     })),
     self_check: signed.watched ?? null,
-  }
-}
-
-/** How private keys of the log lie in PostgreSQL. */
-export function keyWrap(keyEncryptionKey: Uint8Array) {
-  const wrappingKey = deriveKey(keyEncryptionKey, 'log-signing-keys')
-  const ownerOf = (key_id: string) => ({ cp_id: 'log', key_id, version: 1 })
-  return {
-    wrap: (key: Uint8Array, name: string) => wrapKey(wrappingKey, key, ownerOf(name)),
-    unwrap: (wrapped: Uint8Array, name: string) => unwrapKey(wrappingKey, wrapped, ownerOf(name)),
   }
 }

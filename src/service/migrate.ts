@@ -18,11 +18,11 @@ import { createOutbox } from '../security/outbox.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { Settings } from '../settings/settings.ts'
 import { type DataFolder, dataFolder, lockMigratingFolder, markMigrated, migratedTo } from './data-folder.ts'
-import { keyWrap } from './log.ts'
 import { openPipeline } from './pipeline.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { keyFolders } from './rotate-key.ts'
 import { secretsToMove } from './secrets.ts'
+import { keyWrap } from './shared-keys.ts'
 
 export type { MigrateProgress }
 

@@ -24,9 +24,11 @@ const STATEMENT_MS_MAX = 2_000
 export function createPresence(deps: {
   url: string
   journalDirectory: string
+  /** What it was started with: others ask (checkpoint/postgres-signer.ts). */
+  logMlDsa: boolean
   logger: Pick<Logger, 'warn'>
 }): Presence {
-  const { url, journalDirectory, logger } = deps
+  const { url, journalDirectory, logMlDsa, logger } = deps
   const postgres = createPostgres({
     url,
     connectionsMax: 1,
@@ -41,7 +43,8 @@ export function createPresence(deps: {
 
   async function say(state: 'running' | 'stopped'): Promise<void> {
     if (pipeline === undefined || journalId === undefined) return
-    const seen = { journalId, host: hostname(), state, durable: pipeline.status().journal.durableSequence }
+    const durable = pipeline.status().journal.durableSequence
+    const seen = { journalId, host: hostname(), state, durable, logMlDsa }
     const before = await postgres.transaction(async session => {
       const known = isFirst ? await lockInstance(session, seen.journalId) : undefined
       await noteInstance(session, seen)

@@ -9,12 +9,12 @@ import { system } from '../audit/events.ts'
 import {
   askForRotation,
   completeHandOver,
-  handOverDetails,
   hasHandOver,
   type KeyFolders,
   readKeyChain,
   takeHandOver,
 } from '../checkpoint/key-files.ts'
+import { handOverDetails } from '../checkpoint/signing-keys.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { parseCheckpoint } from '../evidence/checkpoint.ts'

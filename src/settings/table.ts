@@ -236,7 +236,7 @@ export const SETTINGS = {
   }),
   EVC_LOG_ML_DSA: setting({
     description:
-      '`true`: checkpoints carry a second signature, ML-DSA-44 (FIPS 204), for the time when a quantum computer can forge Ed25519. Changing it hands over to new keys, on record. Needs Node 24.7 or later with OpenSSL 3.5, and the embedded SQLite.',
+      '`true`: checkpoints carry a second signature, ML-DSA-44 (FIPS 204), for the time when a quantum computer can forge Ed25519. Changing it hands over to new keys, on record. Needs Node 24.7 or later with OpenSSL 3.5. Instances that share a database should have the same: the log follows when all agree.',
     defaultText: 'false',
     fallback: false,
     parse: value => oneOf('true', 'false')(value) === 'true',

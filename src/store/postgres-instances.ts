@@ -26,6 +26,8 @@ export interface Instance {
   readonly indexed: number
   /** The last record that was a row when it was declared gone, or its journal began to be adopted; null while it is there. */
   readonly missing_after: number | null
+  /** `EVC_LOG_ML_DSA` of its last start; null: a version started it that cannot sign so. */
+  readonly log_ml_dsa: boolean | null
 }
 
 /** Much more than a restart takes, or a cut of the network that nobody acts on. */
@@ -44,11 +46,12 @@ export const INSTANCES_SCHEMA: Schema = {
       missing_after bigint
     );
     `,
+    'ALTER TABLE instances ADD COLUMN log_ml_dsa boolean',
   ],
   grants: ['SELECT, INSERT, UPDATE ON instances'],
 }
 
-const SELECT = `SELECT journal_id, host, state, seen_at, durable, missing_after, coalesce(position, 0) AS indexed,
+const SELECT = `SELECT journal_id, host, state, seen_at, durable, missing_after, log_ml_dsa, coalesce(position, 0) AS indexed,
     state = 'running' AND seen_at < clock_timestamp() - interval '${STALE_MS} milliseconds' AS "isStale"
   FROM instances LEFT JOIN positions ON source = 'journal:' || journal_id`
 
@@ -65,15 +68,34 @@ export async function lockInstance(session: Session, journalId: string): Promise
 
 export async function noteInstance(
   session: Session,
-  seen: { readonly journalId: string; readonly host: string; readonly state: InstanceState; readonly durable: number },
+  seen: {
+    readonly journalId: string
+    readonly host: string
+    readonly state: InstanceState
+    readonly durable: number
+    readonly logMlDsa: boolean
+  },
 ): Promise<void> {
   await session.query(
-    `INSERT INTO instances (journal_id, host, state, durable) VALUES ($1, $2, $3, $4)
+    `INSERT INTO instances (journal_id, host, state, durable, log_ml_dsa) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (journal_id) DO UPDATE SET host = excluded.host, state = excluded.state, seen_at = excluded.seen_at,
-       durable = greatest(instances.durable, excluded.durable), missing_after = NULL`,
-    [seen.journalId, seen.host, seen.state, seen.durable],
+       durable = greatest(instances.durable, excluded.durable), missing_after = NULL, log_ml_dsa = excluded.log_ml_dsa`,
+    [seen.journalId, seen.host, seen.state, seen.durable, seen.logMlDsa],
     'note an instance',
   )
+}
+
+/**
+ * One that was not started with this setting, and may start again as it was: running, missing or stopped. The last one seen.
+ * @returns undefined: all that are known agree
+ */
+export async function findOtherMlDsa(session: Session, logMlDsa: boolean): Promise<string | undefined> {
+  const { rows } = await session.query<{ journal_id: string }>(
+    `SELECT journal_id FROM instances WHERE state IN ('running', 'stopped') AND log_ml_dsa IS DISTINCT FROM $1
+     ORDER BY seen_at DESC LIMIT 1`,
+    [logMlDsa],
+  )
+  return rows[0]?.journal_id
 }
 
 /** Nobody says it any more: what is no row yet is missing from here on, until its journal is adopted. */

@@ -16,6 +16,7 @@ import {
   verifyNote,
 } from '../evidence/note.ts'
 import { algorithmOf, createVerifier, noteKeyOf } from '../evidence/signature.ts'
+import { LIMITS } from '../limits.ts'
 import type { Finding, Place } from './verdict.ts'
 
 const HAND_OVER = 'ev-central key hand-over v1'
@@ -57,9 +58,13 @@ export function openChain(lines: string | undefined, given: string | undefined):
     }
   }
   const [first, ...rest] = lines.split('\n').slice(0, -1)
+  if (rest.length >= LIMITS.logKeysMax)
+    return broken('MALFORMED', LIMITS.logKeysMax + 1, 'A chain has fewer hand-overs')
   const start = readVerifier(String(readMember(first ?? '', 'verifier')))
   if (!lines.endsWith('\n') || start?.key.type !== SIGNATURE_TYPE.ed25519)
     return broken('MALFORMED', 1, 'It names no verifier key')
+  if (!isLine(first, { verifier: formatVerifierKey(start.key) }))
+    return broken('MALFORMED', 1, 'It holds something else')
   const origin = start.key.name
   const signers: (readonly Verifier[])[] = [[start]]
   const ends: number[] = []
@@ -67,11 +72,16 @@ export function openChain(lines: string | undefined, given: string | undefined):
   for (const [n, line] of rest.entries()) {
     const signed = readMember(line, 'hand_over')
     const handOver = typeof signed === 'string' ? readHandOver(signed) : undefined
-    if (handOver === undefined) return broken('MALFORMED', n + 2, 'It is no hand-over')
+    if (handOver === undefined || !isLine(line, { hand_over: signed }))
+      return broken('MALFORMED', n + 2, 'It is no hand-over')
     const { size, old, next, note } = handOver
     const isOfLog = [...old, ...next].every(({ key }) => key.name === origin)
     if (!goesOn(signers.at(-1)!, old) || !isOfLog || size < (ends.at(-1) ?? 0)) {
       return broken('WRONG_KEY', n + 2, 'It does not go on from the key before it')
+    }
+    const known = new Set([...signers.flat(), ...old].map(({ key }) => key.id))
+    if (next.some(({ key }) => known.has(key.id))) {
+      return broken('WRONG_KEY', n + 2, 'A key that was handed over comes back')
     }
     const all = [...old, ...next].map(({ key }) => createVerifier(noteKeyOf(key)))
     if (!all.every(verifier => verifyNote(note, [verifier]).isSigned)) {
@@ -89,6 +99,9 @@ export function openChain(lines: string | undefined, given: string | undefined):
   }
   return { chain: { origin, links, notes }, findings: [] }
 }
+
+/** To the letter, as there is one spelling. */
+const isLine = (line: string | undefined, members: object) => line === JSON.stringify(members)
 
 /** The old keys of a hand-over are those that signed before it. */
 function goesOn(before: readonly Verifier[], old: readonly Verifier[]): boolean {

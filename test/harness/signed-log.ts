@@ -12,12 +12,12 @@ import {
   askForRotation,
   beginKeyChain,
   completeHandOver,
-  handOverDetails,
   readKeyChain,
   readSigningKeys,
   takeHandOver,
 } from '../../src/checkpoint/key-files.ts'
 import { createSigner } from '../../src/checkpoint/signer.ts'
+import { handOverDetails } from '../../src/checkpoint/signing-keys.ts'
 import { createContext } from '../../src/context/context.ts'
 import { cleanFiles, erase } from '../../src/erasure/erase.ts'
 import type { AuditEvent } from '../../src/event/event.ts'

@@ -5,14 +5,13 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import { system } from '../../src/audit/events.ts'
-import type { KeyWrap } from '../../src/checkpoint/postgres-keys.ts'
 import { createPostgresSigner } from '../../src/checkpoint/postgres-signer.ts'
+import { handOverDetails } from '../../src/checkpoint/signing-keys.ts'
 import { createContext } from '../../src/context/context.ts'
 import type { AuditEvent } from '../../src/event/event.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
-import { createPostgres } from '../../src/postgres/postgres.ts'
-import { deriveKey } from '../../src/security/derived-keys.ts'
-import { unwrapKey, wrapKey } from '../../src/security/key-wrap.ts'
+import type { Session } from '../../src/postgres/postgres.ts'
+import { keyWrap } from '../../src/service/shared-keys.ts'
 import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { sampleEvent } from '../contract/event-store.ts'
 import type { PostgresServer } from './postgres.ts'
@@ -25,6 +24,8 @@ export interface SignedPostgres extends AsyncDisposable {
   append(count: number, options?: { instance?: number; event?: (n: number) => AuditEvent }): Promise<number>
   /** Signs what there is. @returns the checkpoint */
   sign(instance?: number): Promise<string>
+  /** Hands over to other keys, by one of the instances, with the event that tells of it. */
+  rotate(instance?: number): Promise<void>
   /** With its tombstone. @returns the id of that */
   erase(ids: readonly number[]): Promise<number>
   /** SQL of whoever owns the database. */
@@ -40,17 +41,20 @@ const APART = "interval '20 minutes'"
 
 export async function createSignedPostgres(server: PostgresServer, instances = 2): Promise<SignedPostgres> {
   const url = await server.createDatabase()
-  const keys = wrapWith(randomBytes(32))
+  const keys = keyWrap(randomBytes(32))
+  /** That no event tells of yet. */
+  const handedOver: string[] = []
   const run = (sql: string, values?: unknown[]) => server.run(url, sql, values)
   const opened = Array.from({ length: instances }, (_, n) => {
-    const postgres = createPostgres({ url, connectionsMax: 2 })
+    const source = `journal:${n}`
+    const recordHandOver = async (_session: Session, note: string) => void handedOver.push(note)
     return {
-      source: `journal:${n}`,
+      source,
       store: createPostgresEventStore({ url }),
-      postgres,
-      signer: createPostgresSigner({ postgres, keys, origin: ORIGIN }),
+      signer: createPostgresSigner({ url, keys, origin: ORIGIN, recordHandOver }),
     }
   })
+  await opened[0]?.signer.prepare()
   let key: string | undefined
 
   async function appendEvents(instance: number, events: readonly AuditEvent[]): Promise<number> {
@@ -61,9 +65,9 @@ export async function createSignedPostgres(server: PostgresServer, instances = 2
   }
 
   async function close(): Promise<void> {
-    for (const { store, postgres } of opened.splice(0)) {
+    for (const { store, signer } of opened.splice(0)) {
       await store.close()
-      await postgres.close()
+      await signer.close()
     }
   }
 
@@ -83,8 +87,13 @@ export async function createSignedPostgres(server: PostgresServer, instances = 2
       const outcome = await signer.sign()
       assert.ok('note' in outcome && outcome.note !== undefined, JSON.stringify(outcome))
       await run(`UPDATE log_checkpoints SET signed_at = signed_at - ${APART}`)
-      key = formatVerifierKey(signer.chain()!.first)
+      key = formatVerifierKey(signer.keyChain()!.first)
       return outcome.note
+    },
+    async rotate(instance = 0) {
+      await opened[instance]!.signer.rotate()
+      const events = handedOver.splice(0).map(note => system('LOG_KEY_ROTATED', createContext(), handOverDetails(note)))
+      await appendEvents(instance, events)
     },
     async erase(ids) {
       const sorted = [...ids].sort((a, b) => a - b)
@@ -104,14 +113,5 @@ export async function createSignedPostgres(server: PostgresServer, instances = 2
     },
     close,
     [Symbol.asyncDispose]: close,
-  }
-}
-
-function wrapWith(secret: Uint8Array): KeyWrap {
-  const key = deriveKey(secret, 'log-signing-keys')
-  const owner = (key_id: string) => ({ cp_id: 'log', key_id, version: 1 })
-  return {
-    wrap: (bytes, name) => wrapKey(key, bytes, owner(name)),
-    unwrap: (bytes, name) => unwrapKey(key, bytes, owner(name)),
   }
 }

@@ -1,15 +1,17 @@
 /** Several instances on one PostgreSQL, as clients see them. */
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
-import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
-import { parseKeyChain } from '../../src/evidence/key-chain.ts'
+import { type KeyChain, openByChain, parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
-import { createVerifier } from '../../src/evidence/signature.ts'
+import { algorithmOf, createVerifier } from '../../src/evidence/signature.ts'
 import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
+import { runHere } from '../cli/command-line.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { serve, temporaryFolder } from '../unit/witness/witness-under-test.ts'
-import { eventually, problemOf, startTestCentral, type TestCentral } from './harness.ts'
+import { eventually, KEY_ENCRYPTION_KEY, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
 const server = postgresServer()
 
@@ -31,6 +33,18 @@ const login = (at: TestCentral, cpId: string, credentials: string, from?: string
     body: { cp_id: cpId, credentials },
     ...(from === undefined ? {} : { from }),
   })
+
+async function chainOf(at: TestCentral): Promise<KeyChain> {
+  return parseKeyChain((await at.send('GET', '/evidence/keys', { as: 'auditor' })).text) ?? assert.fail()
+}
+
+/** On the command line, in this process. */
+async function command(url: string, ...args: string[]): Promise<string> {
+  const environment = { EVC_DATABASE_URL: url, EVC_KEY_ENCRYPTION_KEY: KEY_ENCRYPTION_KEY, EVC_DATA_DIR: '/nowhere' }
+  const { code, stdout, stderr } = await runHere(args, { environment })
+  assert.equal(code, 0, stderr + stdout)
+  return stdout
+}
 
 async function incidents(at: TestCentral, reason: string) {
   const path = `/audit/events?action=INCIDENT&reason_code=${reason}&order=asc&limit=1000`
@@ -148,8 +162,7 @@ test('instances: what a witness cosigned for one of them is shown by all, also b
   t.after(() => Promise.all(instances.map(instance => instance.close())))
   const witnessedSize = async (instance: TestCentral) => {
     const { status, text } = await instance.send('GET', '/checkpoint', { as: 'auditor' })
-    const trusted = { origin: key.name, log: [createVerifier(key)], witnesses: [createVerifier(witness.witness.key)] }
-    const opened = openCheckpoint(text, trusted)
+    const opened = openByChain(text, await chainOf(instance), [createVerifier(witness.witness.key)])
     return status === 200 && opened.isTrusted && opened.cosignatures.length === 1 ? opened.checkpoint.size : 0
   }
   const [a, b] = instances as [TestCentral, TestCentral]
@@ -159,7 +172,9 @@ test('instances: what a witness cosigned for one of them is shown by all, also b
     const [event] = await at.eventsOf(answer.requestId)
     const id = event?.id ?? assert.fail()
     for (const instance of [a, b]) await eventually(async () => (await witnessedSize(instance)) >= id)
+    if (n === 0) await command(url, 'key', 'rotate') // which the witness follows
   }
+  assert.equal((await chainOf(a)).handOvers.length, 1)
   const isWell = async (instance: TestCentral) => {
     const { body } = await instance.send('GET', '/ready')
     return body.checks.find(({ name }: { name: string }) => name === 'witnesses').ok
@@ -172,6 +187,75 @@ test('instances: what a witness cosigned for one of them is shown by all, also b
   instances.push(late)
   await eventually(async () => (await late.send('GET', '/checkpoint', { as: 'auditor' })).status === 200)
   assert.ok((await witnessedSize(late)) >= size)
+})
+
+test('instances: a key rotated on the command line, and a second one that all are started with, sign for all of them', async t => {
+  const url = await server.createDatabase()
+  const made = await command(url, 'key', 'generate')
+  assert.equal(await command(url, 'key', 'generate'), made, 'once')
+  const folders = [temporaryFolder(t), temporaryFolder(t)]
+  let keys: TestCentral['keys'] | undefined
+  const begin = async (n: number, mlDsa: boolean) => {
+    const environment = { EVC_DATABASE_URL: url, EVC_DATA_DIR: folders[n] ?? '', EVC_LOG_ML_DSA: String(mlDsa) }
+    const instance = await startTestCentral(environment, keys)
+    keys = instance.keys
+    t.after(() => instance.close())
+    return instance
+  }
+  let [a, b] = [await begin(0, false), await begin(1, false)]
+  /** Of the next checkpoint, as both show it. */
+  const signs = async (wanted: string, handOvers: number) => {
+    const { requestId } = await a.send('GET', '/audit/events?limit=1', { as: 'auditor' })
+    const id = (await a.eventsOf(requestId))[0]?.id ?? assert.fail()
+    for (const instance of [a, b]) {
+      await eventually(async () => {
+        const [{ text }, chain] = [
+          await instance.send('GET', '/checkpoint', { as: 'auditor' }),
+          await chainOf(instance),
+        ]
+        const opened = openByChain(text, chain)
+        if (!opened.isTrusted || opened.checkpoint.size < id) return false
+        assert.equal(chain.handOvers.length, handOvers)
+        return opened.signatures.map(({ key }) => algorithmOf(key)).join('+') === wanted
+      })
+    }
+  }
+  await eventually(async () => (await a.send('GET', '/checkpoint', { as: 'auditor' })).status === 200)
+  assert.equal(`${formatVerifierKey((await chainOf(a)).first)}\n`, made)
+  assert.equal(await command(url, 'key', 'rotate'), await command(url, 'key', 'show'))
+  await signs('Ed25519', 1)
+
+  await a.stop()
+  a = await begin(0, true)
+  await eventually(async () => /another instance was not started so/.test(a.log()))
+  assert.equal((await chainOf(b)).handOvers.length, 1)
+  await b.stop()
+  b = await begin(1, true)
+  await eventually(async () => (await chainOf(b)).handOvers.length === 2)
+  await signs('Ed25519+ML-DSA-44', 2)
+  const { earlier, ml_dsa_44 } = JSON.parse(await command(url, 'key', 'show', '--json'))
+  assert.deepEqual([earlier.length, ml_dsa_44 === null], [2, false])
+  await eventually(async () => {
+    const { body } = await b.send('GET', '/audit/events?reason_code=LOG_KEY_ROTATED', { as: 'auditor' })
+    return body.events.length === 2
+  })
+
+  const range = 'start_time=2020-01-01T00:00:00Z&end_time=2100-01-01T00:00:00Z'
+  const pack = await fetch(`${a.url}/audit/evidence?${range}`, { headers: { 'x-admin-key': a.keys.auditor } })
+  const taken = temporaryFolder(t)
+  mkdirSync(taken)
+  const [zip, mirror, keyFile] = ['pack.zip', 'mirror', 'first.pub'].map(name => join(taken, name))
+  writeFileSync(zip ?? '', await pack.bytes())
+  writeFileSync(keyFile ?? '', made)
+  await command(url, 'mirror', mirror ?? '')
+  for (const what of [url, mirror, zip]) {
+    const verified = await command(url, 'verify', what ?? '', '--key', keyFile ?? '')
+    assert.match(verified, /Ed25519 and ML-DSA-44/)
+    assert.doesNotMatch(verified, /selection is not signed/)
+  }
+  await server.run(url, `UPDATE log_key_chain SET chain = substr(chain, 1, strpos(chain, E'\n'))`)
+  const cut = await runHere(['verify', url, '--key', keyFile ?? ''], { environment: {} })
+  assert.match(cut.stdout, /^WRONG_KEY/)
 })
 
 test('instances: what one records, a stream of another shows', async t => {
@@ -299,8 +383,11 @@ test('instances: one that connects as a role with no more rights than it needs d
   )
   assert.equal((await instance.send('POST', '/keys/revoke', { as: 'operator', body: { cp_id: cpId } })).status, 200)
   assert.equal((await instance.send('DELETE', `/charge-points/${cpId}`, { as: 'operator' })).status, 204)
-  const forbidden = server.run(limited.href, "UPDATE audit_events SET who = 'somebody'")
-  await assert.rejects(forbidden, /permission denied/)
+  await command(limited.href, 'key', 'rotate')
+  for (const change of ["audit_events SET who = 'somebody'", "log_key_chain SET chain = ''"])
+    await assert.rejects(server.run(limited.href, `UPDATE ${change}`), /permission denied/)
+  const other = server.run(limited.href, "SELECT evc_append_hand_over('something')")
+  await assert.rejects(other, /no line of a key chain/)
 })
 
 /** A message of a charge point. */

@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
-import { type CheckpointOptions, type Checkpoints, startCheckpoints } from '../../../src/checkpoint/checkpoint-host.ts'
+import { type Checkpoints, startCheckpoints } from '../../../src/checkpoint/checkpoint-host.ts'
 import {
   askForRotation,
   beginKeyChain,
@@ -14,6 +14,7 @@ import {
   takeHandOver,
 } from '../../../src/checkpoint/key-files.ts'
 import { createSigner } from '../../../src/checkpoint/signer.ts'
+import { createThreadSigner, type ThreadSignerOptions } from '../../../src/checkpoint/thread-signer.ts'
 import { openByChain } from '../../../src/evidence/key-chain.ts'
 import { algorithmOf } from '../../../src/evidence/signature.ts'
 import { logRoot } from '../../../src/store/log-store.ts'
@@ -38,17 +39,20 @@ async function createLog(t: TestContext) {
     return written
   }
   const handedOver: string[] = []
-  function start(options: Partial<CheckpointOptions> = {}): Checkpoints {
-    const checkpoints = startCheckpoints({
+  function start(options: Partial<ThreadSignerOptions> = {}): Checkpoints {
+    const signer = createThreadSigner({
       storePath,
       folders,
       origin: ORIGIN,
       withMlDsa44: false,
+      onHandOver: async note => void handedOver.push(note),
+      ...options,
+    })
+    const checkpoints = startCheckpoints({
+      signer,
       watchMs: 0,
       onTampered: (id, detail) => assert.fail(`${id}: ${detail}`),
       onRefused: (cause, detail) => assert.fail(`${cause}: ${detail}`),
-      onHandOver: async note => void handedOver.push(note),
-      ...options,
     })
     t.after(() => checkpoints.close())
     checkpoints.indexed(written)

@@ -2,35 +2,36 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
-import type { KeyWrap } from '../../../src/checkpoint/postgres-keys.ts'
-import { createPostgresSigner } from '../../../src/checkpoint/postgres-signer.ts'
+import {
+  createPostgresSigner,
+  type PostgresSigner,
+  type PostgresSignerDeps,
+} from '../../../src/checkpoint/postgres-signer.ts'
 import type { Outcome } from '../../../src/checkpoint/signer.ts'
 import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
-import { formatKeyChain, handOver, type KeyChain, startKeyChain } from '../../../src/evidence/key-chain.ts'
-import type { SignatureType } from '../../../src/evidence/note.ts'
+import {
+  currentKey,
+  currentKeys,
+  formatKeyChain,
+  type KeyChain,
+  listKeys,
+  openByChain,
+} from '../../../src/evidence/key-chain.ts'
+import { formatNote, parseNote } from '../../../src/evidence/note.ts'
 import { createVerifier } from '../../../src/evidence/signature.ts'
-import { createPostgres } from '../../../src/postgres/postgres.ts'
-import { deriveKey } from '../../../src/security/derived-keys.ts'
-import { unwrapKey, wrapKey } from '../../../src/security/key-wrap.ts'
+import type { Session } from '../../../src/postgres/postgres.ts'
+import { prepareSharedAt } from '../../../src/service/shared-database.ts'
+import { keyWrap } from '../../../src/service/shared-keys.ts'
 import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
 import { eventOf } from '../../contract/security-state.ts'
 import { postgresServer } from '../../harness/postgres.ts'
-import { createKey, type KeyUnderTest } from '../evidence/keys-under-test.ts'
 
 const server = postgresServer()
 const secret = randomBytes(32)
 
-function wrapWith(keyEncryptionKey: Uint8Array): KeyWrap {
-  const key = deriveKey(keyEncryptionKey, 'log-signing-keys')
-  const owner = (key_id: string) => ({ cp_id: 'log', key_id, version: 1 })
-  return {
-    wrap: (bytes, name) => wrapKey(key, bytes, owner(name)),
-    unwrap: (bytes, name) => unwrapKey(key, bytes, owner(name)),
-  }
-}
-
 async function openLog(t: TestContext) {
   const url = await server.createDatabase()
+  await prepareSharedAt(url)
   const store = createPostgresEventStore({ url })
   t.after(() => store.close())
   let position = 0
@@ -41,12 +42,17 @@ async function openLog(t: TestContext) {
       await store.append({ source: 'test', after: position, through: position + count, rows })
       position += count
     },
-    signer(options: { origin?: string; keys?: KeyWrap } = {}) {
-      const postgres = createPostgres({ url, connectionsMax: 2 })
-      t.after(() => postgres.close())
-      return createPostgresSigner({ postgres, keys: options.keys ?? wrapWith(secret), origin: options.origin })
+    signer(options: Partial<PostgresSignerDeps> = {}) {
+      const signer = createPostgresSigner({ url, keys: keyWrap(secret), recordHandOver: async () => {}, ...options })
+      t.after(() => signer.close())
+      return signer
     },
   }
+}
+
+/** The first signatures only. */
+function cutTo(count: number, outcome: Outcome) {
+  return { signatures: parseNote('note' in outcome ? outcome.note : '')?.signatures.slice(0, count) ?? assert.fail() }
 }
 
 function sizeOf(outcome: Outcome): number {
@@ -61,7 +67,7 @@ test('postgres signer: signs what there is, and says when there is nothing new',
   const first = await signer.sign()
   assert.equal(first.kind, 'signed')
   assert.equal(sizeOf(first), 300)
-  const chain = signer.chain() as KeyChain
+  const chain = signer.keyChain() as KeyChain
   const opened = openCheckpoint('note' in first ? first.note : '', {
     origin: 'example.com/log',
     log: [createVerifier(chain.first)],
@@ -81,7 +87,7 @@ test('postgres signer: of many that sign at once, one does, with one key; the hi
     assert.equal(outcomes.filter(outcome => outcome.kind === 'signed').length, 1, JSON.stringify(outcomes))
   }
   for (const signer of signers) assert.equal(sizeOf(await signer.sign()), 1000)
-  assert.equal(new Set(signers.map(signer => signer.chain()?.first.id)).size, 1)
+  assert.equal(new Set(signers.map(signer => signer.keyChain()?.first.id)).size, 1)
   const [count] = await server.run<{ keys: string }>(log.url, 'SELECT count(*) AS keys FROM log_keys')
   assert.equal(Number(count?.keys), 1)
 })
@@ -128,7 +134,7 @@ test('postgres signer: another key-encryption key or origin is refused in words'
   await log.signer({ origin: 'example.com/log' }).sign()
   await log.grow(1)
   const outcomes = [
-    await log.signer({ keys: wrapWith(randomBytes(32)) }).sign(),
+    await log.signer({ keys: keyWrap(randomBytes(32)) }).sign(),
     await log.signer({ origin: 'example.com/other' }).sign(),
   ]
   for (const outcome of outcomes) assert.equal(outcome.kind, 'unavailable')
@@ -136,23 +142,133 @@ test('postgres signer: another key-encryption key or origin is refused in words'
   assert.match(JSON.stringify(outcomes[1]), /EVC_LOG_ORIGIN/)
 })
 
-test('postgres signer: with an ML-DSA-44 key in the chain nothing is signed, as one signature of two is a forgery', async t => {
+test('postgres signer: of two keys that sign neither signs alone, as one signature of two is a forgery', async t => {
   const log = await openLog(t)
-  const signer = log.signer({ origin: 'example.com/log' })
+  const signer = log.signer({ origin: 'example.com/log', withMlDsa44: true })
+  assert.match(JSON.stringify(await signer.sign()), /nothing is logged yet/, 'the key of size 0 is kept by nobody')
   await log.grow(1)
-  await signer.sign()
-  const [first, second, mlDsa44] = [1, 1, 6].map(type => createKey('example.com/log', type as SignatureType)) as [
-    KeyUnderTest,
-    KeyUnderTest,
-    KeyUnderTest,
+  const first = await signer.sign()
+  const chain = signer.keyChain() ?? assert.fail()
+  const opened = openByChain('note' in first ? first.note : '', chain)
+  assert.ok(opened.isTrusted && opened.signatures.length === 2, JSON.stringify(opened))
+  for (const { id } of listKeys(currentKeys(chain))) {
+    await log.grow(1)
+    await server.run(log.url, "UPDATE log_keys SET id = 'away' WHERE id = $1", [id])
+    const outcome = await signer.sign()
+    assert.equal(outcome.kind, 'unavailable')
+    assert.match(JSON.stringify(outcome), new RegExp(`${id} is not in the table log_keys`))
+    await server.run(log.url, "UPDATE log_keys SET id = $1 WHERE id = 'away'", [id])
+  }
+  const forged = formatNote({ ...(parseNote('note' in first ? first.note : '') ?? assert.fail()), ...cutTo(1, first) })
+  await server.run(log.url, 'UPDATE log_checkpoints SET note = $1', [forged])
+  const outcome = await signer.sign()
+  assert.equal(outcome.kind === 'refused' && outcome.cause, 'CHECKPOINT_DAMAGED')
+})
+
+test('postgres signer: keys are handed over with the event that tells of it, or not at all; no request is lost, and every instance follows', async t => {
+  const log = await openLog(t)
+  const told: string[] = []
+  const recordHandOver = async (_session: Session, note: string) => void told.push(note)
+  const [a, b, c] = [log.signer({ recordHandOver }), log.signer({ recordHandOver }), log.signer({ recordHandOver })]
+  const stored = () =>
+    server.run<{ chain: string; keys: string }>(
+      log.url,
+      'SELECT chain, (SELECT count(*) FROM log_keys) AS keys FROM log_key_chain',
+    )
+  const signed = async (signer: PostgresSigner) => {
+    const outcome = await signer.sign()
+    assert.ok('note' in outcome && outcome.note !== undefined, JSON.stringify(outcome))
+    const opened = openByChain(outcome.note, signer.keyChain() ?? assert.fail())
+    assert.ok(opened.isTrusted, JSON.stringify(opened))
+    return opened
+  }
+  await assert.rejects(a.rotate(), /LOG_KEYS_UNUSABLE|none yet/)
+  await log.grow(3)
+  await signed(a)
+  const before = await stored()
+  const ends = [
+    async () => assert.fail('the event cannot be left'),
+    async (session: Session) => void (await session.query('SELECT pg_terminate_backend(pg_backend_pid())')),
   ]
-  const announced = handOver(startKeyChain(first.key), 0, [first], [second, mlDsa44])
-  await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(announced)])
-  assert.equal((await signer.sign()).kind, 'refused', 'the last checkpoint has neither signature')
-  await server.run(log.url, 'DELETE FROM log_checkpoints')
-  const outcome = await log.signer().sign()
-  assert.equal(outcome.kind, 'unavailable')
-  assert.match(JSON.stringify(outcome), /has announced an ML-DSA-44 key/)
+  for (const end of ends) {
+    await assert.rejects(log.signer({ recordHandOver: end }).rotate())
+    assert.deepEqual(await stored(), before, 'nothing of it happened')
+  }
+  await log.grow(1)
+  assert.equal((await signed(b)).signatures[0]?.key.id, a.keyChain()?.first.id)
+
+  const chains = await Promise.all([a.rotate(), c.rotate()])
+  assert.deepEqual(
+    chains.map(({ handOvers }) => handOvers.length).sort((x, y) => x - y),
+    [1, 2],
+  )
+  await log.grow(1)
+  for (const signer of [b, a, c]) {
+    const { signatures } = await signed(signer)
+    assert.equal(signatures[0]?.key.id, currentKey(signer.keyChain() ?? assert.fail()).id)
+  }
+  for (let n = 0; n < 8; n++) {
+    const grown = log.grow(1)
+    const outcomes = await Promise.all([a.sign(), b.sign(), c.rotate(), a.sign()])
+    for (const outcome of outcomes)
+      assert.ok(!('kind' in outcome) || outcome.kind !== 'refused', JSON.stringify(outcome))
+    await grown
+  }
+  await signed(b)
+  const chain = b.keyChain() ?? assert.fail()
+  assert.deepEqual(
+    chain.handOvers.map(({ note }) => note),
+    told,
+  )
+  for (const { note } of await server.run<{ note: string }>(log.url, 'SELECT note FROM log_checkpoints'))
+    assert.ok(openByChain(note, chain).isTrusted, 'signed by the keys of its size')
+
+  const [{ chain: text = '' } = {}] = await stored()
+  await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [text.slice(0, text.lastIndexOf('{'))])
+  await log.grow(1)
+  const cut = await b.sign()
+  assert.notEqual(cut.kind, 'signed', 'a hand-over that was there is not taken back')
+})
+
+test('postgres signer: whether two keys sign is changed when all instances were started so, and by no one of them alone', async t => {
+  const log = await openLog(t)
+  const blocked: string[] = []
+  const [one, two] = [
+    log.signer({ withMlDsa44: false }),
+    log.signer({ withMlDsa44: true, onDisagreement: id => blocked.push(id) }),
+  ]
+  const started = (journal: string, logMlDsa: boolean | null) =>
+    server.run(
+      log.url,
+      `INSERT INTO instances (journal_id, host, state, durable, log_ml_dsa) VALUES ($1, 'here', 'running', 0, $2)
+       ON CONFLICT (journal_id) DO UPDATE SET log_ml_dsa = excluded.log_ml_dsa`,
+      [journal, logMlDsa],
+    )
+  /** As each does once a second. @returns by how many keys the next checkpoint is signed */
+  const round = async () => {
+    await log.grow(1)
+    for (const signer of [one, two, one, two]) await signer.handOver(sizeOf(await signer.sign()))
+    await log.grow(1)
+    const outcome = await one.sign()
+    const opened = openByChain('note' in outcome ? outcome.note : '', one.keyChain() ?? assert.fail())
+    assert.ok(opened.isTrusted, JSON.stringify([outcome, opened]))
+    return [opened.signatures.length, one.keyChain()?.handOvers.length]
+  }
+  await started('first', false)
+  await started('second', true)
+  await log.grow(1)
+  await one.sign()
+  assert.deepEqual(await round(), [1, 0])
+  assert.deepEqual(await round(), [1, 0])
+  assert.deepEqual(blocked, ['first'], 'which is told once')
+  await started('first', null)
+  assert.deepEqual(await round(), [1, 0], 'an older version cannot sign so')
+  await started('first', true)
+  assert.deepEqual(await round(), [2, 1])
+  await started('first', false)
+  assert.deepEqual(await round(), [2, 1], 'and one alone does not switch it off')
+  await started('second', false)
+  assert.deepEqual(await round(), [1, 2])
 })
 
 test('postgres signer: cosignatures are kept with the newest checkpoint only', async t => {
@@ -224,6 +340,6 @@ test('postgres signer: what it signed or saw is continued, whatever the database
   const stranger = foreign.signer({ origin: 'example.com/log' })
   const theirs = await stranger.sign()
   assert.ok('note' in theirs)
-  await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(stranger.chain() as KeyChain)])
+  await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(stranger.keyChain() as KeyChain)])
   await refused('INSERT INTO log_checkpoints (size, note) VALUES (20, $1)', 'FORKED', theirs.note)
 })

@@ -19,13 +19,13 @@ import {
   askForRotation,
   beginKeyChain,
   completeHandOver,
-  handOverDetails,
   type KeyFolders,
   putChainAside,
   readKeyChain,
   takeHandOver,
 } from '../../../src/checkpoint/key-files.ts'
 import { createSigner, type Outcome, type Signer } from '../../../src/checkpoint/signer.ts'
+import { handOverDetails } from '../../../src/checkpoint/signing-keys.ts'
 import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import {
   currentKey,

@@ -13,8 +13,8 @@ import { createSignedPostgres, ORIGIN, type SignedPostgres } from '../../harness
 
 const server = postgresServer()
 
-async function signedLog(t: TestContext): Promise<SignedPostgres> {
-  const log = await createSignedPostgres(server)
+async function signedLog(t: TestContext, instances = 2): Promise<SignedPostgres> {
+  const log = await createSignedPostgres(server, instances)
   t.after(() => log.close())
   return log
 }
@@ -78,8 +78,8 @@ test('postgres trail: text of every kind is verified without reading values', as
   )
 })
 
-test('postgres trail: two instances write at once and one after the other signs, while it is verified', async t => {
-  const log = await signedLog(t)
+test('postgres trail: two instances write at once and one after the other signs, with other keys again and again, while it is verified', async t => {
+  const log = await signedLog(t, 3)
   await log.append(500)
   await log.sign()
   let grows = true
@@ -87,7 +87,10 @@ test('postgres trail: two instances write at once and one after the other signs,
     while (grows) await log.append(61, { instance })
   })
   const signing = (async () => {
-    for (let n = 0; grows; n++) await log.sign(n % 2)
+    for (let n = 0; grows; n++) {
+      await log.sign(n % 2)
+      if (n % 3 === 1 && n < 12) await log.rotate(2)
+    }
   })()
   for (let n = 0; n < 12; n++) {
     const report = await judge(log)
@@ -98,6 +101,8 @@ test('postgres trail: two instances write at once and one after the other signs,
   await log.sign(1)
   const report = await judge(log)
   assert.deepEqual([report.verdict, report.signed_size], ['PRISTINE', report.size], report.sentence)
+  const rotated = await log.run("SELECT id FROM audit_events WHERE reason_code = 'LOG_KEY_ROTATED'")
+  assert.ok(rotated.length > 0)
 })
 
 test('postgres trail: erased rows are on record, and what is not signed yet is said', async t => {

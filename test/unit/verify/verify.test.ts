@@ -1,8 +1,10 @@
 /** The engine over sources in memory, without Node: what is signed, by whom, and what an auditor brings along. */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import fc from 'fast-check'
 import { formatCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import { encodeText } from '../../../src/evidence/encoding.ts'
+import { openByChain, parseKeyChain } from '../../../src/evidence/key-chain.ts'
 import { formatLeaf } from '../../../src/evidence/leaf.ts'
 import type { Hash } from '../../../src/evidence/merkle.ts'
 import { formatNote, formatVerifierKey, parseNote, SIGNATURE_TYPE } from '../../../src/evidence/note.ts'
@@ -308,4 +310,62 @@ test('verify: without a key chain both given keys have to have signed, and with 
   assert.equal(await verdict(signBetween(...b), b[1]), 'PRISTINE')
   assert.equal(await verdict(signBetween(b[0]), ...b), 'WRONG_KEY')
   assert.equal(await verdict(signBetween(b[0]), b[1]), 'WRONG_KEY')
+})
+
+test('verify: a chain of keys is as good as a pack takes it, whatever keys come back in it, and whoever signs', async () => {
+  const pool = Array.from({ length: 4 }, () => createKey(ORIGIN))
+  const second = createKey(ORIGIN, SIGNATURE_TYPE.mlDsa44Cosignature)
+  const log = createLog(leaves(4))
+  const key = fc.constantFrom(...pool)
+  const keys = fc.oneof(
+    { weight: 4, arbitrary: fc.tuple(key) },
+    { weight: 1, arbitrary: fc.tuple(key, fc.constant(second)) },
+  )
+  const links = fc.array(fc.record({ to: keys, further: fc.nat(2) }), { maxLength: 3 })
+  const seen = new Map<string, number>()
+  await fc.assert(
+    fc.asyncProperty(
+      key,
+      links,
+      fc.uniqueArray(fc.constantFrom(...pool, second), { minLength: 1 }),
+      async (first, to, by) => {
+        let [from, size]: [Keys, number] = [first, 0]
+        const notes = to.map(link => {
+          size += link.further
+          const note = handOver(size, from, link.to)
+          from = link.to
+          return note
+        })
+        const chain = chainOf(first, ...notes)
+        const checkpoint = signCheckpoint(4, log.tree.root(), by)
+        const parsed = parseKeyChain(chain)
+        const isTrusted = parsed !== undefined && openByChain(checkpoint, parsed).isTrusted
+        const { verdict } = await judge({ log, keys: chain, checkpoint }, { key: keyOf(first) })
+        assert.equal(verdict === 'PRISTINE', isTrusted, verdict)
+        const kind = parsed === undefined ? 'no chain' : verdict
+        seen.set(kind, (seen.get(kind) ?? 0) + 1)
+      },
+    ),
+    { numRuns: 150 },
+  )
+  for (const kind of ['no chain', 'PRISTINE', 'WRONG_KEY']) assert.ok(seen.has(kind), kind)
+})
+
+test('verify: a key that was handed over and comes back, and a chain with something else in it, are told', async () => {
+  const [a, b] = [createKey(ORIGIN), createKey(ORIGIN)]
+  const log = createLog(leaves(4))
+  const told = async (keys: string) => {
+    const { verdict, findings } = await judge({ log, keys, checkpoint: signCheckpoint(4, log.tree.root(), [a]) }, {})
+    return `${verdict}: ${findings[0]?.detail}`
+  }
+  assert.equal(
+    await told(chainOf(a, handOver(1, a, b), handOver(2, b, a))),
+    'WRONG_KEY: A key that was handed over comes back',
+  )
+  assert.equal(await told(chainOf(a, handOver(1, a, a))), 'WRONG_KEY: A key that was handed over comes back')
+  assert.equal(await told(chainOf(a).replace('{', '{"v":1,')), 'MALFORMED: It holds something else')
+  assert.equal(
+    await told(chainOf(b, handOver(1, b, a)).replace('{"hand_over"', '{"v":1,"hand_over"')),
+    'MALFORMED: It is no hand-over',
+  )
 })
