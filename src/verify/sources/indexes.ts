@@ -208,10 +208,15 @@ function* checkChunk(
     yield { verdict: 'HIDDEN', at: { id: late[0] }, detail }
   }
   const sets = new Map<Kind, Uint8Array>()
+  const setsByValue = FACETS.map(() => new Map<unknown, Uint8Array>()) // kinds share values
   const setsOf = ({ values }: Kind) =>
-    FACETS.map((_, facet) =>
-      typeof values[facet] === 'string' ? readSet(selectSet.get(facet, values[facet], chunk)?.ids) : EVERY,
-    )
+    values.map((value, facet) => {
+      const known = setsByValue[facet]!.get(value)
+      if (known !== undefined) return known
+      const set = typeof value === 'string' ? readSet(selectSet.get(facet, value, chunk)?.ids) : EVERY
+      setsByValue[facet]!.set(value, set)
+      return set
+    })
   let last: Kind | undefined
   let set: Uint8Array = EVERY
   for (let n = 0; n < rows.length; n++) {
@@ -256,7 +261,11 @@ const EVERY = new Uint8Array(BITMAP_BYTES).fill(0xff)
 
 const has = (set: Uint8Array, n: number) => (set[n >> 3]! & (1 << (n & 7))) !== 0
 
-const intersect = (sets: readonly Uint8Array[]) => EVERY.map((_, n) => sets.reduce((bits, set) => bits & set[n]!, 0xff))
+function intersect(sets: readonly Uint8Array[]): Uint8Array {
+  const all = EVERY.slice()
+  for (const set of sets) for (let n = 0; n < BITMAP_BYTES; n++) all[n]! &= set[n]!
+  return all
+}
 
 /** As a bitmap. */
 function readSet(ids: unknown): Uint8Array {
