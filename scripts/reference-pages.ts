@@ -107,12 +107,15 @@ in a table that is no partition. An index that is gone makes questions slow, and
 names is not seen: compare the tree that \`/checkpoint\` shows with the verified one, by \`--trusted\`.`
 
 /** Where a verdict is of a checkpoint, not of an event. */
-const PLACES: Readonly<Record<string, string>> = Object.fromEntries(
-  ['FORKED', 'ROLLED_BACK', 'WRONG_KEY', 'REVOKED_KEY', 'MALFORMED', 'NOT_WITNESSED'].map(code => [
-    code,
-    'the checkpoint of size 600',
-  ]),
-)
+const PLACES: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    ['FORKED', 'ROLLED_BACK', 'WRONG_KEY', 'REVOKED_KEY', 'MALFORMED', 'NOT_WITNESSED'].map(code => [
+      code,
+      'the checkpoint of size 600',
+    ]),
+  ),
+  UNSIGNED_SELECTION: 'the selection of events',
+}
 
 function limitsPage(): string {
   const rows = Object.entries(LIMITS).map(([name, value]) => [`\`${name}\``, value.toLocaleString('en')])

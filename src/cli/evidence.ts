@@ -104,7 +104,9 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
     )
   }
   if (!isSelectionSigned) {
-    terminal.note('the selection is not signed: the private key of the log is not here, or was exchanged meanwhile')
+    terminal.note(
+      'the selection is not signed, as the private key of the log is not here, or was exchanged meanwhile: whoever verifies the pack is told UNSIGNED_SELECTION; GET /audit/evidence makes one that is signed',
+    )
   }
   const cosigned = `cosigned by ${settings.witnessQuorum} of the witnesses`
   if (shown?.kind === 'unwitnessed') terminal.note(`the newest checkpoint is not ${cosigned}; the pack has it as it is`)

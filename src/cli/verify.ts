@@ -164,7 +164,8 @@ function showProgress(terminal: Terminal): (done: number, total: number) => void
 
 function printReport(report: Report, terminal: Terminal): void {
   const { verdict, sentence, findings, notes, origin, size, signed_size, signatures, root } = report
-  terminal.print(terminal.paint(verdict === 'PRISTINE' ? 'green' : 'red', `${verdict}: ${escapeUnprintable(sentence)}`))
+  const colour = verdict === 'PRISTINE' ? 'green' : verdict === 'UNSIGNED_SELECTION' ? 'yellow' : 'red'
+  terminal.print(terminal.paint(colour, `${verdict}: ${escapeUnprintable(sentence)}`))
   for (const finding of findings.slice(1, FINDINGS_SHOWN))
     terminal.print(`also: ${escapeUnprintable(sentenceOf(finding))}`)
   if (findings.length > FINDINGS_SHOWN) terminal.print(`and ${findings.length - FINDINGS_SHOWN} more; --json has all`)

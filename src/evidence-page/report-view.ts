@@ -24,11 +24,11 @@ export function showReport(report: PackReport, problems: readonly PackProblem[])
 const SELECTION_WORDS: Readonly<Record<PackReport['selection'], string>> = {
   signed: 'Which events were asked for and found is signed by the log, too.',
   unsigned:
-    'The selection is not signed: whoever had this pack could leave events out, and say that others were asked for.',
+    'The selection is not signed: this pack was made without the private key of the log, or somebody took the note of the log away. Whoever had the pack could leave events out, and say that others were asked for. Ask for a pack that has the note.',
   wrong: 'The selection is not what the log signed.',
 }
 
-export function setVerdict(colour: 'green' | 'red' | '', title: string, text: string): void {
+export function setVerdict(colour: 'green' | 'amber' | 'red' | '', title: string, text: string): void {
   byId('verdict').className = `verdict ${colour}`
   byId('verdict-title').replaceChildren(element('span', title))
   byId('verdict-text').replaceChildren(element('span', text))
@@ -43,11 +43,9 @@ function showVerdict({ events, checkpoint, selection, key }: PackReport, problem
   }
   const compared =
     key === 'given' ? 'The key is the one you were given.' : 'The key was not compared yet: do that below.'
-  setVerdict(
-    'green',
-    'Intact: every event is in the signed log, as it is shown here',
-    `${count} ${SELECTION_WORDS[selection]} ${compared}`,
-  )
+  const text = `${count} ${SELECTION_WORDS[selection]} ${compared}`
+  if (selection === 'signed') setVerdict('green', 'Intact: every event is in the signed log, as it is shown here', text)
+  else setVerdict('amber', 'The events are genuine; that they are all that there should be, nobody has signed', text)
 }
 
 function showProblems(problems: readonly PackProblem[]): void {

@@ -8,6 +8,10 @@ export function sha256(data: Uint8Array): Uint8Array {
   return nobleSha256(data)
 }
 
+export function sha256Into(data: Uint8Array, target: Uint8Array, at: number): void {
+  target.set(nobleSha256(data), at)
+}
+
 export function sha256Base64(data: Uint8Array): string {
   return formatBase64(nobleSha256(data))
 }

@@ -28,14 +28,15 @@ import {
   type StoredRows,
   type Witness,
 } from './source.ts'
-import { rootOf } from './subtree.ts'
+import { rootOf, rootOfFull } from './subtree.ts'
 import type { Finding } from './verdict.ts'
 
 export interface CheckedBundle {
   /** Of the bundle, where all agree. */
   readonly root: Hash | undefined
   readonly odd: OddBundle | undefined
-  readonly leaves: Leaves
+  /** Few are asked for. */
+  readonly leaves: () => Leaves
   readonly erased: readonly number[]
   readonly unknown: readonly number[]
   readonly records: readonly { readonly id: number; readonly reason: string }[]
@@ -56,11 +57,12 @@ function checkAsText(stored: StoredBundle): CheckedBundle | undefined {
   if (salts.length !== width * SALT_BYTES || hasErased(salts)) return undefined
   const text = rows.text()
   if (text === undefined || !isBundleOfText(text, { width, salts, entries, tile })) return undefined
-  const leaves = hashesIn(tile, width)
-  const root = rootOf(leaves)!
+  const root = width === TILE_WIDTH ? rootOfFull(tile) : rootOf(hashesIn(tile, width))!
   if (parent !== undefined && !areSameBytes(root, parent)) return undefined
-  return { ...NOTHING, root, odd: undefined, leaves: { rows: leaves, entries: leaves, tile: leaves } }
+  return { ...NOTHING, root, odd: undefined, leaves: () => sameLeaves(hashesIn(tile, width)) }
 }
+
+const sameLeaves = (leaves: readonly (Hash | undefined)[]): Leaves => ({ rows: leaves, entries: leaves, tile: leaves })
 
 function checkValues(stored: StoredBundle): CheckedBundle {
   const { index, width, parent, lacksParent } = stored
@@ -115,7 +117,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
     return {
       root: found[0],
       odd: undefined,
-      leaves,
+      leaves: () => leaves,
       erased,
       unknown: [...unknown, ...content.unknown],
       records: content.records,
@@ -131,7 +133,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
   return {
     root: undefined,
     odd: { index, width, roots, lacksParent, hasRows: stored.rows !== undefined, detail },
-    leaves,
+    leaves: () => leaves,
     erased,
     unknown,
     records: [],

@@ -7,7 +7,7 @@
  */
 import { areSameBytes, decodeText } from '../evidence/encoding.ts'
 import { parseVerifierKey } from '../evidence/note.ts'
-import { PACK_PAGE } from '../evidence/pack.ts'
+import { PACK_NOTE, PACK_PAGE } from '../evidence/pack.ts'
 import { readPackZip } from '../evidence/pack-zip.ts'
 import { PACK_FAULTS, type PackFault, type PackProblem, type PackReport, verifyPack } from '../evidence/verify-pack.ts'
 import { openChain, openSigned, readWitnesses } from './chain.ts'
@@ -38,6 +38,15 @@ const VERDICT_OF: Readonly<Record<PackFault, Finding['verdict']>> = {
 }
 /** Told last, as they follow from what was changed, and say less: a manifest is as easily made anew as not. */
 const FOLLOWING: ReadonlySet<PackFault> = new Set(['wrong-count', 'not-signed-for', 'other-page', 'wrong-digest'])
+/**
+ * A note cannot be made by whoever changes a selection, but it can be taken away. So a pack without one is never pristine, whoever
+ * made it without: only its reader knows whether there is a reason.
+ */
+const UNSIGNED: Finding = {
+  verdict: 'UNSIGNED_SELECTION',
+  at: { part: 'the selection of events' },
+  detail: `There is no ${PACK_NOTE}: whoever had the pack could leave events out, and say that others were asked for`,
+}
 const NAMES: Readonly<Record<string, string>> = { checkpoint: 'the checkpoint', keys: 'the key chain' }
 
 /**
@@ -64,8 +73,9 @@ export async function verifyEvidencePack(
 }
 
 function judge(files: ReadonlyMap<string, Uint8Array>, report: PackReport, trust: Trust): Report {
-  const { events, checkpoint, algorithms, chain } = report
-  const findings = [...findingsOf(report.problems), ...checkTrust(files, report, trust)]
+  const { events, checkpoint, algorithms, chain, selection } = report
+  const unsigned = selection === 'unsigned' ? [UNSIGNED] : []
+  const findings = [...findingsOf(report.problems), ...checkTrust(files, report, trust), ...unsigned]
   return {
     ...verdictOf(findings, `${events.length} events, each under the signed checkpoint of size ${checkpoint?.size}`),
     notes: [...notesOf(files, report, trust)],
@@ -150,11 +160,8 @@ function* notesOf(
   if (trust.key === undefined) {
     yield 'no --key was given: the key is the one in the pack, which proves no more than whoever made it'
   }
-  if (selection === 'unsigned') {
-    yield 'the selection is not signed: whoever had the pack could leave events out, and say that others were asked for'
-  }
   if (files.has(PACK_PAGE) && selection === 'unsigned') {
-    yield `nobody vouches for ${PACK_PAGE} either: it is a program, and may show anything`
+    yield `nobody vouches for ${PACK_PAGE}, either: it is a program, and may show anything`
   }
   const missing = manifest?.archives_missing ?? []
   if (missing.length > 0)

@@ -54,7 +54,7 @@ export function beginRange({ first, end, size, sizes }: BundleRange): RangeCheck
       unknown.push(...checked.unknown)
       records.push(...checked.records)
       findings.push(...checked.findings)
-      if (isWanted(index, sizes)) marked.push({ index, leaves: checked.leaves })
+      if (isWanted(index, sizes)) marked.push({ index, leaves: checked.leaves() })
     },
     report: hidden => ({
       first,
@@ -78,7 +78,7 @@ function readAndCheck(index: number, width: number, read: (width: number) => Sto
     const odd = { index, width, roots: {}, lacksParent: false, hasRows: false, detail: undefined }
     const at = { id: index * TILE_WIDTH + 1 }
     const finding: Finding = { verdict: 'MALFORMED', at, detail: `Its bundle cannot be read: ${message}` }
-    return { root: undefined, odd, leaves: {}, erased: [], unknown: [], records: [], findings: [finding] }
+    return { root: undefined, odd, leaves: () => ({}), erased: [], unknown: [], records: [], findings: [finding] }
   }
 }
 

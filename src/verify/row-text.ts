@@ -11,7 +11,7 @@
  * half the time of reading 14 values and spelling them. A database that spells JSON otherwise, or a row that is not as it should
  * be, only has the answer `false`: then the values are read and compared (bundle.ts). So nothing is believed here but SHA-256.
  */
-import { sha256, sha256Base64 } from '../evidence/crypto.ts'
+import { sha256Base64, sha256Into } from '../evidence/crypto.ts'
 import { HASH_BYTES } from '../evidence/encoding.ts'
 import { SALT_BYTES } from '../evidence/leaf.ts'
 import type { RowText } from './source.ts'
@@ -33,6 +33,7 @@ export function isBundleOfText(
   const { width, salts, entries, tile } = bundle
   if (made.length !== entries.length || tile.length !== width * HASH_BYTES) return false
   const [madeBytes, privateBytes] = [bytesOf(made), bytesOf(privates)]
+  const hashes = new Uint8Array(tile.length)
   let at = 0
   let privateAt = 0
   for (let n = 0; n < width; n++) {
@@ -49,13 +50,12 @@ export function isBundleOfText(
     if (!(end <= made.length) || place < 0 || place >= end) return false
     for (let i = 0; i < commitment.length; i++) made[place + i] = commitment.charCodeAt(i)
     made[start - 1] = 0 // what a leaf's hash begins with; the length comes to its place afterwards
-    const hash = sha256(madeBytes.subarray(start - 1, end))
+    sha256Into(madeBytes.subarray(start - 1, end), hashes, n * HASH_BYTES)
     made[at] = high
     made[start - 1] = low
-    for (let i = 0; i < HASH_BYTES; i++) if (hash[i] !== tile[n * HASH_BYTES + i]) return false
     at = end
   }
-  return at === made.length && privateAt === privates.length && isSame(made, entries)
+  return at === made.length && privateAt === privates.length && isSame(hashes, tile) && isSame(made, entries)
 }
 
 /** Parts of a Buffer are Buffers, which take much longer to make. */

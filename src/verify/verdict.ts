@@ -97,6 +97,12 @@ export const VERDICTS = {
     meaning:
       'Nothing wrong was found, but nothing is proven either: no checkpoint was signed yet, no key is known, a leaf or pack is of a later version, an archive has no proof and stands alone, or a pack cannot be compared with the trusted checkpoint.',
   },
+  UNSIGNED_SELECTION: {
+    exit: 25,
+    sentence: where => `Unsigned: the log does not vouch for ${where}.`,
+    meaning:
+      'Every event of an evidence pack is as it was logged, but the pack has no note by which the log says what was asked for and found. It was made without the private key, or the note was taken away, as whoever leaves events out has to do.',
+  },
 } as const satisfies Record<string, VerdictEntry>
 
 export type VerdictCode = keyof typeof VERDICTS
@@ -121,10 +127,12 @@ function nameOf(at: Place): string {
   return 'id' in at ? `event ${at.id}` : `the checkpoint of size ${at.size}`
 }
 
-/** The order in which findings are told: by place, what cannot be decided last. The first is the verdict. */
+/** Told last, in this order: nothing is wrong by these alone. */
+const LACKING: readonly VerdictCode[] = ['UNVERIFIABLE', 'UNSIGNED_SELECTION']
+
+/** The order in which findings are told: what is wrong, by place, before what is lacking. The first is the verdict. */
 export function compareFindings(a: Finding, b: Finding): number {
-  const undecided = Number(a.verdict === 'UNVERIFIABLE') - Number(b.verdict === 'UNVERIFIABLE')
-  return undecided || positionOf(a.at) - positionOf(b.at)
+  return LACKING.indexOf(a.verdict) - LACKING.indexOf(b.verdict) || positionOf(a.at) - positionOf(b.at)
 }
 
 function positionOf(at: Place): number {

@@ -5,6 +5,7 @@ import test from 'node:test'
 
 interface EvidenceCrypto {
   sha256(data: Uint8Array): Uint8Array
+  sha256Into(data: Uint8Array, target: Uint8Array, at: number): void
   sha256Base64(data: Uint8Array): string
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
   verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
@@ -38,7 +39,7 @@ const SIGNATURES = [
 const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n
 
 export function evidenceCryptoContract(name: string, crypto: EvidenceCrypto): void {
-  const { sha256, sha256Base64, verifyEd25519, verifyMlDsa44 } = crypto
+  const { sha256, sha256Into, sha256Base64, verifyEd25519, verifyMlDsa44 } = crypto
 
   test(`${name}: SHA-256 of any length is that of Node, in an array that is nobody else's`, () => {
     for (const length of [0, 1, 55, 56, 63, 64, 65, 1000, 65_536]) {
@@ -47,6 +48,9 @@ export function evidenceCryptoContract(name: string, crypto: EvidenceCrypto): vo
       assert.deepEqual(digest, Uint8Array.from(createHash('sha256').update(data).digest()), `${length}`)
       assert.equal(digest.buffer.byteLength, 32)
       assert.equal(sha256Base64(data), createHash('sha256').update(data).digest('base64'))
+      const target = new Uint8Array(40).fill(9)
+      sha256Into(data, target, 5)
+      assert.deepEqual(target, Uint8Array.from([9, 9, 9, 9, 9, ...digest, 9, 9, 9]))
     }
     const view = new Uint8Array(100).fill(1).subarray(10, 20)
     assert.deepEqual(sha256(view), sha256(new Uint8Array(10).fill(1)))

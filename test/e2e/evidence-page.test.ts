@@ -47,7 +47,7 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
     const file = join(folder, `${crypto.randomUUID()}.html`)
     await writeFile(file, content)
     await page.goto(pathToFileURL(file).href)
-    await page.locator('.verdict.green, .verdict.red').waitFor()
+    await page.locator('.verdict.green, .verdict.amber, .verdict.red').waitFor()
     return { page, seen }
   }
 
@@ -128,7 +128,7 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
 
   test('evidence page: of two signatures both are verified in the browser, said, and missed when one was taken away', async () => {
     const { page, seen } = await open(pageWith(html, withTwoKeys))
-    assert.equal(await page.locator('.verdict.green').count(), 1)
+    assert.equal(await page.locator('.verdict.amber').count(), 1) // it has no note
     assert.match(await page.locator('#checked').innerText(), /300 events, signed with Ed25519 and ML-DSA-44\./)
     await page.locator('#given').fill(PAIR.map(({ key }) => formatVerifierKey(key)).join('\n'))
     await page.getByRole('button', { name: 'Compare' }).click()
@@ -181,7 +181,7 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
     assert.deepEqual(others, [])
   })
 
-  test('evidence page: a selection that was changed is red; one that nobody signed is said to be that', async () => {
+  test('evidence page: a selection that was changed is red; one that nobody signed is amber, and says what that means', async () => {
     const shorter = (inner: PackFiles) => {
       for (const name of ['events.ndjson', 'proofs.ndjson']) {
         const lines = Buffer.from(inner.get(name) ?? assert.fail())
@@ -204,9 +204,19 @@ describe('the page of an evidence pack', { skip: noBrowserHere }, () => {
     assert.deepEqual(problems, [
       'manifest.json is not what the log signed: what was asked for, or what was found, was changed afterwards.',
     ])
-    const { page, seen } = await open(pageWith(html, shorter))
-    assert.match(await page.locator('.verdict.green #verdict-text').innerText(), /The selection is not signed:/)
-    assertQuiet(seen)
+    const withoutNote = (inner: PackFiles) => {
+      inner.delete('manifest.note')
+      return inner
+    }
+    for (const change of [shorter, withoutNote]) {
+      const { page, seen } = await open(pageWith(html, change))
+      assert.match(
+        await page.locator('.verdict.amber').innerText(),
+        /nobody has signed\n.*The selection is not signed: .* could leave events out/s,
+      )
+      assert.equal(await page.locator('.verdict.green, #problems li').count(), 0)
+      assertQuiet(seen)
+    }
   })
 
   test('evidence page: a character changed in the page where the pack lies is red', async () => {

@@ -179,7 +179,7 @@ test('evidence: a row that is changed under the running service is an incident, 
     const pack = await fetch(`${own.url}/audit/evidence?${range}`, { headers: { 'x-admin-key': own.keys.auditor } })
     const judged = await verifyEvidencePack(new Uint8Array(await pack.arrayBuffer()), { key: own.logKey() })
     assert.match(judged.sentence, /^Edited: event 100 is not what was logged\./)
-    assert.match(judged.notes.join(), /the selection is not signed/)
+    assert.equal(judged.findings.at(-1)?.verdict, 'UNSIGNED_SELECTION')
     const newest = async () => (await own.send('GET', '/checkpoint', { as: 'auditor' })).text
     const before = await newest()
     await new Promise(resolve => setTimeout(resolve, 2_500))

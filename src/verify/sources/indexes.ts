@@ -27,6 +27,7 @@ const FACETS = ['action', 'severity', 'reason_code'] as const
 
 type ChunkRow = readonly [
   id: number,
+  /** Null where the database finds it within the times of its chunk: a text for each row would be made only for that. */
   dateTime: unknown,
   who: unknown,
   ip: unknown,
@@ -34,7 +35,9 @@ type ChunkRow = readonly [
   severity: unknown,
   reason: unknown,
 ]
-const CHUNK_COLUMNS = 'id, date_time, who, ip, action, severity, reason_code'
+/** Texts of the usual form, of 24 characters and with a Z as the last one, are in the order of their times. */
+const CHUNK_COLUMNS = `id, CASE WHEN date_time BETWEEN ? AND ? AND substr(date_time, 24) = 'Z' THEN NULL ELSE date_time END,
+  who, ip, action, severity, reason_code`
 
 /** What is summed up, the same in JavaScript and in SQL. */
 interface Weight {
@@ -81,10 +84,9 @@ interface Statements {
   readonly selectSet: StatementSync
 }
 
-function* checkSegment(db: DatabaseSync, segment: Segment, statements: Statements): Generator<Finding> {
+function* checkSegment(db: DatabaseSync, segment: Segment, { selectTimes, selectSet }: Statements): Generator<Finding> {
   const { table } = segment
   const weight = drawWeight(segment.first)
-  const total: Group = { count: 0, sum: 0 }
   const kinds: Kinds = new Map()
   const who: Groups = new Map()
   const ip: Groups = new Map()
@@ -92,18 +94,21 @@ function* checkSegment(db: DatabaseSync, segment: Segment, statements: Statement
   rows.setReturnArrays(true)
   const maxId = Number(db.prepare(`SELECT max(id) AS id FROM ${table}`).get()?.id ?? 0)
   for (let first = segment.first; first <= Math.min(segment.last, maxId); first += CHUNK_IDS) {
-    const found = rows.all(first, first + CHUNK_IDS - 1) as unknown as ChunkRow[]
+    const times = timesOf(selectTimes.get(Math.floor((first - 1) / CHUNK_IDS)))
+    const found = rows.all(times.first, times.last, first, first + CHUNK_IDS - 1) as unknown as ChunkRow[]
     let kind: Kind | undefined
     const kindOf = found.map(row => {
       kind = kindIn(kinds, kind, row)
       const sum = weight.of(row[0])
-      for (const group of [total, kind]) addTo(group, sum)
+      addTo(kind, sum)
       addTo(groupIn(who, row[2]), sum)
       addTo(groupIn(ip, row[3]), sum)
       return kind
     })
-    if (found.length === CHUNK_IDS) yield* checkChunk(found, kindOf, statements)
+    if (found.length === CHUNK_IDS) yield* checkChunk(found, kindOf, times, selectSet)
   }
+  const total: Group = { count: 0, sum: 0 }
+  for (const { sum, count } of kinds.values()) addTo(total, sum, count)
   const groups = { who, ip, action: groupKinds(kinds, 0), severity: groupKinds(kinds, 1) }
   const sums = `count(*) AS count, total(${weight.sql('b.id')}) AS sum`
   for (const column of GROUPED) {
@@ -193,20 +198,25 @@ function* checkIndex(
 function* checkChunk(
   rows: readonly ChunkRow[],
   kindOf: readonly Kind[],
-  { selectTimes, selectSet }: Statements,
+  times: Times,
+  selectSet: StatementSync,
 ): Generator<Finding> {
   const chunk = Math.floor((rows[0]![0] - 1) / CHUNK_IDS)
-  const isWithin = withinTimes(selectTimes.get(chunk))
-  const late = rows.find(row => !isWithin(row[1]))
+  const late = rows.find(row => !isWithin(row[1], times))
   if (late !== undefined) {
     const detail = 'It is outside of the times that event_chunks says of its chunk'
     yield { verdict: 'HIDDEN', at: { id: late[0] }, detail }
   }
   const sets = new Map<Kind, Uint8Array>()
+  const setsByValue = FACETS.map(() => new Map<unknown, Uint8Array>()) // kinds share values
   const setsOf = ({ values }: Kind) =>
-    FACETS.map((_, facet) =>
-      typeof values[facet] === 'string' ? readSet(selectSet.get(facet, values[facet], chunk)?.ids) : EVERY,
-    )
+    values.map((value, facet) => {
+      const known = setsByValue[facet]!.get(value)
+      if (known !== undefined) return known
+      const set = typeof value === 'string' ? readSet(selectSet.get(facet, value, chunk)?.ids) : EVERY
+      setsByValue[facet]!.set(value, set)
+      return set
+    })
   let last: Kind | undefined
   let set: Uint8Array = EVERY
   for (let n = 0; n < rows.length; n++) {
@@ -227,24 +237,35 @@ function* checkChunk(
   }
 }
 
-/** Texts of the usual form are in the order of their times; what is no time is told as an edited row. */
-function withinTimes(times: Record<string, unknown> | undefined): (dateTime: unknown) => boolean {
-  const [min, max] = [Number(times?.min_ms), Number(times?.max_ms)]
-  const [first, last] = [min, max].map(ms => (Math.abs(ms) <= DATE_MS_MAX ? new Date(ms).toISOString() : ''))
-  return dateTime => {
-    if (typeof dateTime !== 'string') return true
-    if (dateTime.length === first!.length && dateTime.endsWith('Z') && dateTime >= first! && dateTime <= last!)
-      return true
-    const ms = Date.parse(dateTime)
-    return (ms >= min && ms <= max) || Number.isNaN(ms)
-  }
+/** Between which times the rows of a chunk are: as numbers, and as texts, which are empty where there are none. */
+interface Times {
+  readonly min: number
+  readonly max: number
+  readonly first: string
+  readonly last: string
+}
+
+function timesOf(row: Record<string, unknown> | undefined): Times {
+  const [min, max] = [Number(row?.min_ms), Number(row?.max_ms)]
+  const textOf = (ms: number) => (Math.abs(ms) <= DATE_MS_MAX ? new Date(ms).toISOString() : '')
+  return { min, max, first: textOf(min), last: textOf(max) }
+}
+
+/** What is no time is told as an edited row. */
+function isWithin(dateTime: unknown, { min, max }: Times): boolean {
+  const ms = typeof dateTime === 'string' ? Date.parse(dateTime) : Number.NaN
+  return (ms >= min && ms <= max) || Number.isNaN(ms)
 }
 
 const EVERY = new Uint8Array(BITMAP_BYTES).fill(0xff)
 
 const has = (set: Uint8Array, n: number) => (set[n >> 3]! & (1 << (n & 7))) !== 0
 
-const intersect = (sets: readonly Uint8Array[]) => EVERY.map((_, n) => sets.reduce((bits, set) => bits & set[n]!, 0xff))
+function intersect(sets: readonly Uint8Array[]): Uint8Array {
+  const all = EVERY.slice()
+  for (const set of sets) for (let n = 0; n < BITMAP_BYTES; n++) all[n]! &= set[n]!
+  return all
+}
 
 /** As a bitmap. */
 function readSet(ids: unknown): Uint8Array {

@@ -1,8 +1,6 @@
 /** What a thread of the verifier checks ranges with, named in a way that can be sent to it. */
 import { checkBundles } from '../range.ts'
 import type { BundleRange, RangeReport } from '../source.ts'
-import { createPostgresBundles, readEdge } from './postgres-bundles.ts'
-import { openSnapshot } from './postgres-snapshot.ts'
 import { openReader, type ReaderSpec } from './readers.ts'
 
 export type CheckerSpec =
@@ -27,6 +25,9 @@ export async function openChecker(spec: CheckerSpec): Promise<RangeChecker> {
       },
     }
   }
+  // Only where they are needed: each thread loads its own, and the driver takes it as long as many thousand events.
+  const { openSnapshot } = await import('./postgres-snapshot.ts')
+  const { createPostgresBundles, readEdge } = await import('./postgres-bundles.ts')
   const snapshot = await openSnapshot(spec.url, spec.snapshot)
   const { checkRange } = createPostgresBundles(snapshot, await readEdge(snapshot))
   return { fingerprint: snapshot.name, checkRange, [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose]() }

@@ -132,6 +132,11 @@ test('verify a pack: each file, edited in one place, gives its verdict', async (
     files.delete(name)
     assert.equal(await verdictOf(files), `DELETED the file ${name}`)
   }
+  const files = copy()
+  files.delete('manifest.note')
+  assert.equal(await verdictOf(files), 'UNSIGNED_SELECTION the selection of events')
+  const { notes } = await verifyEvidencePack(files)
+  assert.match(notes.join('\n'), /^nobody vouches for index\.html, either/m)
 })
 
 const lineOf = (name: string, n: number) => textOf(name).split('\n')[n] ?? assert.fail()
@@ -159,10 +164,13 @@ test('verify a pack: what was changed on purpose, with a manifest that fits, is 
     changed(name, text => `${text.split('\n').slice(0, 200).join('\n')}\n`, files)
   const shorter = withOwnManifest(cut('proofs.ndjson', cut('events.ndjson', copy())), { events: 200 })
   assert.equal(await verdictOf(new Map(shorter).set('manifest.note', note)), 'EDITED the file manifest.json')
-  // Without the note nobody says anything of the selection, and that is said.
+  // The note can be taken away, but then nobody says anything of the selection.
   const unsigned = await verifyEvidencePack(shorter, { key: firstKey })
-  assert.equal(unsigned.verdict, 'PRISTINE')
-  assert.match(unsigned.notes[0] ?? '', /^the selection is not signed/)
+  assert.deepEqual([unsigned.verdict, unsigned.exit, unsigned.findings.length], ['UNSIGNED_SELECTION', 25, 1])
+  assert.match(
+    unsigned.sentence,
+    /^Unsigned: the log does not vouch for the selection of events\. There is no manifest\.note: /,
+  )
 
   const lacking = await verifyEvidencePack(withOwnManifest(copy(), { archives_missing: [3, 4] }))
   assert.match(lacking.notes.join('\n'), /^the pack says that events of archives .* are not in it: 3, 4$/m)
@@ -193,6 +201,7 @@ test('verify a pack: what the auditor brings along: key, witnesses, a checkpoint
   const cosignature = createSignature(witness.key, signed.text, witness.sign, 1_700_000_000)
   const cosigned = formatNote({ ...signed, signatures: [...signed.signatures, cosignature] })
   const witnessed = withOwnManifest(copy().set('checkpoint', Buffer.from(cosigned)))
+  witnessed.set('manifest.note', Buffer.from(signManifest(manifestText(witnessed))))
   assert.equal(await verdictOf(witnessed, { key: firstKey, witnesses }), 'PRISTINE')
   const twice = [...witnesses, ...witnesses]
   assert.equal(await verdictOf(witnessed, { key: firstKey, witnesses: twice }), 'PRISTINE')
