@@ -6,15 +6,17 @@
  * `onSigned` too, whose listener counts the cosignatures in it. What another signed and nobody had cosigned for `TAKE_OVER_MS`, as its
  * instance is gone, each takes up.
  *
- * Owns its sessions and the newest checkpoint in memory. Must not delay a request. Phases as in checkpoint-host.ts, without
- * `tampered`: this version does not read a trail in PostgreSQL again by itself.
+ * Owns its sessions and the newest checkpoint in memory. Must not delay a request. Phases as in checkpoint-host.ts, but that `tampered` is
+ * for all instances, and until what was changed is as it was logged (postgres-watch.ts).
  */
 import { formatKeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
+import { TILE_WIDTH } from '../evidence/tile.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import type { CheckpointOptions, CheckpointStatus, Checkpoints } from './checkpoint-host.ts'
 import type { KeyWrap } from './postgres-keys.ts'
 import { createPostgresSigner } from './postgres-signer.ts'
+import type { FoundTampering, WatchState } from './postgres-watch.ts'
 import type { Outcome } from './signer.ts'
 
 const INTERVAL_MS = 1_000
@@ -22,8 +24,15 @@ const INTERVAL_MS = 1_000
 const CONNECTIONS = 2
 const TAKE_OVER_MS = 10_000
 
+export interface SharedCheckpointOptions extends Pick<CheckpointOptions, 'origin' | 'onSigned' | 'onRefused'> {
+  readonly url: string
+  readonly keys: KeyWrap
+  /** With each look for as long as nothing is signed for it: to be put on record once, by whichever instance. */
+  readonly onTampered: (found: FoundTampering) => void
+}
+
 export function startPostgresCheckpoints(
-  options: Pick<CheckpointOptions, 'origin' | 'onSigned' | 'onRefused'> & { url: string; keys: KeyWrap },
+  options: SharedCheckpointOptions,
 ): Checkpoints & { keyChain(): string | undefined } {
   const { url, keys, origin } = options
   const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central signer' })
@@ -45,7 +54,8 @@ export function startPostgresCheckpoints(
   async function step(): Promise<void> {
     const startedAt = performance.now()
     const outcome = await signer.sign()
-    if (outcome.kind === 'signed' || outcome.kind === 'nothing-new') follow(outcome, startedAt)
+    if (outcome.kind === 'tampered') stopFor(outcome.found, outcome.last, startedAt)
+    else if (outcome.kind === 'signed' || outcome.kind === 'nothing-new') follow(outcome, startedAt)
     else if (outcome.kind === 'unavailable') lastError = outcome.detail
     else {
       phase = 'refused'
@@ -53,6 +63,14 @@ export function startPostgresCheckpoints(
       if (!refused.has(outcome.cause)) options.onRefused(outcome.cause, outcome.detail)
       refused.add(outcome.cause)
     }
+  }
+
+  /** Others have to be shown what was signed before. */
+  function stopFor(found: FoundTampering, last: Outcome, startedAt: number): void {
+    if ('note' in last) follow(last, startedAt)
+    phase = 'tampered'
+    lastError = `event ${found.id}: ${found.detail}`
+    options.onTampered(found)
   }
 
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
@@ -109,7 +127,7 @@ export function startPostgresCheckpoints(
       phase,
       size: newest.size,
       signedAt,
-      watched: undefined,
+      watched: placeOf(signer.watched()),
       unsignedMs: waitingSince === undefined ? 0 : performance.now() - waitingSince,
       lastError,
     }),
@@ -129,4 +147,9 @@ export function startPostgresCheckpoints(
       await postgres.close()
     },
   }
+}
+
+/** Undefined before the first look. */
+function placeOf(watched: WatchState | undefined): CheckpointStatus['watched'] {
+  return watched && { through: watched.bundle * TILE_WIDTH, rounds: watched.rounds }
 }

@@ -21,10 +21,23 @@ export const CHECKPOINT_SCHEMA: Schema = {
     -- The newest one that as many witnesses cosigned as the quorum of the instance that asked them.
     CREATE TABLE log_witnessed (one boolean PRIMARY KEY DEFAULT true CHECK (one), size bigint NOT NULL, note text NOT NULL);
     `,
+    `
+    -- Reading the trail again (postgres-watch.ts). While "tampered_id" is set, nobody signs.
+    CREATE TABLE log_watch (
+      one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+      bundle      bigint NOT NULL DEFAULT 0,
+      rounds      bigint NOT NULL DEFAULT 0,
+      tampered_id bigint,
+      detail      text,
+      found_at    timestamptz
+    );
+    INSERT INTO log_watch DEFAULT VALUES;
+    `,
   ],
   grants: [
     'SELECT, INSERT ON log_keys, log_key_chain',
     'SELECT, INSERT, UPDATE ON log_witnessed',
     'SELECT, INSERT, UPDATE, DELETE ON log_checkpoints',
+    'SELECT, UPDATE ON log_watch',
   ],
 }

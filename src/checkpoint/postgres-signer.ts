@@ -41,10 +41,18 @@ import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log
 import { isManifestOf } from './pack-note.ts'
 import { beginSharedChain, type KeyWrap, readSharedChain, readSharedKey } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
+import { type FoundTampering, readWatch, type WatchState } from './postgres-watch.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
 
+export type SharedOutcome =
+  | Outcome
+  /** Nothing is signed by anybody until it is as it was logged. `last`: what was signed before. */
+  | { readonly kind: 'tampered'; readonly found: FoundTampering; readonly last: Outcome }
+
 export interface PostgresSigner {
-  sign(): Promise<Outcome>
+  sign(): Promise<SharedOutcome>
+  /** How far the trail was read again, as of the last `sign`. */
+  watched(): WatchState | undefined
   /**
    * Takes the cosignatures of a note over, if it is of the newest checkpoint.
    * @param isWitnessed enough have cosigned it: it is kept as such, unless a larger one is
@@ -81,6 +89,7 @@ export function createPostgresSigner(deps: {
   let ready: Promise<void> | undefined
   let chain: KeyChain | undefined
   let witnessed: SizedNote | undefined
+  let watched: WatchState | undefined
   /** The newest checkpoint that was read or signed here, and proven to be of this log. */
   let seen: (TreeHead & { readonly first: string }) | undefined
   /** What is `seen` once its transaction is committed: what was never committed, nobody was shown. */
@@ -96,13 +105,16 @@ export function createPostgresSigner(deps: {
     })
   }
 
-  async function sign(): Promise<Outcome> {
+  async function sign(): Promise<SharedOutcome> {
     await setUp()
     const fault = await checkBytes()
     if (fault !== undefined) return fault
     committing = undefined
-    const outcome = await postgres.transaction(async session => {
+    const outcome = await postgres.transaction<SharedOutcome>(async session => {
       const lock = await session.query<{ held: boolean }>('SELECT pg_try_advisory_xact_lock($1) AS held', [SIGN_LOCK])
+      watched = await readWatch(session)
+      const { tampered: found } = watched
+      if (found !== undefined) return { kind: 'tampered', found, last: await whatOthersSigned(session) }
       if (lock.rows[0]?.held !== true) return whatOthersSigned(session)
       chain = await beginSharedChain(session, keys, origin)
       witnessed = await readWitnessed(session, chain)
@@ -197,7 +209,7 @@ export function createPostgresSigner(deps: {
   }
 
   return {
-    sign: () => unless<Outcome>(detail => ({ kind: 'unavailable', detail }), sign),
+    sign: () => unless<SharedOutcome>(detail => ({ kind: 'unavailable', detail }), sign),
     signManifest: manifest =>
       unless<string | undefined>(
         () => undefined,
@@ -221,6 +233,7 @@ export function createPostgresSigner(deps: {
         await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), size])
       })
     },
+    watched: () => watched,
     witnessed: () => witnessed,
     chain: () => chain,
   }

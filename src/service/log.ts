@@ -25,6 +25,7 @@ import { createWitnessClient, type WitnessClientStatus } from '../witness/client
 import type { DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
+import { startSharedWatch, tamperingRecorder } from './shared-watch.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
 import { readWitnessed } from './stored-checkpoint.ts'
 
@@ -116,7 +117,16 @@ export function startLog(deps: {
     },
   }
   const shared =
-    url === undefined ? undefined : startPostgresCheckpoints({ ...options, url, keys: keyWrap(keyEncryptionKey) })
+    url === undefined
+      ? undefined
+      : startPostgresCheckpoints({
+          ...options,
+          url,
+          keys: keyWrap(keyEncryptionKey),
+          onTampered: tamperingRecorder({ audit, logger }),
+        })
+  const { selfCheckPercent: percent } = settings
+  const watch = url === undefined || percent === 0 ? undefined : startSharedWatch({ url, percent, logger })
   const checkpoints = shared ?? startCheckpoints({ ...options, storePath: folder.auditDatabase, folders })
   witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
   const shown = createShownCheckpoint({
@@ -140,6 +150,7 @@ export function startLog(deps: {
     evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
       const until = performance.now() + LAST_MS
+      await watch?.[Symbol.asyncDispose]()
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
       await checkpoints.finish()
       await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))

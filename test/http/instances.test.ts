@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
 import { parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
@@ -321,4 +322,39 @@ test('instances: each verifies the trail of all when it is asked to', async t =>
     return body.phase !== 'running'
   })
   assert.deepEqual([body.phase, body.verdict], ['done', 'PRISTINE'], body.sentence)
+})
+
+test('instances: a row that was changed stops the signing of all, also of one that starts then, until it is as it was logged', async t => {
+  const url = await server.createDatabase()
+  const environment = { EVC_DATABASE_URL: url, EVC_SELF_CHECK_PERCENT: '50' }
+  const a = await startTestCentral(environment)
+  const b = await startTestCentral(environment, a.keys)
+  t.after(() => Promise.all([a, b].map(instance => instance.close())))
+  const { cpId } = await a.chargePoint()
+  const [row] = await server.run<{ id: string }>(url, `SELECT min(id) AS id FROM audit_events`)
+  const evidence = async (at: TestCentral) => (await at.send('GET', '/evidence', { as: 'auditor' })).body
+  for (const each of [a, b]) await eventually(async () => (await evidence(each)).self_check?.rounds > 0)
+
+  await server.run(url, "UPDATE audit_events SET who = who || '!' WHERE id = $1", [row?.id])
+  for (const each of [a, b]) await eventually(async () => (await evidence(each)).phase === 'tampered')
+  await b.stop()
+  await b.start()
+  await eventually(async () => (await evidence(b)).phase === 'tampered')
+  const { checks } = (await b.send('GET', '/ready')).body
+  assert.equal(checks.find(({ name }: { name: string }) => name === 'checkpoint').ok, false)
+  await eventually(async () => (await incidents(b, 'LOG_TAMPERED')).length > 0)
+  const signed = async () => (await server.run(url, 'SELECT max(size) AS size FROM log_checkpoints'))[0]
+  const before = await signed()
+  await a.send('GET', `/security/status/${cpId}`, { as: 'auditor' })
+  await a.send('GET', '/audit/failures', { as: 'auditor' })
+  await setTimeout(1_500) // signers look once a second
+  assert.deepEqual(await signed(), before)
+  assert.equal((await a.send('GET', '/checkpoint', { as: 'auditor' })).status, 200, 'what was signed before is shown')
+
+  await server.run(url, "UPDATE audit_events SET who = rtrim(who, '!') WHERE id = $1", [row?.id])
+  for (const each of [a, b]) await eventually(async () => (await evidence(each)).phase === 'following')
+  await eventually(async () => (await evidence(b)).unsigned_seconds === 0 && (await signed())?.size !== before?.size)
+  const found = await incidents(a, 'LOG_TAMPERED')
+  assert.equal(found.length, 1, 'one finding, one incident')
+  assert.match(found[0].description, new RegExp(`event ${row?.id}, it is not what was logged`))
 })

@@ -3,8 +3,7 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
 import type { KeyWrap } from '../../../src/checkpoint/postgres-keys.ts'
-import { createPostgresSigner } from '../../../src/checkpoint/postgres-signer.ts'
-import type { Outcome } from '../../../src/checkpoint/signer.ts'
+import { createPostgresSigner, type SharedOutcome } from '../../../src/checkpoint/postgres-signer.ts'
 import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import { formatKeyChain, handOver, type KeyChain, startKeyChain } from '../../../src/evidence/key-chain.ts'
 import type { SignatureType } from '../../../src/evidence/note.ts'
@@ -49,7 +48,7 @@ async function openLog(t: TestContext) {
   }
 }
 
-function sizeOf(outcome: Outcome): number {
+function sizeOf(outcome: SharedOutcome): number {
   assert.ok('size' in outcome, JSON.stringify(outcome))
   return outcome.size
 }
