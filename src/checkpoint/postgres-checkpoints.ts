@@ -29,14 +29,18 @@ export interface SharedCheckpointOptions extends Pick<CheckpointOptions, 'origin
   readonly keys: KeyWrap
   /** With each look for as long as nothing is signed for it: to be put on record once, by whichever instance. */
   readonly onTampered: (found: FoundTampering) => void
+  /** The one that the process before knew last; undefined when there is none. */
+  readonly kept: string | undefined
+  /** A newer one than before, whoever signed it. */
+  readonly keep: (note: string) => void
 }
 
 export function startPostgresCheckpoints(
   options: SharedCheckpointOptions,
 ): Checkpoints & { keyChain(): string | undefined } {
-  const { url, keys, origin } = options
+  const { url, keys, origin, kept } = options
   const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central signer' })
-  const signer = createPostgresSigner({ postgres, keys, origin })
+  const signer = createPostgresSigner({ postgres, keys, origin, kept })
   let phase: CheckpointStatus['phase'] = 'following'
   let signedAt: number | undefined
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
@@ -76,7 +80,10 @@ export function startPostgresCheckpoints(
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
     const isFound = newest.note === undefined
     const before = newest.size
-    if (size > newest.size) newestSince = startedAt
+    if (size > newest.size) {
+      newestSince = startedAt
+      options.keep(note)
+    }
     phase = 'following'
     lastError = null
     if (kind === 'signed' || (!isFound && size > newest.size)) signedAt = Date.now()

@@ -76,6 +76,11 @@ interface Last extends TreeHead {
   readonly note: string | undefined
 }
 
+interface Seen extends TreeHead {
+  /** Whether it is of the log with these keys. */
+  isOf(chain: KeyChain): boolean
+}
+
 /** Bundles that are hashed in one snapshot. */
 const BUNDLES_AT_ONCE = 64
 const HISTORY_INTERVAL = "interval '10 minutes'"
@@ -84,14 +89,16 @@ export function createPostgresSigner(deps: {
   postgres: Postgres
   keys: KeyWrap
   origin: string | undefined
+  /** A checkpoint that an earlier process signed or saw: of what comes before it nothing is signed any more. */
+  kept?: string | undefined
 }): PostgresSigner {
-  const { postgres, keys, origin } = deps
+  const { postgres, keys, origin, kept } = deps
   let ready: Promise<void> | undefined
   let chain: KeyChain | undefined
   let witnessed: SizedNote | undefined
   let watched: WatchState | undefined
   /** The newest checkpoint that was read or signed here, and proven to be of this log. */
-  let seen: (TreeHead & { readonly first: string }) | undefined
+  let seen: Seen | undefined = kept === undefined ? undefined : seenBefore(kept)
   /** What is `seen` once its transaction is committed: what was never committed, nobody was shown. */
   let committing: typeof seen
   /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
@@ -116,6 +123,8 @@ export function createPostgresSigner(deps: {
       const { tampered: found } = watched
       if (found !== undefined) return { kind: 'tampered', found, last: await whatOthersSigned(session) }
       if (lock.rows[0]?.held !== true) return whatOthersSigned(session)
+      if (chain === undefined && seen !== undefined && (await readSharedChain(session)) === undefined)
+        return refuse('FORKED', 'checkpoints were signed, and the log has no key any more')
       chain = await beginSharedChain(session, keys, origin)
       witnessed = await readWitnessed(session, chain)
       const last = await readLast(session, chain)
@@ -129,8 +138,7 @@ export function createPostgresSigner(deps: {
   /** What the database says was signed, against what this process saw of it: a table can be emptied, and a server restored. */
   function compareSeen(known: KeyChain, last: Last): Outcome | undefined {
     if (seen === undefined) return undefined
-    if (formatVerifierKey(known.first) !== seen.first)
-      return refuse('FORKED', 'the log has another first key than before')
+    if (!seen.isOf(known)) return refuse('FORKED', 'the keys of the log are others than before')
     if (last.size < seen.size) {
       return refuse('ROLLED_BACK', `${seen.size} events were signed, and the newest checkpoint is of ${last.size}`)
     }
@@ -161,7 +169,7 @@ export function createPostgresSigner(deps: {
     })
     if ('kind' in head) return head
     const { size, root } = head
-    seen = { size: last.size, root: last.root, first: formatVerifierKey(known.first) }
+    seen = { size: last.size, root: last.root, isOf: isOfKey(formatVerifierKey(known.first)) }
     if (last.note !== undefined && size === last.size) return { kind: 'nothing-new', size, note: last.note }
     const { key, sign: signMessage } = await readSharedKey(session, keys, known)
     const text = formatCheckpoint({ origin: known.first.name, size, root, extensions: [] })
@@ -237,6 +245,14 @@ export function createPostgresSigner(deps: {
     witnessed: () => witnessed,
     chain: () => chain,
   }
+}
+
+const isOfKey = (first: string) => (chain: KeyChain) => formatVerifierKey(chain.first) === first
+
+/** What is no checkpoint is of no log. */
+function seenBefore(note: string): Seen {
+  const { size, root } = parseCheckpoint(parseNote(note)?.text ?? '') ?? { size: 0, root: EMPTY_ROOT }
+  return { size, root, isOf: chain => openByChain(note, chain).isTrusted }
 }
 
 const NEWEST = 'SELECT size, note FROM log_checkpoints ORDER BY size DESC LIMIT 1'

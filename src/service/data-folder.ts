@@ -11,6 +11,7 @@
  *   log-keys/              private keys that sign checkpoints, mode 0600
  *   security/security.db   charge points, keys, admins, outbox
  *   archive/               segments that left audit.db, unless they were sent elsewhere
+ *   last-checkpoint        with PostgreSQL: the newest that this instance knows of (kept-checkpoint.ts)
  *   archive-lock.db        held by the process that archives
  *   start-reserve          room for a start on a full disk (start-reserve.ts)
  *   secrets/               generated secrets (development only), mode 0600

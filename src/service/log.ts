@@ -23,6 +23,7 @@ import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
+import { openKeptCheckpoint } from './kept-checkpoint.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
 import { startSharedWatch, tamperingRecorder } from './shared-watch.ts'
@@ -116,13 +117,16 @@ export function startLog(deps: {
       await audit.settled(context)
     },
   }
+  const kept = url === undefined ? undefined : openKeptCheckpoint(folder, logger)
   const shared =
-    url === undefined
+    url === undefined || kept === undefined
       ? undefined
       : startPostgresCheckpoints({
           ...options,
           url,
           keys: keyWrap(keyEncryptionKey),
+          kept: kept.note,
+          keep: kept.keep,
           onTampered: tamperingRecorder({ audit, logger }),
         })
   const { selfCheckPercent: percent } = settings
@@ -155,6 +159,7 @@ export function startLog(deps: {
       await checkpoints.finish()
       await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))
       await checkpoints.close()
+      await kept?.[Symbol.asyncDispose]()
       await witnesses.close()
     },
   }

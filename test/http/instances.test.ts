@@ -1,6 +1,8 @@
 /** Several instances on one PostgreSQL, as clients see them. */
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
+import { readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
 import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
@@ -357,4 +359,31 @@ test('instances: a row that was changed stops the signing of all, also of one th
   const found = await incidents(a, 'LOG_TAMPERED')
   assert.equal(found.length, 1, 'one finding, one incident')
   assert.match(found[0].description, new RegExp(`event ${row?.id}, it is not what was logged`))
+})
+
+test('instances: one that starts after the checkpoints were set back signs nothing, until what it kept is removed', async t => {
+  const url = await server.createDatabase()
+  const a = await startTestCentral({ EVC_DATABASE_URL: url, EVC_SELF_CHECK_PERCENT: '0' })
+  t.after(() => a.close())
+  const evidence = async () => (await a.send('GET', '/evidence', { as: 'auditor' })).body
+  await eventually(async () => (await evidence()).size > 0)
+  await a.stop()
+  const kept = join(a.dataDir, 'last-checkpoint')
+  const [newest] = await server.run<{ note: string }>(
+    url,
+    'SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1',
+  )
+  assert.equal(readFileSync(kept, 'utf8'), newest?.note)
+
+  await server.run(url, 'DELETE FROM log_checkpoints')
+  await a.start()
+  await eventually(async () => (await evidence()).phase === 'refused')
+  assert.match((await evidence()).last_error, /^ROLLED_BACK/)
+  await a.stop()
+  assert.equal(readFileSync(kept, 'utf8'), newest?.note)
+  rmSync(kept)
+  await a.start()
+  await eventually(async () => (await evidence()).phase === 'following' && (await evidence()).size > 0)
+  const refused = await a.send('GET', '/audit/events?reason_code=CHECKPOINT_REFUSED', { as: 'auditor' })
+  assert.equal(refused.body.events.length, 1)
 })

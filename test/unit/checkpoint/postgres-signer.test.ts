@@ -40,10 +40,11 @@ async function openLog(t: TestContext) {
       await store.append({ source: 'test', after: position, through: position + count, rows })
       position += count
     },
-    signer(options: { origin?: string; keys?: KeyWrap } = {}) {
+    signer(options: { origin?: string; keys?: KeyWrap; kept?: string } = {}) {
       const postgres = createPostgres({ url, connectionsMax: 2 })
       t.after(() => postgres.close())
-      return createPostgresSigner({ postgres, keys: options.keys ?? wrapWith(secret), origin: options.origin })
+      const { keys = wrapWith(secret), origin, kept } = options
+      return createPostgresSigner({ postgres, keys, origin, kept })
     },
   }
 }
@@ -225,4 +226,33 @@ test('postgres signer: what it signed or saw is continued, whatever the database
   assert.ok('note' in theirs)
   await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(stranger.chain() as KeyChain)])
   await refused('INSERT INTO log_checkpoints (size, note) VALUES (20, $1)', 'FORKED', theirs.note)
+})
+
+test('postgres signer: what an earlier process knew last is continued, too', async t => {
+  const log = await openLog(t)
+  await log.grow(5)
+  const first = await log.signer().sign()
+  await log.grow(300)
+  const second = await log.signer().sign()
+  const foreign = await openLog(t)
+  await foreign.grow(5)
+  const theirs = await foreign.signer().sign()
+  assert.ok('note' in first && 'note' in second && 'note' in theirs)
+  const causeWith = async (kept: string | undefined) => {
+    const outcome = await log.signer({ kept: kept ?? assert.fail() }).sign()
+    return outcome.kind === 'refused' ? outcome.cause : outcome.kind
+  }
+  assert.equal(await causeWith(first.note), 'nothing-new')
+  assert.equal(await causeWith(second.note), 'nothing-new')
+  assert.equal(await causeWith(theirs.note), 'FORKED')
+  assert.equal(await causeWith('garbage'), 'FORKED')
+
+  await server.run(log.url, 'DELETE FROM log_checkpoints WHERE size > 5')
+  assert.equal(await causeWith(second.note), 'ROLLED_BACK')
+  await server.run(log.url, 'DELETE FROM log_checkpoints')
+  await server.run(log.url, 'DELETE FROM log_key_chain')
+  assert.equal(await causeWith(second.note), 'FORKED')
+  const [chains] = await server.run<{ count: string }>(log.url, 'SELECT count(*) FROM log_key_chain')
+  assert.equal(Number(chains?.count), 0, 'no key is made where one is missing')
+  assert.equal((await log.signer().sign()).kind, 'signed', 'nothing is known of before')
 })
