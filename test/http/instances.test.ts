@@ -304,6 +304,25 @@ test('instances: one that connects as a role with no more rights than it needs d
   assert.equal((await instance.send('DELETE', `/charge-points/${cpId}`, { as: 'operator' })).status, 204)
   const forbidden = server.run(limited.href, "UPDATE audit_events SET who = 'somebody'")
   await assert.rejects(forbidden, /permission denied/)
+
+  // What the database says of it is for those with a key, and for the log of the service.
+  await server.run(url, `REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`)
+  const store = async (as?: 'auditor') => {
+    const { checks } = (await instance.send('GET', '/ready', as && { as })).body
+    return checks.find((check: { name: string }) => check.name === 'store')
+  }
+  await instance.send('GET', '/audit/failures', { as: 'auditor' })
+  await eventually(async () => (await store()).ok === false)
+  assert.equal((await store()).detail, 'rows cannot be written now')
+  assert.match((await store('auditor')).detail, /permission denied for table audit_events/)
+  assert.match(instance.log(), /"not ready"/)
+  problemOf(
+    await instance.send('GET', '/ready', { headers: { 'x-admin-key': 'wrong'.padEnd(32, '0') } }),
+    401,
+    'UNAUTHORIZED',
+  )
+  await server.run(url, `GRANT INSERT ON audit_events TO ${RUNTIME_ROLE}`)
+  await eventually(async () => (await store()).ok === true)
 })
 
 /** A message of a charge point. */
@@ -342,8 +361,12 @@ test('instances: a row that was changed stops the signing of all, also of one th
   await b.stop()
   await b.start()
   await eventually(async () => (await evidence(b)).phase === 'tampered')
-  const { checks } = (await b.send('GET', '/ready')).body
-  assert.equal(checks.find(({ name }: { name: string }) => name === 'checkpoint').ok, false)
+  const signing = async (as?: 'auditor') => {
+    const { checks } = (await b.send('GET', '/ready', as && { as })).body
+    return checks.find(({ name }: { name: string }) => name === 'checkpoint')
+  }
+  assert.deepEqual(await signing(), { name: 'checkpoint', ok: false, detail: 'tampered' })
+  assert.match((await signing('auditor')).detail, /^event \d+: it is not what was logged$/)
   await eventually(async () => (await incidents(b, 'LOG_TAMPERED')).length > 0)
   const signed = async () => (await server.run(url, 'SELECT max(size) AS size FROM log_checkpoints'))[0]
   const before = await signed()
