@@ -58,8 +58,8 @@ test('adopt: what an instance answered and took along is declared, and is there 
   assert.equal((await instances()).find(({ journal_id }) => journal_id === before.journal_id)?.state, 'missing')
   const forgotten = await here('instances', 'forget', before.journal_id)
   assert.equal(forgotten.code, 0, forgotten.stderr)
-  const waitedFor = await server.run(url, 'SELECT 1 FROM journals WHERE id = $1', [before.journal_id])
-  assert.deepEqual(waitedFor, [], 'no erasure waits for its journal any more')
+  const erasure = await here('erase', '--who', 'CP-9', '--reason', 'test', '--yes', '--json')
+  assert.deepEqual(JSON.parse(erasure.stdout).journals_behind, [], 'no erasure waits for its journal any more')
   const [declared] = await eventually(
     () => eventsOf('LOSS_DECLARED'),
     found => found.length > 0,
