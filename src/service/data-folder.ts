@@ -19,6 +19,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import {
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   linkSync,
@@ -83,11 +84,22 @@ export function lockMigratingFolder(folder: DataFolder): DataFolderLock {
   return lockFolder(folder, () => {})
 }
 
+/** A folder may come from elsewhere (`adopt`), and a link in it would lead to another file. */
+function makeLockFile(file: string): void {
+  const { O_WRONLY, O_CREAT, O_NOFOLLOW = 0 } = constants // Windows has no such flag
+  try {
+    closeSync(openSync(file, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o600))
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ELOOP') throw cause
+    throw new Refusal('DATA_FOLDER_IN_USE', `${file} is a link to another file: remove it.`, { cause })
+  }
+}
+
 /** @param admit asked under the lock */
 function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): DataFolderLock {
   mkdirSync(folder.path, { recursive: true, mode: 0o700 })
   const lockFile = join(folder.path, 'lock.db')
-  closeSync(openSync(lockFile, 'a', 0o600))
+  makeLockFile(lockFile)
   const lock = new DatabaseSync(lockFile, { timeout: 0 })
   try {
     lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
