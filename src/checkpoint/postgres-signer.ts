@@ -83,7 +83,7 @@ interface Seen extends TreeHead {
 
 /** Bundles that are hashed in one snapshot. */
 const BUNDLES_AT_ONCE = 64
-const HISTORY_INTERVAL = "interval '10 minutes'"
+const HISTORY_INTERVAL = '10 minutes'
 
 export function createPostgresSigner(deps: {
   postgres: Postgres
@@ -321,12 +321,7 @@ async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: nu
 
 /** The one before is kept as history if there is none of the ten minutes before it. */
 async function forgetBetween(session: Session, size: number): Promise<void> {
-  await session.query(
-    `DELETE FROM log_checkpoints AS old WHERE size = $1 AND EXISTS (SELECT 1 FROM
-       (SELECT signed_at FROM log_checkpoints WHERE size < $1 ORDER BY size DESC LIMIT 1) AS before
-       WHERE before.signed_at > old.signed_at - ${HISTORY_INTERVAL})`,
-    [size],
-  )
+  await session.query('SELECT evc_forget_checkpoint($1, $2)', [size, HISTORY_INTERVAL])
 }
 
 function refuse(cause: RefusalCause, detail: string): Outcome {

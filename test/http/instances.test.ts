@@ -304,6 +304,17 @@ test('instances: one that connects as a role with no more rights than it needs d
   assert.equal((await instance.send('DELETE', `/charge-points/${cpId}`, { as: 'operator' })).status, 204)
   const forbidden = server.run(limited.href, "UPDATE audit_events SET who = 'somebody'")
   await assert.rejects(forbidden, /permission denied/)
+  await assert.rejects(server.run(limited.href, 'DELETE FROM log_checkpoints'), /permission denied/)
+  await assert.rejects(server.run(limited.href, 'UPDATE log_checkpoints SET size = 1'), /permission denied/)
+  const sizes = () => server.run(limited.href, 'SELECT size FROM log_checkpoints ORDER BY size DESC')
+  const [newest] = await sizes()
+  await server.run(limited.href, "SELECT evc_forget_checkpoint($1, '1000 years')", [newest?.size])
+  assert.ok(
+    (await sizes()).some(({ size }) => size === newest?.size),
+    'the newest stays',
+  )
+  await server.run(limited.href, "INSERT INTO log_witnessed (size, note) VALUES (999999, E'a\\n999999\\nb')")
+  assert.deepEqual(await server.run(url, 'SELECT size FROM log_witnessed'), [], 'what nothing could follow is not kept')
 
   // What the database says of it is for those with a key, and for the log of the service.
   await server.run(url, `REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`)

@@ -197,7 +197,12 @@ test('postgres signer: the largest checkpoint that was witnessed is kept for all
   assert.ok('note' in theirs)
   await signer.cosign(theirs.note + line, true)
   await other.sign()
-  assert.equal(other.witnessed(), undefined)
+  assert.deepEqual(other.witnessed(), { size: 10, note: second.note + line }, 'it is beyond what was signed')
+  await log.grow(20)
+  await signer.sign()
+  await signer.cosign(theirs.note + line, true)
+  await other.sign()
+  assert.equal(other.witnessed(), undefined, 'it is not of this log')
 })
 
 test('postgres signer: what it signed or saw is continued, whatever the database says was signed', async t => {
