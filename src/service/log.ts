@@ -154,12 +154,13 @@ export function startLog(deps: {
     evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
       const until = performance.now() + LAST_MS
-      await watch?.[Symbol.asyncDispose]()
+      const watchEnded = watch?.[Symbol.asyncDispose]() // it may wait for the server as long as the others do
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
       await checkpoints.finish()
       await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))
       await checkpoints.close()
       await kept?.[Symbol.asyncDispose]()
+      await watchEnded
       await witnesses.close()
     },
   }

@@ -82,8 +82,11 @@ export function startSharedWatch(deps: {
     try {
       await postgres.use(async session => {
         if (!(await tryLock(session))) return
-        await watch(session)
-        await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK])
+        try {
+          await watch(session)
+        } finally {
+          await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK]).catch(() => {}) // goes with a lost session
+        }
       })
       hasFailed = false
     } catch (error) {
@@ -99,20 +102,14 @@ export function startSharedWatch(deps: {
     const workerData: WatchThreadData = { url, percent, place, tamperedId: tampered?.id }
     const thread = new Worker(THREAD, { workerData, name: 'evc-self-check', execArgv: [], resourceLimits: HEAP })
     const news: WatchMessage[] = []
-    let failure: unknown
     thread.on('message', (message: WatchMessage) => news.push(message))
-    thread.on('error', error => {
-      failure = error
-    })
-    const ended = once(thread, 'exit')
-    const isOver = ended.then(() => true)
+    const isOver = once(thread, 'exit').then(() => true) // or the error that ends it
     const abort = () => void thread.terminate()
     signal.addEventListener('abort', abort)
     try {
       if (signal.aborted) abort()
       while (!(await Promise.race([isOver, pause(NOTE_MS)]))) await note(session, news.splice(0))
-      await note(session, news)
-      if (failure !== undefined && !signal.aborted) throw failure
+      if (!signal.aborted) await note(session, news)
     } finally {
       signal.removeEventListener('abort', abort)
       await thread.terminate()
