@@ -83,6 +83,7 @@ const ENTRY_POINTS = new Set([
   'query/reader-thread.ts',
   'archive/archive-thread.ts',
   'erasure/erasure-thread.ts',
+  'service/shared-watch-thread.ts',
   'service/verification-thread.ts',
   'evidence/index.ts',
   'evidence/crypto-browser.ts',

@@ -11,11 +11,13 @@
  *
  *   following   the last attempt left nothing to do, or something to do later
  *   refused     what would be signed does not continue what was; stays so until the process ends, but for a clock
- *   tampered    what was logged was changed (self-watch.ts); nothing is signed until the process begins anew
+ *   tampered    what was logged was changed, and nothing is signed: until the process begins anew, if it was found here
+ *               (self-watch.ts), or until it is as it was logged, if all instances were told so (postgres-watch.ts)
  *   stopped     for good
  */
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
+import type { FoundTampering } from './postgres-watch.ts'
 import type { Watched } from './self-watch.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
 
@@ -23,9 +25,9 @@ import type { Outcome, RefusalCause } from './signer.ts'
 export interface LogSigner {
   /** Keys or tables, where there are none; and what a crash cut off. */
   prepare(): Promise<void>
-  /** Reads some of the trail again, for about so long; undefined when that cannot be done now, or here. */
-  watch(ms: number): Promise<Watched | undefined>
-  sign(): Promise<Outcome>
+  /** Reads some of the trail again, for about so long, or says how far another has; undefined when neither can be done now. */
+  watch(ms: number): Promise<WatchProgress | Extract<Watched, { kind: 'tampered' }> | undefined>
+  sign(): Promise<Outcome | Tampered>
   /**
    * After a `sign` that found nothing wrong: lets other keys sign what comes next, if somebody asked for it or the setting is another one.
    * @param size of the checkpoint that it found or made
@@ -43,6 +45,20 @@ export interface LogSigner {
   /** Not older than the newest checkpoint. @throws {Refusal} LOG_KEYS_UNUSABLE */
   keyChain(): KeyChain | undefined
   close(): Promise<void>
+}
+
+/** How far this round is, in events, and how many rounds went well. */
+export interface WatchProgress {
+  readonly kind: 'sound'
+  readonly through: number
+  readonly rounds: number
+}
+
+/** Nothing is signed by anybody now. `last`: what was signed before, which others are still shown. */
+export interface Tampered {
+  readonly kind: 'tampered'
+  readonly found: FoundTampering
+  readonly last: Outcome
 }
 
 export interface SizedNote {
@@ -88,8 +104,10 @@ export interface CheckpointOptions {
   readonly onSigned?: (note: string) => void
   /** How much of each second is spent on reading the trail again. */
   readonly watchMs: number
-  /** Once. Nothing is signed any more then. */
-  readonly onTampered: (id: number, detail: string) => void
+  /** Nothing is signed any more then. Told again with each look that finds it so. */
+  readonly onTampered: (found: FoundTampering) => void
+  /** A newer checkpoint than before, whoever signed it. */
+  readonly onNewer?: (note: string) => void
   /** Once for each cause. */
   readonly onRefused: (cause: RefusalCause, detail: string) => void
 }
@@ -99,7 +117,7 @@ const TAKE_OVER_MS = 10_000
 
 /** What cannot be used now, folder, keys or server, is waited for. */
 export function startCheckpoints(options: CheckpointOptions): Checkpoints {
-  const { signer, watchMs, onSigned = () => {} } = options
+  const { signer, watchMs, onSigned = () => {}, onNewer = () => {} } = options
   let phase: CheckpointStatus['phase'] = 'following'
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
   /** When it was seen first. */
@@ -109,6 +127,8 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   let signedAt: number | undefined
   let watched: CheckpointStatus['watched']
   let lastError: string | null = null
+  /** Until the process begins anew. */
+  let foundHere: FoundTampering | undefined
   let lastEventId = 0
   /** Since when there are rows that no checkpoint covers. */
   let waitingSince: number | undefined
@@ -121,22 +141,27 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     const found = await signer.watch(watchMs)
     if (found?.kind === 'sound') watched = found
     if (found === undefined || found.kind === 'sound') return
-    phase = 'tampered'
-    lastError = `event ${found.id}: ${found.detail}`
-    options.onTampered(found.id, found.detail)
+    foundHere = { ...found, foundAt: new Date() }
   }
 
-  const isTampered = () => phase === 'tampered'
+  function stopFor(found: FoundTampering): void {
+    phase = 'tampered'
+    lastError = `event ${found.id}: ${found.detail}`
+    options.onTampered(found)
+  }
 
   async function step(): Promise<void> {
     await signer.prepare() // its error is that of the step
-    if (!isTampered()) await watch()
-    if (isTampered()) return
+    if (foundHere === undefined) await watch()
+    if (foundHere !== undefined) return stopFor(foundHere)
     const startedAt = performance.now()
     const outcome = await signer.sign()
     if (outcome.kind === 'unavailable') lastError = outcome.detail
     else if (outcome.kind === 'refused') refuse(outcome.cause, outcome.detail)
-    else {
+    else if (outcome.kind === 'tampered') {
+      if ('note' in outcome.last) follow(outcome.last, startedAt)
+      stopFor(outcome.found)
+    } else {
       follow(outcome, startedAt)
       await signer.handOver(outcome.size)
     }
@@ -145,9 +170,12 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   function follow({ kind, size, note }: Extract<Outcome, { size: number }>, startedAt: number): void {
     const isFound = newest.note === undefined
     const isNews = size > newest.size
-    if (phase === 'refused') phase = 'following'
+    phase = 'following'
     lastError = null
-    if (isNews) newestSince = startedAt
+    if (isNews) {
+      newestSince = startedAt
+      onNewer(note)
+    }
     if (kind === 'signed' || (isNews && !isFound)) signedAt = Date.now()
     newest = { note, size }
     // What another holds the lock for may never be signed: only a new checkpoint ends the waiting.

@@ -1,5 +1,5 @@
 /** The keys and checkpoints of a log in PostgreSQL, as migrations (src/postgres/migrations.ts): what is files in a data folder. */
-import { createOwnersFunction, type Schema } from '../postgres/migrations.ts'
+import { createOwnersFunction, RUNTIME_ROLE, type Schema } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
 
 /** `EVCK` in ASCII: whoever signs holds this advisory lock of the database until the checkpoint is committed. */
@@ -16,6 +16,37 @@ END`
 
 const addHandOvers = (session: Session) =>
   createOwnersFunction(session, 'evc_append_hand_over(line text)', APPEND_HAND_OVER)
+/**
+ * What was signed stays for whoever connects as the runtime role: the newest checkpoint is never deleted, those that are history only
+ * as the signer thins them out, and what is kept as witnessed is never beyond the newest, where nothing could follow it.
+ */
+const FORGET = `
+BEGIN
+  DELETE FROM log_checkpoints AS old WHERE old.size = forgotten
+    AND EXISTS (SELECT FROM log_checkpoints newer WHERE newer.size > old.size)
+    AND EXISTS (SELECT FROM (SELECT signed_at FROM log_checkpoints WHERE size < forgotten ORDER BY size DESC LIMIT 1) AS before
+      WHERE before.signed_at > old.signed_at - least(apart, interval '1 hour'));
+END`
+
+const WITNESSED_GUARD = `
+  CREATE FUNCTION guard_witnessed() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      IF split_part(NEW.note, E'\\n', 2) = NEW.size::text AND NEW.size <= (SELECT max(size) FROM log_checkpoints) THEN
+        RETURN NEW;
+      END IF;
+      RETURN NULL;
+    END $$;
+  CREATE TRIGGER guard BEFORE INSERT OR UPDATE ON log_witnessed FOR EACH ROW EXECUTE FUNCTION guard_witnessed();
+  DO $$ BEGIN
+    REVOKE UPDATE, DELETE ON log_checkpoints FROM ${RUNTIME_ROLE};
+  EXCEPTION WHEN undefined_object THEN NULL; -- there is no such role
+  END $$;
+`
+
+async function guardSigned(session: Session): Promise<void> {
+  await createOwnersFunction(session, 'evc_forget_checkpoint(forgotten bigint, apart interval)', FORGET)
+  await session.query(WITNESSED_GUARD)
+}
 
 export const CHECKPOINT_SCHEMA: Schema = {
   stage: 'checkpoints',
@@ -35,11 +66,26 @@ export const CHECKPOINT_SCHEMA: Schema = {
     CREATE TABLE log_witnessed (one boolean PRIMARY KEY DEFAULT true CHECK (one), size bigint NOT NULL, note text NOT NULL);
     `,
     addHandOvers,
+    `
+    -- Reading the trail again (postgres-watch.ts). While "tampered_id" is set, nobody signs.
+    CREATE TABLE log_watch (
+      one         boolean PRIMARY KEY DEFAULT true CHECK (one),
+      bundle      bigint NOT NULL DEFAULT 0,
+      rounds      bigint NOT NULL DEFAULT 0,
+      tampered_id bigint,
+      detail      text,
+      found_at    timestamptz
+    );
+    INSERT INTO log_watch DEFAULT VALUES;
+    `,
+    guardSigned,
   ],
   grants: [
     'SELECT, INSERT ON log_keys, log_key_chain',
     'SELECT, INSERT, UPDATE ON log_witnessed',
-    'SELECT, INSERT, UPDATE, DELETE ON log_checkpoints',
+    'SELECT, INSERT, UPDATE (note) ON log_checkpoints',
+    'SELECT, UPDATE ON log_watch',
     'EXECUTE ON FUNCTION evc_append_hand_over(text)',
+    'EXECUTE ON FUNCTION evc_forget_checkpoint(bigint, interval)',
   ],
 }

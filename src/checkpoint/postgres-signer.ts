@@ -43,7 +43,7 @@ import { PostgresError } from '../postgres/postgres-error.ts'
 import { StoreError } from '../store/event-store.ts'
 import { findOtherMlDsa } from '../store/postgres-instances.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
-import type { LogSigner, SizedNote } from './checkpoint-host.ts'
+import type { LogSigner, SizedNote, Tampered } from './checkpoint-host.ts'
 import { isManifestOf } from './pack-note.ts'
 import {
   beginSharedChain,
@@ -55,6 +55,7 @@ import {
   sharedChainParser,
 } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
+import { readWatch, type WatchState } from './postgres-watch.ts'
 import type { Outcome, RefusalCause } from './signer.ts'
 import { unusable } from './signing-keys.ts'
 
@@ -77,6 +78,8 @@ export interface PostgresSignerDeps {
   readonly origin?: string | undefined
   /** What this instance was started with. A log begins as the first of them wants it. */
   readonly withMlDsa44?: boolean
+  /** A checkpoint that an earlier process signed or saw: of what comes before it nothing is signed any more. */
+  readonly kept?: string | undefined
   /** Leaves the event that tells of a hand-over, in the transaction that makes it. */
   readonly recordHandOver: (session: Session, note: string) => Promise<void>
   /** It was not started with the same `withMlDsa44`, so the log stays as it is. Once for each, and not while it may just be starting. */
@@ -86,6 +89,11 @@ export interface PostgresSignerDeps {
 interface Last extends TreeHead {
   /** Undefined before the first. */
   readonly note: string | undefined
+}
+
+interface Seen extends TreeHead {
+  /** Whether it is of the log with these keys. */
+  isOf(chain: KeyChain): boolean
 }
 
 /** What is stored at one moment. */
@@ -103,13 +111,15 @@ const BUNDLES_AT_ONCE = 64
 const HISTORY_INTERVAL = { one: '10 minutes', two: '60 minutes' } as const
 
 export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
-  const { url, keys, origin, withMlDsa44 = false, recordHandOver, onDisagreement = () => {} } = deps
+  const { url, keys, origin, withMlDsa44 = false, kept, recordHandOver, onDisagreement = () => {} } = deps
   const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central signer' })
   let ready: Promise<void> | undefined
   /** As of the last `sign`. */
   let known: Pick<Stored, 'chain' | 'witnessed'> = { chain: undefined, witnessed: undefined }
-  /** The newest checkpoint that was read or signed here, and proven to be of this log; and the keys of that moment. */
-  let seen: (TreeHead & { readonly keys: string }) | undefined
+  /** How far the trail was read again, by whichever instance; as of the last `sign`. */
+  let watched: WatchState | undefined
+  /** The newest checkpoint that was read or signed here, and proven to be of this log. */
+  let seen: Seen | undefined = kept === undefined ? undefined : seenBefore(kept)
   /** What is `seen` once its transaction is committed: what was never committed, nobody was shown. */
   let committing: typeof seen
   /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
@@ -135,37 +145,43 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
     return { chain, last: openLast(newest, chain), witnessed: openWitnessed(witnessed, chain) }
   }
 
-  async function sign(): Promise<Outcome> {
+  async function sign(): Promise<Outcome | Tampered> {
     const fault = await checkBytes()
     if (fault !== undefined) return fault
     committing = undefined
-    const { outcome, ...stored } = await postgres.transaction(async session => {
-      const isMine = await tryLock(session)
-      const found = await readStored(session)
-      const last = soundLast(found)
-      if ('kind' in last) return { ...found, outcome: last }
-      if (!isMine) return { ...found, outcome: whatOthersSigned(last) }
-      const chain = found.chain ?? (await beginSharedChain(session, keys, { origin, withMlDsa44 }))
-      refuseOtherOrigin(chain, origin)
-      return { ...found, chain, outcome: await signHead(session, chain, last) }
-    })
+    const { outcome, ...stored } = await postgres.transaction<Stored & { outcome: Outcome | Tampered }>(
+      async session => {
+        const isMine = await tryLock(session)
+        const found = await readStored(session)
+        watched = await readWatch(session)
+        const last = soundLast(found)
+        if ('kind' in last) return { ...found, outcome: last }
+        if (watched.tampered !== undefined) {
+          return { ...found, outcome: { kind: 'tampered', found: watched.tampered, last: whatOthersSigned(last) } }
+        }
+        if (!isMine) return { ...found, outcome: whatOthersSigned(last) }
+        const chain = found.chain ?? (await beginSharedChain(session, keys, { origin, withMlDsa44 }))
+        refuseOtherOrigin(chain, origin)
+        return { ...found, chain, outcome: await signHead(session, chain, last) }
+      },
+    )
     known = stored
     seen = committing ?? seen
     return outcome
   }
 
   /**
-   * What the database says was signed, if it goes on from what this process saw of it: a table can be emptied, and a server restored. A chain
-   * of keys only grows.
+   * What the database says was signed, if it goes on from what this process saw of it: a table can be emptied, and a server
+   * restored.
    */
   function soundLast({ chain, last }: Stored): Last | Outcome {
     if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', DAMAGED)
     if (seen === undefined) return last
+    if (chain === undefined) return refuse('FORKED', 'the log has no keys any more')
     if (last.size < seen.size) {
       return refuse('ROLLED_BACK', `${seen.size} events were signed, and the newest checkpoint is of ${last.size}`)
     }
-    if (chain === undefined || !formatKeyChain(chain).startsWith(seen.keys))
-      return refuse('FORKED', 'the log has other keys than before')
+    if (!seen.isOf(chain)) return refuse('FORKED', 'the log has other keys than before')
     const isOther = last.size === seen.size && !areSameBytes(last.root, seen.root)
     return isOther ? refuse('FORKED', `another checkpoint of ${seen.size} events was signed before`) : last
   }
@@ -189,7 +205,7 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
     const { size, root } = head
     const isUnsignable = size === 0 && chain.handOvers[0]?.size === 0 // its key may be forgotten (signing-keys.ts)
     if (isUnsignable && last.note === undefined) return { kind: 'unavailable', detail: 'nothing is logged yet' }
-    committing = { size: last.size, root: last.root, keys: formatKeyChain(chain) }
+    committing = { size: last.size, root: last.root, isOf: continues(formatKeyChain(chain)) }
     if (last.note !== undefined && size === last.size) return { kind: 'nothing-new', size, note: last.note }
     const signers = await readSharedKeys(session, keys, keysOfSize(chain, size))
     const text = formatCheckpoint({ origin: chain.first.name, size, root, extensions: [] })
@@ -208,6 +224,8 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
     if (chain === undefined) throw unusable('the log has none yet; the first start makes them')
     const last = soundLast(stored)
     if ('kind' in last) throw unusable('the last checkpoint is not one that could be gone on from')
+    if ((await readWatch(session)).tampered !== undefined)
+      throw unusable('the trail was changed, and nothing is signed until it is as it was')
     const handedOver = await handOverShared(session, keys, chain, { size: last.size, withMlDsa44: toMlDsa44 })
     await recordHandOver(session, handedOver.note)
     return handedOver.chain
@@ -269,7 +287,7 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
 
   return {
     prepare: setUp,
-    sign: () => unless<Outcome>(detail => ({ kind: 'unavailable', detail }), sign),
+    sign: () => unless<Outcome | Tampered>(detail => ({ kind: 'unavailable', detail }), sign),
     handOver: followSetting,
     begin: () =>
       postgres.transaction(async session => {
@@ -309,11 +327,21 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
         await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), size])
       })
     },
-    watch: async () => undefined, // this version does not read a trail in PostgreSQL again by itself
+    // One of all instances reads it (service/shared-watch.ts).
+    watch: async () => watched && { kind: 'sound', through: watched.bundle * TILE_WIDTH, rounds: watched.rounds },
     witnessed: () => known.witnessed,
     keyChain: () => known.chain,
     close: () => postgres.close(),
   }
+}
+
+/** A chain of keys only grows. */
+const continues = (keys: string) => (chain: KeyChain) => formatKeyChain(chain).startsWith(keys)
+
+/** What is no checkpoint is of no log. */
+function seenBefore(note: string): Seen {
+  const { size, root } = parseCheckpoint(parseNote(note)?.text ?? '') ?? { size: 0, root: EMPTY_ROOT }
+  return { size, root, isOf: chain => openByChain(note, chain).isTrusted }
 }
 
 const DAMAGED = 'the newest row of log_checkpoints is not a checkpoint of this log'
@@ -397,12 +425,7 @@ async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: nu
 
 /** The one before is kept as history if there is none of the interval before it. */
 async function forgetBetween(session: Session, size: number, interval: string): Promise<void> {
-  await session.query(
-    `DELETE FROM log_checkpoints AS old WHERE size = $1 AND EXISTS (SELECT 1 FROM
-       (SELECT signed_at FROM log_checkpoints WHERE size < $1 ORDER BY size DESC LIMIT 1) AS before
-       WHERE before.signed_at > old.signed_at - $2::interval)`,
-    [size, interval],
-  )
+  await session.query('SELECT evc_forget_checkpoint($1, $2)', [size, interval])
 }
 
 function refuse(cause: RefusalCause, detail: string): Outcome {

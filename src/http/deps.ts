@@ -39,7 +39,14 @@ export interface HttpDeps {
 
 export interface ReadinessReport {
   readonly ready: boolean
-  readonly checks: readonly { readonly name: string; readonly ok: boolean; readonly detail: string }[]
+  readonly checks: readonly {
+    readonly name: string
+    readonly ok: boolean
+    /** For admins: errors name hosts, roles and paths. */
+    readonly detail: string
+    /** For everybody. */
+    readonly openly: string
+  }[]
 }
 
 /** How the log is doing. */

@@ -25,7 +25,7 @@ export interface Overview {
   readonly version: string
   readonly last_event_id: number
   readonly ready: boolean
-  readonly checks: ReadinessReport['checks']
+  readonly checks: readonly Omit<ReadinessReport['checks'][number], 'openly'>[]
   readonly evidence: EvidenceStatus
   readonly events: {
     readonly start_time: string
@@ -64,7 +64,9 @@ export function createOverview(deps: HttpDeps, book: IncidentBook): OverviewSour
 
   /** How the service is, which is worth knowing most when the trail cannot be asked. */
   async function state() {
-    const { ready, checks } = await health.ready()
+    const report = await health.ready()
+    const { ready } = report
+    const checks = report.checks.map(({ name, ok, detail }) => ({ name, ok, detail }))
     return { version: deps.version, last_event_id: streams.lastEventId(), ready, checks, evidence: deps.evidence() }
   }
 

@@ -119,7 +119,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   evidencePackRoute(app, deps, guards)
   evidenceStatusRoutes(app, deps, guards)
   sessionRoutes(app, deps, guards)
-  serviceRoutes(app, deps)
+  serviceRoutes(app, deps, guards)
   registerConsole(app)
   await app.ready()
   return app

@@ -4,6 +4,7 @@
  * The feed, `security_changes`, names what changed, by whom ever: the tables write it themselves, so a change made by hand in
  * psql is told to all instances too. Whoever changes anything holds one advisory lock until the commit. So the numbers of the
  * feed, and the ids of the outbox, grow in the order of the commits, and whoever has read up to one has missed none before it.
+ * TRUNCATE, which tells of no rows, is refused.
  */
 import { createOwnersFunction, type Schema } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
@@ -132,6 +133,16 @@ const SWEEP_TRIGGERS = `
     WHEN (OLD.revoked_at IS NULL AND OLD.nonces_used > 0) EXECUTE FUNCTION key_is_gone();
 `
 
+const TOLD_TABLES = ['charge_points', 'admins', 'usual_addresses'] as const
+
+const TRUNCATE_TRIGGERS = `
+  CREATE FUNCTION refuse_truncate() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      RAISE EXCEPTION 'instances would not hear that % is empty: use DELETE', TG_TABLE_NAME USING ERRCODE = 'feature_not_supported';
+    END $$;
+  ${TOLD_TABLES.map(table => `CREATE TRIGGER never BEFORE TRUNCATE ON ${table} EXECUTE FUNCTION refuse_truncate();`).join('\n  ')}
+`
+
 /** Of people at a browser. Not in the feed: a session is asked for with every request. */
 const SESSIONS = `
   CREATE TABLE sessions (
@@ -180,7 +191,7 @@ async function addRewrite(session: Session): Promise<void> {
 
 export const SECURITY_SCHEMA: Schema = {
   stage: 'security',
-  migrations: [TABLES + LOCK_TRIGGERS + FEED_TRIGGERS + SWEEP_TRIGGERS, SESSIONS, addRewrite],
+  migrations: [TABLES + LOCK_TRIGGERS + FEED_TRIGGERS + SWEEP_TRIGGERS, SESSIONS, addRewrite, TRUNCATE_TRIGGERS],
   grants: [
     'SELECT, INSERT, UPDATE, DELETE ON charge_points, charge_point_keys, admins, sessions, last_seen, usual_addresses, outbox, security_meta',
     'SELECT, INSERT, DELETE ON message_nonces, keys_to_sweep, security_changes',

@@ -11,6 +11,7 @@
  *   log-keys/              private keys that sign checkpoints, mode 0600
  *   security/security.db   charge points, keys, admins, outbox
  *   archive/               segments that left audit.db, unless they were sent elsewhere
+ *   last-checkpoint        with PostgreSQL: the newest that this instance knows of (kept-checkpoint.ts)
  *   archive-lock.db        held by the process that archives
  *   start-reserve          room for a start on a full disk (start-reserve.ts)
  *   secrets/               generated secrets (development only), mode 0600
@@ -18,6 +19,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import {
   closeSync,
+  constants,
   existsSync,
   fsyncSync,
   linkSync,
@@ -82,11 +84,22 @@ export function lockMigratingFolder(folder: DataFolder): DataFolderLock {
   return lockFolder(folder, () => {})
 }
 
+/** A folder may come from elsewhere (`adopt`), and a link in it would lead to another file. */
+function makeLockFile(file: string): void {
+  const { O_WRONLY, O_CREAT, O_NOFOLLOW = 0 } = constants // Windows has no such flag
+  try {
+    closeSync(openSync(file, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o600))
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ELOOP') throw cause
+    throw new Refusal('DATA_FOLDER_IN_USE', `${file} is a link to another file: remove it.`, { cause })
+  }
+}
+
 /** @param admit asked under the lock */
 function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): DataFolderLock {
   mkdirSync(folder.path, { recursive: true, mode: 0o700 })
   const lockFile = join(folder.path, 'lock.db')
-  closeSync(openSync(lockFile, 'a', 0o600))
+  makeLockFile(lockFile)
   const lock = new DatabaseSync(lockFile, { timeout: 0 })
   try {
     lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')

@@ -12,7 +12,10 @@ import type { Pipeline } from './pipeline.ts'
 export interface Check {
   readonly name: 'journal' | 'store' | 'index_lag' | 'disk' | 'losses' | 'security_state' | 'checkpoint' | 'witnesses'
   readonly ok: boolean
+  /** For whoever may read the trail: errors name hosts, roles and paths. */
   readonly detail: string
+  /** For everybody. */
+  readonly openly: string
 }
 
 export interface Health {
@@ -37,41 +40,55 @@ export function createHealth(deps: {
       const writeError = state.lastWriteError()
       const signed = log.status()
       const witnessed = log.witnesses()
+      const signedOpenly = signed.phase === 'following' ? `${signed.size} events are signed` : signed.phase
       const checks: Check[] = [
-        {
-          name: 'journal',
-          ok: journal.phase === 'open',
-          detail: journal.lastError === null ? journal.phase : `${journal.phase}: ${journal.lastError}`,
-        },
-        { name: 'store', ok: indexer.lastError === null, detail: indexer.lastError ?? indexer.phase },
-        {
-          name: 'index_lag',
-          ok: indexer.lagRecords <= LIMITS.lagRecordsReadyMax,
-          detail: `${indexer.lagRecords} records wait for the indexer`,
-        },
-        { name: 'disk', ok: free >= LIMITS.diskFreeBytesMin, detail: `${Math.floor(free / 1_048_576)} MiB free` },
-        { name: 'losses', ok: undeclaredLosses === 0, detail: `${undeclaredLosses} events lost and not declared yet` },
-        { name: 'security_state', ok: writeError === null, detail: writeError ?? 'written' },
-        {
-          name: 'checkpoint',
-          ok: signed.phase === 'following' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax,
-          detail: signed.lastError ?? `${signed.size} events are signed`,
-        },
-        {
-          name: 'witnesses',
-          ok: witnessed.isSatisfied || witnessed.waitingMs <= LIMITS.unsignedReadyMsMax,
+        check('journal', journal.phase === 'open', {
+          openly: journal.lastError === null ? journal.phase : `${journal.phase}: ${journal.lastError}`,
+        }),
+        check('store', indexer.lastError === null, {
+          openly: indexer.lastError === null ? indexer.phase : 'rows cannot be written now',
+          detail: indexer.lastError,
+        }),
+        check('index_lag', indexer.lagRecords <= LIMITS.lagRecordsReadyMax, {
+          openly: `${indexer.lagRecords} records wait for the indexer`,
+        }),
+        check('disk', free >= LIMITS.diskFreeBytesMin, { openly: `${Math.floor(free / 1_048_576)} MiB free` }),
+        check('losses', undeclaredLosses === 0, { openly: `${undeclaredLosses} events lost and not declared yet` }),
+        check('security_state', writeError === null, {
+          openly: writeError === null ? 'written' : 'cannot be written now',
+          detail: writeError,
+        }),
+        check('checkpoint', signed.phase === 'following' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax, {
+          openly: signedOpenly,
+          detail: signed.lastError,
+        }),
+        check('witnesses', witnessed.isSatisfied || witnessed.waitingMs <= LIMITS.unsignedReadyMsMax, {
+          openly: witnessesOpenly(witnessed),
           detail: witnessDetail(witnessed),
-        },
+        }),
       ]
       return { ready: checks.every(check => check.ok), checks }
     },
   }
 }
 
-function witnessDetail({ witnesses, cosignedSize }: WitnessClientStatus): string {
-  if (witnesses.length === 0) return 'none is set up'
-  const failing = witnesses.filter(({ failures }) => failures > 0)
-  const says = `${cosignedSize} events are cosigned, ${witnesses.length} witnesses`
+function check(
+  name: Check['name'],
+  ok: boolean,
+  { openly, detail }: { readonly openly: string; readonly detail?: string | null },
+): Check {
+  return { name, ok, detail: detail ?? openly, openly }
+}
+
+function witnessesOpenly({ witnesses, cosignedSize }: WitnessClientStatus): string {
+  return witnesses.length === 0
+    ? 'none is set up'
+    : `${cosignedSize} events are cosigned, ${witnesses.length} witnesses`
+}
+
+function witnessDetail(status: WitnessClientStatus): string {
+  const failing = status.witnesses.filter(({ failures }) => failures > 0)
+  const says = witnessesOpenly(status)
   return failing.length === 0 ? says : `${says}; failing: ${failing.map(({ name }) => name).join(', ')}`
 }
 

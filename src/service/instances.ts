@@ -22,7 +22,6 @@ import { Refusal } from '../errors.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
 import { declareMissing, type Instance, listInstances, lockInstance, setAdopted } from '../store/postgres-instances.ts'
-import { forgetJournal } from '../store/postgres-journals.ts'
 import { type DataFolder, dataFolder, lockDataFolder, markAdopted } from './data-folder.ts'
 import { readJournalId } from './data-position.ts'
 import { openPipeline } from './pipeline.ts'
@@ -52,7 +51,6 @@ export async function forgetInstance(url: string, journalId: string, actor: stri
     if (instance === undefined || instance.state === 'forgotten' || instance.state === 'adopted') return instance
     refuseAlive(instance)
     await declareMissing(session, { ...instance, state: 'forgotten' })
-    await forgetJournal(session, journalId)
     const { host, indexed, durable, seen_at } = instance
     if (instance.state === 'stopped' && indexed >= durable) return instance // cleanly, and all it had is rows
     const description = `The machine of an instance is gone: its journal may hold unindexed records after sequence ${indexed}`
@@ -142,7 +140,6 @@ function putOnRecord(
     const after = missing_after ?? last
     if (state === 'adopted') return last - after
     await setAdopted(session, journalId)
-    await forgetJournal(session, journalId)
     const description = `The journal of an instance that was gone was adopted: ${last - after} records became rows`
     const metadata = { journal: journalId, host, after_sequence: after, last_sequence: last, actor }
     await leaveEvent(session, system('JOURNAL_ADOPTED', createContext(), { description, metadata }))

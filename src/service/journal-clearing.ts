@@ -1,6 +1,6 @@
 /**
- * The journal of this instance, among those that share a PostgreSQL: says that it is there, and clears it whenever an erasure asked
- * all instances to (store/postgres-journals.ts).
+ * The journal of this instance, among those that share a PostgreSQL: clears it whenever an erasure asked all instances to
+ * (store/postgres-journals.ts).
  *
  *   1. hand over the outbox, index the journal    crash: asked again at the next start
  *   2. go on in a new segment, index the old ones, delete those   the same
@@ -11,7 +11,7 @@
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
 import { createPostgres } from '../postgres/postgres.ts'
-import { noteCleared, noteStopped, reportJournal } from '../store/postgres-journals.ts'
+import { noteCleared, readClearing } from '../store/postgres-journals.ts'
 import type { Pipeline } from './pipeline.ts'
 
 const LOOK_MS = 500
@@ -41,9 +41,9 @@ export function clearJournalWhenAsked(deps: {
 
   async function look(): Promise<void> {
     try {
-      const { asked, cleared } = await postgres.use(session => reportJournal(session, journalId))
-      if (asked > cleared && (await clear())) {
-        await postgres.use(session => noteCleared(session, journalId, asked))
+      const request = await postgres.use(session => readClearing(session, journalId))
+      if (request !== undefined && (await clear())) {
+        await postgres.use(session => noteCleared(session, journalId, request))
       }
       hasFailed = false
     } catch (error) {
@@ -69,7 +69,6 @@ export function clearJournalWhenAsked(deps: {
       isOver = true
       clearTimeout(timer)
       await running
-      await postgres.use(session => noteStopped(session, journalId)).catch(() => {})
       await postgres.close()
     },
   }

@@ -16,9 +16,11 @@ import { LIMITS } from '../limits.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
+import { type KeptCheckpoint, openKeptCheckpoint } from './kept-checkpoint.ts'
 import type { Pipeline } from './pipeline.ts'
 import { keyFolders } from './rotate-key.ts'
 import { keyWrap, recordHandOver } from './shared-keys.ts'
+import { startSharedWatch, tamperingRecorder } from './shared-watch.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
 import { readWitnessed } from './stored-checkpoint.ts'
 
@@ -76,7 +78,9 @@ interface LogDeps {
 export function startLog(deps: LogDeps): ServedLog {
   const { pipeline, folder, settings, logger } = deps
   const { audit, queries } = pipeline
-  const signer = createSigner(deps)
+  const { databaseUrl: url, selfCheckPercent: percent } = settings
+  const kept = url === undefined ? undefined : openKeptCheckpoint(folder, logger)
+  const signer = createSigner(deps, kept)
   const witnesses = createWitnessClient({
     witnesses: settings.witnesses,
     quorum: settings.witnessQuorum,
@@ -85,26 +89,24 @@ export function startLog(deps: LogDeps): ServedLog {
   })
   const checkpoints = startCheckpoints({
     signer,
-    watchMs: settings.selfCheckPercent * 10,
-    onTampered(id, detail) {
-      logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
-      const description = `The trail was changed: event ${id}, ${detail}`
-      audit.incident('system', createContext(), 'LOG_TAMPERED', { description, metadata: { id } })
-    },
+    watchMs: percent * 10,
+    onTampered: tamperingRecorder({ audit, logger }),
     onSigned: witnesses.submit,
+    onNewer: note => kept?.keep(note),
     onRefused(cause, detail) {
       logger.fatal({ cause }, 'no checkpoint of the log is signed any more')
       const description = `No checkpoint is signed: ${detail}`
       audit.system('CHECKPOINT_REFUSED', createContext(), { description, metadata: { cause } })
     },
   })
+  const watch = url === undefined || percent === 0 ? undefined : startSharedWatch({ url, percent, logger })
   witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
   const shown = createShownCheckpoint({
     newest: checkpoints.newest,
     // Without a quorum, what others sign is never handed to the client here.
     witnesses: settings.witnessQuorum === 0 ? { ...witnesses, witnessed: checkpoints.newest } : witnesses,
     // Of a shared log the client is given it, with the first one that is known.
-    readKept: () => (settings.databaseUrl === undefined ? readWitnessed(keyFolders(folder), settings) : undefined),
+    readKept: () => (url === undefined ? readWitnessed(keyFolders(folder), settings) : undefined),
   })
   checkpoints.indexed(pipeline.lastEventId())
   pipeline.onIndexed(checkpoints.indexed)
@@ -120,16 +122,21 @@ export function startLog(deps: LogDeps): ServedLog {
     evidence: () => evidenceStatus(checkpoints.status(), witnesses.status()),
     async close() {
       const until = performance.now() + LAST_MS
+      const watchEnded = watch?.[Symbol.asyncDispose]() // it may wait for the server as long as the others do
       await pipeline.caughtUp(LAST_ROWS_MS) // so that STOPPED is signed, too
       await checkpoints.finish()
       await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))
       await checkpoints.close()
+      await kept?.[Symbol.asyncDispose]()
+      await watchEnded
       await witnesses.close()
     },
   }
 }
 
-function createSigner({ pipeline: { audit }, folder, settings, keyEncryptionKey, logger }: LogDeps): LogSigner {
+function createSigner(deps: LogDeps, kept: KeptCheckpoint | undefined): LogSigner {
+  const { pipeline, folder, settings, keyEncryptionKey, logger } = deps
+  const { audit } = pipeline
   const { databaseUrl: url, logOrigin: origin, logMlDsa: withMlDsa44 } = settings
   if (url === undefined) {
     return createThreadSigner({
@@ -149,6 +156,7 @@ function createSigner({ pipeline: { audit }, folder, settings, keyEncryptionKey,
     keys: keyWrap(keyEncryptionKey),
     origin,
     withMlDsa44,
+    kept: kept?.note,
     recordHandOver,
     onDisagreement(journal) {
       const wanted = `EVC_LOG_ML_DSA is ${withMlDsa44} here`

@@ -3,8 +3,7 @@
  *
  *   legal_holds       time ranges whose events stay; a row for as long as the hold lasts
  *   rewrites_due      tables whose files may still show what was erased, until they are written anew
- *   journals          of each instance: when it was last heard of, and up to which request its journal was cleared
- *   journal_clearing  how many times all instances were asked for that (postgres-journals.ts)
+ *   journal_clearing  how many times all instances were asked to clear their journals (postgres-journals.ts)
  *
  * The runtime role can change rows of the trail by `evc_erase_events` alone: exactly those rows that a tombstone in the log tells
  * of, by the digest of their ids. What is due after that, the function puts on record itself.
@@ -20,10 +19,6 @@ CREATE TABLE legal_holds (
   placed_by ${text} NOT NULL, placed_at ${text} NOT NULL
 );
 CREATE TABLE rewrites_due (table_name text PRIMARY KEY);
-CREATE TABLE journals (
-  id text PRIMARY KEY, seen_at timestamptz NOT NULL DEFAULT clock_timestamp(), is_running boolean NOT NULL DEFAULT true,
-  cleared bigint NOT NULL DEFAULT 0
-);
 CREATE TABLE journal_clearing (one boolean PRIMARY KEY DEFAULT true CHECK (one), asked bigint NOT NULL);
 INSERT INTO journal_clearing (asked) VALUES (0);
 `
@@ -102,7 +97,6 @@ export async function addErasure(session: Session): Promise<void> {
 export const ERASURE_GRANTS: readonly string[] = [
   'SELECT, INSERT, DELETE ON legal_holds',
   'SELECT ON rewrites_due',
-  'SELECT, INSERT, UPDATE, DELETE ON journals',
   'SELECT, UPDATE ON journal_clearing',
   'EXECUTE ON FUNCTION evc_erase_events(bigint[], bigint), evc_finish_erasure(text)',
 ]

@@ -6,6 +6,8 @@
  *   forgotten  somebody declared that its machine is gone, and its journal with it
  *   adopted    its journal was read to the end elsewhere
  *
+ * `cleared` is up to which request it was cleared of what was erased (postgres-journals.ts).
+ *
  * Known of a journal are the last record that it had on disk when it was last seen, and from `positions` the last one that is a row. What
  * is between, and whatever came after, is in the journal only.
  */
@@ -47,6 +49,10 @@ export const INSTANCES_SCHEMA: Schema = {
     );
     `,
     'ALTER TABLE instances ADD COLUMN log_ml_dsa boolean',
+    `
+    ALTER TABLE instances ADD cleared bigint NOT NULL DEFAULT 0;
+    DROP TABLE IF EXISTS journals; -- which held that, and once more whether an instance is there
+    `,
   ],
   grants: ['SELECT, INSERT, UPDATE ON instances'],
 }

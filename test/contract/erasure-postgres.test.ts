@@ -9,6 +9,7 @@ import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
 import { createPostgres } from '../../src/postgres/postgres.ts'
 import { createPostgresEventQueries } from '../../src/query/postgres-event-queries.ts'
 import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
+import { prepareSharedAt } from '../../src/service/shared-database.ts'
 import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { assertLogOfRows, relationsHolding } from '../harness/postgres-log.ts'
@@ -72,10 +73,7 @@ erasureContract('erasure on PostgreSQL', {
 async function migrated(): Promise<{ owner: string; url: string }> {
   const owner = await server.createDatabase()
   const url = await runtimeUrl(owner)
-  await (await openPostgresSecurityState({ postgres: createPostgres({ url: owner }), instance: '' })).close()
-  const first = createPostgresEventStore({ url: owner })
-  await first.lastId()
-  await first.close()
+  await prepareSharedAt(owner)
   await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}`)
   return { owner, url }
 }

@@ -1,6 +1,6 @@
 /** An instance whose machine is gone for good: declared by the others, its journal adopted when the disk returns. */
 import assert from 'node:assert/strict'
-import { cpSync } from 'node:fs'
+import { cpSync, existsSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import pg from 'pg'
@@ -58,8 +58,8 @@ test('adopt: what an instance answered and took along is declared, and is there 
   assert.equal((await instances()).find(({ journal_id }) => journal_id === before.journal_id)?.state, 'missing')
   const forgotten = await here('instances', 'forget', before.journal_id)
   assert.equal(forgotten.code, 0, forgotten.stderr)
-  const waitedFor = await server.run(url, 'SELECT 1 FROM journals WHERE id = $1', [before.journal_id])
-  assert.deepEqual(waitedFor, [], 'no erasure waits for its journal any more')
+  const erasure = await here('erase', '--who', 'CP-9', '--reason', 'test', '--yes', '--json')
+  assert.deepEqual(JSON.parse(erasure.stdout).journals_behind, [], 'no erasure waits for its journal any more')
   const [declared] = await eventually(
     () => eventsOf('LOSS_DECLARED'),
     found => found.length > 0,
@@ -131,4 +131,12 @@ test('adopt: a journal that never fed this database is refused; an instance that
   await eventually(adopted, found => found.length === 1)
   await back.stop()
   assert.equal((await server.run(url, 'SELECT state FROM instances'))[0]?.state, 'stopped')
+
+  const elsewhere = join(temporaryFolder(t), 'elsewhere')
+  rmSync(join(data, 'lock.db'))
+  symlinkSync(elsewhere, join(data, 'lock.db'))
+  const linked = await here('adopt', data)
+  assert.equal(linked.code, 2)
+  assert.match(linked.stderr, /is a link/)
+  assert.equal(existsSync(elsewhere), false, 'no link of a disk that came from elsewhere is followed')
 })

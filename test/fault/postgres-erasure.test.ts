@@ -7,7 +7,7 @@ import test, { type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { eraseShared } from '../../src/erasure/postgres-erase.ts'
 import { createPostgres } from '../../src/postgres/postgres.ts'
-import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
+import { prepareSharedAt } from '../../src/service/shared-database.ts'
 import { StoreError } from '../../src/store/event-store.ts'
 import { createPostgresEventStore, type PostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { eventsWith, isHolder, NAME, NOTHING, REQUEST } from '../contract/erasure.ts'
@@ -23,7 +23,7 @@ const KILLS = 4
 
 async function writtenTrail(t: TestContext): Promise<{ url: string; store: PostgresEventStore }> {
   const url = await server.createDatabase()
-  await (await openPostgresSecurityState({ postgres: createPostgres({ url }), instance: '' })).close()
+  await prepareSharedAt(url)
   const store = createPostgresEventStore({ url })
   t.after(() => store.close())
   const rows = eventsWith(EVENTS).map(event => ({ event, onceKey: null }))

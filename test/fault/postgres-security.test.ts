@@ -112,6 +112,9 @@ test('what another instance changed is known within a second, also when it was d
   await eventually(async () => (await other.chargePoint('CP-1')) !== undefined, 1_000)
   await server.run(url, "UPDATE charge_points SET security_status = 'REVOKED'")
   await eventually(async () => (await other.chargePoint('CP-1'))?.security_status === 'REVOKED', 1_000)
+  for (const table of ['charge_points', 'admins', 'usual_addresses']) {
+    await assert.rejects(server.run(url, `TRUNCATE ${table} CASCADE`), /use DELETE/)
+  }
   await server.run(url, 'DELETE FROM charge_points')
   await eventually(async () => (await other.chargePoint('CP-1')) === undefined, 1_000)
 })

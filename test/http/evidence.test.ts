@@ -159,7 +159,7 @@ test('evidence: a row that is changed under the running service is an incident, 
     )
     own.changeRow(100)
     await eventually(async () => {
-      const { checks } = (await own.send('GET', '/ready')).body
+      const { checks } = (await own.send('GET', '/ready', { as: 'auditor' })).body
       const { ok, detail } = checks.find(({ name }: { name: string }) => name === 'checkpoint')
       return !ok && /^event 100: /.test(detail)
     })

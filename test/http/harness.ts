@@ -26,6 +26,7 @@ export const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
 export interface TestCentral {
   readonly url: string
   readonly port: number
+  readonly dataDir: string
   readonly keys: Readonly<Record<Role, string>>
   /** The security stage beside the service, as the command line has it: for what has no route. */
   readonly security: Security
@@ -138,6 +139,7 @@ export async function startTestCentral(
   return {
     url,
     port,
+    dataDir,
     keys,
     security,
     log: () => lines.join(''),

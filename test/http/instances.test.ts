@@ -1,9 +1,10 @@
 /** Several instances on one PostgreSQL, as clients see them. */
 import assert from 'node:assert/strict'
 import { createCipheriv, randomBytes } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { type KeyChain, openByChain, parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
 import { algorithmOf, createVerifier } from '../../src/evidence/signature.ts'
@@ -384,10 +385,43 @@ test('instances: one that connects as a role with no more rights than it needs d
   assert.equal((await instance.send('POST', '/keys/revoke', { as: 'operator', body: { cp_id: cpId } })).status, 200)
   assert.equal((await instance.send('DELETE', `/charge-points/${cpId}`, { as: 'operator' })).status, 204)
   await command(limited.href, 'key', 'rotate')
-  for (const change of ["audit_events SET who = 'somebody'", "log_key_chain SET chain = ''"])
-    await assert.rejects(server.run(limited.href, `UPDATE ${change}`), /permission denied/)
+  for (const change of [
+    "UPDATE audit_events SET who = 'somebody'",
+    "UPDATE log_key_chain SET chain = ''",
+    'DELETE FROM log_checkpoints',
+    'UPDATE log_checkpoints SET size = 1',
+  ])
+    await assert.rejects(server.run(limited.href, change), /permission denied/)
   const other = server.run(limited.href, "SELECT evc_append_hand_over('something')")
   await assert.rejects(other, /no line of a key chain/)
+  const sizes = () => server.run(limited.href, 'SELECT size FROM log_checkpoints ORDER BY size DESC')
+  const [newest] = await sizes()
+  await server.run(limited.href, "SELECT evc_forget_checkpoint($1, '1000 years')", [newest?.size])
+  assert.ok(
+    (await sizes()).some(({ size }) => size === newest?.size),
+    'the newest stays',
+  )
+  await server.run(limited.href, "INSERT INTO log_witnessed (size, note) VALUES (999999, E'a\\n999999\\nb')")
+  assert.deepEqual(await server.run(url, 'SELECT size FROM log_witnessed'), [], 'what nothing could follow is not kept')
+
+  // What the database says of it is for those with a key, and for the log of the service.
+  await server.run(url, `REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`)
+  const store = async (as?: 'auditor') => {
+    const { checks } = (await instance.send('GET', '/ready', as && { as })).body
+    return checks.find((check: { name: string }) => check.name === 'store')
+  }
+  await instance.send('GET', '/audit/failures', { as: 'auditor' })
+  await eventually(async () => (await store()).ok === false)
+  assert.equal((await store()).detail, 'rows cannot be written now')
+  assert.match((await store('auditor')).detail, /permission denied for table audit_events/)
+  assert.match(instance.log(), /"not ready"/)
+  problemOf(
+    await instance.send('GET', '/ready', { headers: { 'x-admin-key': 'wrong'.padEnd(32, '0') } }),
+    401,
+    'UNAUTHORIZED',
+  )
+  await server.run(url, `GRANT INSERT ON audit_events TO ${RUNTIME_ROLE}`)
+  await eventually(async () => (await store()).ok === true)
 })
 
 /** A message of a charge point. */
@@ -408,4 +442,70 @@ test('instances: each verifies the trail of all when it is asked to', async t =>
     return body.phase !== 'running'
   })
   assert.deepEqual([body.phase, body.verdict], ['done', 'PRISTINE'], body.sentence)
+})
+
+test('instances: a row that was changed stops the signing of all, also of one that starts then, until it is as it was logged', async t => {
+  const url = await server.createDatabase()
+  const environment = { EVC_DATABASE_URL: url, EVC_SELF_CHECK_PERCENT: '50' }
+  const a = await startTestCentral(environment)
+  const b = await startTestCentral(environment, a.keys)
+  t.after(() => Promise.all([a, b].map(instance => instance.close())))
+  const { cpId } = await a.chargePoint()
+  const [row] = await server.run<{ id: string }>(url, `SELECT min(id) AS id FROM audit_events`)
+  const evidence = async (at: TestCentral) => (await at.send('GET', '/evidence', { as: 'auditor' })).body
+  for (const each of [a, b]) await eventually(async () => (await evidence(each)).self_check?.rounds > 0)
+
+  await server.run(url, "UPDATE audit_events SET who = who || '!' WHERE id = $1", [row?.id])
+  for (const each of [a, b]) await eventually(async () => (await evidence(each)).phase === 'tampered')
+  await b.stop()
+  await b.start()
+  await eventually(async () => (await evidence(b)).phase === 'tampered')
+  const signing = async (as?: 'auditor') => {
+    const { checks } = (await b.send('GET', '/ready', as && { as })).body
+    return checks.find(({ name }: { name: string }) => name === 'checkpoint')
+  }
+  assert.deepEqual(await signing(), { name: 'checkpoint', ok: false, detail: 'tampered' })
+  assert.match((await signing('auditor')).detail, /^event \d+: it is not what was logged$/)
+  await eventually(async () => (await incidents(b, 'LOG_TAMPERED')).length > 0)
+  const signed = async () => (await server.run(url, 'SELECT max(size) AS size FROM log_checkpoints'))[0]
+  const before = await signed()
+  await a.send('GET', `/security/status/${cpId}`, { as: 'auditor' })
+  await a.send('GET', '/audit/failures', { as: 'auditor' })
+  await setTimeout(1_500) // signers look once a second
+  assert.deepEqual(await signed(), before)
+  assert.equal((await a.send('GET', '/checkpoint', { as: 'auditor' })).status, 200, 'what was signed before is shown')
+
+  await server.run(url, "UPDATE audit_events SET who = rtrim(who, '!') WHERE id = $1", [row?.id])
+  for (const each of [a, b]) await eventually(async () => (await evidence(each)).phase === 'following')
+  await eventually(async () => (await evidence(b)).unsigned_seconds === 0 && (await signed())?.size !== before?.size)
+  const found = await incidents(a, 'LOG_TAMPERED')
+  assert.equal(found.length, 1, 'one finding, one incident')
+  assert.match(found[0].description, new RegExp(`event ${row?.id}, it is not what was logged`))
+})
+
+test('instances: one that starts after the checkpoints were set back signs nothing, until what it kept is removed', async t => {
+  const url = await server.createDatabase()
+  const a = await startTestCentral({ EVC_DATABASE_URL: url, EVC_SELF_CHECK_PERCENT: '0' })
+  t.after(() => a.close())
+  const evidence = async () => (await a.send('GET', '/evidence', { as: 'auditor' })).body
+  await eventually(async () => (await evidence()).size > 0)
+  await a.stop()
+  const kept = join(a.dataDir, 'last-checkpoint')
+  const [newest] = await server.run<{ note: string }>(
+    url,
+    'SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1',
+  )
+  assert.equal(readFileSync(kept, 'utf8'), newest?.note)
+
+  await server.run(url, 'DELETE FROM log_checkpoints')
+  await a.start()
+  await eventually(async () => (await evidence()).phase === 'refused')
+  assert.match((await evidence()).last_error, /^ROLLED_BACK/)
+  await a.stop()
+  assert.equal(readFileSync(kept, 'utf8'), newest?.note)
+  rmSync(kept)
+  await a.start()
+  await eventually(async () => (await evidence()).phase === 'following' && (await evidence()).size > 0)
+  const refused = await a.send('GET', '/audit/events?reason_code=CHECKPOINT_REFUSED', { as: 'auditor' })
+  assert.equal(refused.body.events.length, 1)
 })

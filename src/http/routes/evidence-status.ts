@@ -44,7 +44,7 @@ export const evidenceFields = {
   ),
   self_check: Type.Union([Type.Object({ through: Type.Integer(), rounds: Type.Integer() }), Type.Null()], {
     description:
-      'Reading the trail again in the background: events of this round, and rounds that went well. Null with PostgreSQL, where that is not done.',
+      'Reading the trail again in the background: events of this round, and rounds that went well. With PostgreSQL, of whichever instance does it. Null before the first look.',
   }),
 }
 

@@ -1,7 +1,11 @@
 /** The service about itself: for load balancers, Prometheus, and people who want to know what the API can do. */
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import type { App, HttpDeps } from '../deps.ts'
+import { Refusal } from '../../errors.ts'
+import type { App, HttpDeps, ReadinessReport } from '../deps.ts'
+import type { Guards } from '../guards.ts'
 import { problem, sendProblemBody } from '../problem.ts'
+import { sessionSecretOf } from '../session-cookie.ts'
 
 const Alive = Type.Object({ status: Type.Literal('ok') }, { description: 'Alive.', examples: [{ status: 'ok' }] })
 
@@ -15,8 +19,22 @@ const Ready = Type.Object(
   },
 )
 
-export function serviceRoutes(app: App, { health }: HttpDeps): void {
+export function serviceRoutes(app: App, { health, logger }: HttpDeps, guards: Guards): void {
   const tags = ['Service']
+  const anyRole = guards.operator('admin', 'operator', 'auditor')
+  const noteReadiness = createReadinessNotes(logger)
+
+  /** Whether to say what errors say. A key that cannot be looked up now is as good as none: that is what is asked about. */
+  async function isAdmin(request: FastifyRequest): Promise<boolean> {
+    if (request.headers['x-admin-key'] === undefined && sessionSecretOf(request) === undefined) return false
+    try {
+      await anyRole(request)
+      return true
+    } catch (error) {
+      if (error instanceof Refusal && error.code === 'STATE_UNAVAILABLE') return false
+      throw error
+    }
+  }
 
   app.get(
     '/health',
@@ -32,13 +50,22 @@ export function serviceRoutes(app: App, { health }: HttpDeps): void {
         operationId: 'ready',
         tags,
         summary: 'Whether requests should be sent here',
-        description: 'Journal, store, index lag, disk. The 503 problem has the members `ready` and `checks` too.',
+        description:
+          'Journal, store, index lag, disk. The 503 problem has the members `ready` and `checks` too. Needs no key; what errors say is for admins of any role, and in the log of the service.',
         response: { 200: Ready },
       },
     },
     async (request, reply) => {
-      const { ready, checks } = await health.ready()
-      if (ready) return { ready, checks: [...checks] }
+      const isTold = await isAdmin(request)
+      const report = await health.ready()
+      noteReadiness(report)
+      const { ready } = report
+      const checks = report.checks.map(({ name, ok, detail, openly }) => ({
+        name,
+        ok,
+        detail: isTold ? detail : openly,
+      }))
+      if (ready) return { ready, checks }
       const failing = checks.filter(check => !check.ok).map(check => check.name)
       const body = problem('NOT_READY', request.auditContext.requestId, { detail: `Not ready: ${failing.join(', ')}.` })
       reply.header('retry-after', '1')
@@ -64,4 +91,17 @@ export function serviceRoutes(app: App, { health }: HttpDeps): void {
     },
     async (_request, reply) => reply.type(health.registry.contentType).send(await health.registry.metrics()),
   )
+}
+
+/** A line of the log whenever other checks fail than the last time that somebody asked. */
+function createReadinessNotes(logger: HttpDeps['logger']): (report: ReadinessReport) => void {
+  let noted = ''
+  return ({ checks }) => {
+    const failing = checks.filter(({ ok }) => !ok)
+    const names = failing.map(({ name }) => name).join(', ')
+    if (names === noted) return
+    noted = names
+    if (failing.length === 0) logger.info('ready again')
+    else logger.warn({ checks: failing.map(({ name, detail }) => ({ name, detail })) }, 'not ready')
+  }
 }

@@ -13,7 +13,7 @@ import { ENTRY_BYTES_MAX, TILE_WIDTH, type Tile } from '../../evidence/tile.ts'
 import { beginRange } from '../range.ts'
 import type { BundleRange, FoundRow, RangeReport, StoredBundle, StoredRows } from '../source.ts'
 import type { Finding } from '../verdict.ts'
-import type { Snapshot } from './postgres-snapshot.ts'
+import type { SnapshotReader } from './postgres-snapshot.ts'
 import {
   bytesAt,
   createTextMaker,
@@ -45,7 +45,7 @@ const DATE_MS_MAX = 8.64e15
 /** Partial tiles by level: of one moment, so they are read once. */
 export type EdgeTiles = ReadonlyMap<number, { readonly index: number; readonly hashes: Uint8Array }>
 
-export async function readEdge(snapshot: Snapshot): Promise<EdgeTiles> {
+export async function readEdge(snapshot: SnapshotReader): Promise<EdgeTiles> {
   const limit = `octet_length(hashes) <= ${TILE_WIDTH * HASH_BYTES}`
   const select = `SELECT level::bigint, tile::bigint, hashes::bytea FROM log_edge WHERE ${limit}`
   const found = parseTuples(await snapshot.copy(select), 3)
@@ -57,7 +57,7 @@ export async function readEdge(snapshot: Snapshot): Promise<EdgeTiles> {
 }
 
 /** Full tiles by level and index. */
-export async function readTiles(snapshot: Snapshot, where: string): Promise<Map<string, Uint8Array>> {
+export async function readTiles(snapshot: SnapshotReader, where: string): Promise<Map<string, Uint8Array>> {
   const select = `SELECT level::bigint, tile::bigint, bytes::bytea FROM log_tiles
     WHERE ${where} AND octet_length(bytes) <= ${BUNDLE_BYTES_MAX}`
   const found = parseTuples(await snapshot.copy(select), 3)
@@ -95,9 +95,12 @@ interface Beside {
   readonly parents: ReadonlyMap<string, Uint8Array>
 }
 
-export function createPostgresBundles(snapshot: Snapshot, edge: EdgeTiles): PostgresBundles {
-  const makeText = createTextMaker()
-
+/** @param makeText for whoever has one already: its memory is used again */
+export function createPostgresBundles(
+  snapshot: SnapshotReader,
+  edge: EdgeTiles,
+  makeText = createTextMaker(),
+): PostgresBundles {
   async function readPiece(first: number, end: number, size: number): Promise<Piece> {
     const ids = idsOf(first, end, size)
     const within = `id BETWEEN ${ids.first} AND ${ids.last}`
@@ -250,7 +253,7 @@ function createSpread({ first, last }: Ids, valueBytes: number): Spread {
 const batchesOf = ({ first, last }: Ids) => `first_id BETWEEN greatest(1, coalesce((SELECT max(first_id) FROM log_salts
     WHERE first_id <= ${first}), 1)) AND ${last} AND last_id >= ${first} AND last_id - first_id::float8 < ${BATCH_ROWS_MAX}`
 
-async function readSalts(snapshot: Snapshot, ids: Ids, salts: Spread): Promise<void> {
+async function readSalts(snapshot: SnapshotReader, ids: Ids, salts: Spread): Promise<void> {
   const from = `greatest(first_id, ${ids.first})`
   const skipped = `${SALT_BYTES} * (${from} - first_id)`
   const wanted = `${SALT_BYTES} * greatest(0, least(last_id, ${ids.last}) - ${from} + 1)`
@@ -261,7 +264,7 @@ async function readSalts(snapshot: Snapshot, ids: Ids, salts: Spread): Promise<v
 }
 
 /** A batch has those of its last rows. */
-async function readCommitments(snapshot: Snapshot, ids: Ids, commitments: Spread): Promise<void> {
+async function readCommitments(snapshot: SnapshotReader, ids: Ids, commitments: Spread): Promise<void> {
   const limit = `octet_length(commitments) <= ${TILE_WIDTH * HASH_BYTES}`
   const select = `SELECT last_id::bigint, commitments::bytea FROM log_salts WHERE ${batchesOf(ids)} AND ${limit} ORDER BY first_id`
   const found = parseTuples(await snapshot.copy(select), 2)
@@ -272,7 +275,7 @@ async function readCommitments(snapshot: Snapshot, ids: Ids, commitments: Spread
 }
 
 /** Of each chunk, whether a question about the time of a row would look there; of chunks without times it does. */
-async function readTimes(snapshot: Snapshot, { first, last }: Ids): Promise<Beside['times']> {
+async function readTimes(snapshot: SnapshotReader, { first, last }: Ids): Promise<Beside['times']> {
   const chunkOf = (id: number) => Math.floor((id - 1) / CHUNK_IDS)
   const found = await snapshot.rows(
     `SELECT chunk, left(min_time, 64) AS min, left(max_time, 64) AS max FROM event_times

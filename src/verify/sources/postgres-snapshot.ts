@@ -14,16 +14,21 @@ import { to } from 'pg-copy-streams'
 import { connectPostgres } from '../../postgres/postgres.ts'
 import { asPostgresError } from '../../postgres/postgres-error.ts'
 
-export interface Snapshot extends AsyncDisposable {
-  readonly name: string
+export interface SnapshotReader {
   /** Whole numbers as numbers, where they are exact. One statement at a time. @throws {PostgresError} */
   rows(sql: string, values?: readonly unknown[]): Promise<Record<string, unknown>[]>
   /** What a SELECT finds, in the binary format of COPY (postgres-tuples.ts). @throws {PostgresError} */
   copy(select: string): Promise<Buffer>
 }
 
+export interface Snapshot extends SnapshotReader, AsyncDisposable {
+  readonly name: string
+}
+
 /** What a spelled snapshot may look like, as it becomes part of a statement. */
 const NAME = /^[0-9A-Fa-f-]{1,64}$/
+
+const BEGIN = 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY'
 
 /**
  * Row security would leave rows out without a word; switched off, it is an error. A verifier may take hours, so time-outs of
@@ -36,26 +41,47 @@ const SETTINGS = `SET LOCAL row_security = off; SET LOCAL statement_timeout = 0;
 export async function openSnapshot(url: string, name?: string): Promise<Snapshot> {
   if (name !== undefined && !NAME.test(name)) throw new RangeError('this is no name of a snapshot')
   const client = await connectPostgres({ url, applicationName: 'ev-central verify' })
-
-  async function rows(sql: string, values: readonly unknown[] = []): Promise<Record<string, unknown>[]> {
-    const result = await client.query({ text: sql, values: [...values] }).catch(rethrow)
-    return result.rows as Record<string, unknown>[]
-  }
-
+  const reader = readerOf(client)
   try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY').catch(rethrow)
+    await client.query(BEGIN).catch(rethrow)
     if (name !== undefined) await client.query(`SET TRANSACTION SNAPSHOT '${name}'`).catch(rethrow)
     await client.query(SETTINGS).catch(rethrow)
-    const own = name ?? String((await rows('SELECT pg_export_snapshot() AS name'))[0]?.name)
-    return {
-      name: own,
-      rows,
-      copy: select => buffer(client.query(to(`COPY (${select}) TO STDOUT (FORMAT binary)`))).catch(rethrow),
-      [Symbol.asyncDispose]: () => end(client),
-    }
+    const own = name ?? String((await reader.rows('SELECT pg_export_snapshot() AS name'))[0]?.name)
+    return { ...reader, name: own, [Symbol.asyncDispose]: () => end(client) }
   } catch (error) {
     await end(client)
     throw error
+  }
+}
+
+/** A session that sees one moment after the other, each for as long as its work takes. */
+export interface ShortSnapshots extends AsyncDisposable {
+  /** One at a time. @throws {PostgresError} then it is of no use any more */
+  take<T>(work: (snapshot: SnapshotReader) => Promise<T>): Promise<T>
+}
+
+/** @throws {PostgresError} */
+export async function openShortSnapshots(url: string): Promise<ShortSnapshots> {
+  const client = await connectPostgres({ url, applicationName: 'ev-central self-check' })
+  const reader = readerOf(client)
+  return {
+    async take(work) {
+      await client.query(`${BEGIN}; SET LOCAL row_security = off`).catch(rethrow)
+      const result = await work(reader)
+      await client.query('COMMIT').catch(rethrow)
+      return result
+    },
+    [Symbol.asyncDispose]: () => end(client),
+  }
+}
+
+function readerOf(client: pg.Client): SnapshotReader {
+  return {
+    async rows(sql, values = []) {
+      const result = await client.query({ text: sql, values: [...values] }).catch(rethrow)
+      return result.rows as Record<string, unknown>[]
+    },
+    copy: select => buffer(client.query(to(`COPY (${select}) TO STDOUT (FORMAT binary)`))).catch(rethrow),
   }
 }
 

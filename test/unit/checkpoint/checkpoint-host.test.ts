@@ -51,7 +51,7 @@ async function createLog(t: TestContext) {
     const checkpoints = startCheckpoints({
       signer,
       watchMs: 0,
-      onTampered: (id, detail) => assert.fail(`${id}: ${detail}`),
+      onTampered: ({ id, detail }) => assert.fail(`${id}: ${detail}`),
       onRefused: (cause, detail) => assert.fail(`${cause}: ${detail}`),
     })
     t.after(() => checkpoints.close())

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
+import type { Tampered } from '../../../src/checkpoint/checkpoint-host.ts'
 import {
   createPostgresSigner,
   type PostgresSigner,
@@ -51,11 +52,11 @@ async function openLog(t: TestContext) {
 }
 
 /** The first signatures only. */
-function cutTo(count: number, outcome: Outcome) {
+function cutTo(count: number, outcome: Outcome | Tampered) {
   return { signatures: parseNote('note' in outcome ? outcome.note : '')?.signatures.slice(0, count) ?? assert.fail() }
 }
 
-function sizeOf(outcome: Outcome): number {
+function sizeOf(outcome: Outcome | Tampered): number {
   assert.ok('size' in outcome, JSON.stringify(outcome))
   return outcome.size
 }
@@ -313,7 +314,12 @@ test('postgres signer: the largest checkpoint that was witnessed is kept for all
   assert.ok('note' in theirs)
   await signer.cosign(theirs.note + line, true)
   await other.sign()
-  assert.equal(other.witnessed(), undefined)
+  assert.deepEqual(other.witnessed(), { size: 10, note: second.note + line }, 'it is beyond what was signed')
+  await log.grow(20)
+  await signer.sign()
+  await signer.cosign(theirs.note + line, true)
+  await other.sign()
+  assert.equal(other.witnessed(), undefined, 'it is not of this log')
 })
 
 test('postgres signer: what it signed or saw is continued, whatever the database says was signed', async t => {
@@ -342,4 +348,33 @@ test('postgres signer: what it signed or saw is continued, whatever the database
   assert.ok('note' in theirs)
   await server.run(log.url, 'UPDATE log_key_chain SET chain = $1', [formatKeyChain(stranger.keyChain() as KeyChain)])
   await refused('INSERT INTO log_checkpoints (size, note) VALUES (20, $1)', 'FORKED', theirs.note)
+})
+
+test('postgres signer: what an earlier process knew last is continued, too', async t => {
+  const log = await openLog(t)
+  await log.grow(5)
+  const first = await log.signer().sign()
+  await log.grow(300)
+  const second = await log.signer().sign()
+  const foreign = await openLog(t)
+  await foreign.grow(5)
+  const theirs = await foreign.signer().sign()
+  assert.ok('note' in first && 'note' in second && 'note' in theirs)
+  const causeWith = async (kept: string | undefined) => {
+    const outcome = await log.signer({ kept: kept ?? assert.fail() }).sign()
+    return outcome.kind === 'refused' ? outcome.cause : outcome.kind
+  }
+  assert.equal(await causeWith(first.note), 'nothing-new')
+  assert.equal(await causeWith(second.note), 'nothing-new')
+  assert.equal(await causeWith(theirs.note), 'FORKED')
+  assert.equal(await causeWith('garbage'), 'FORKED')
+
+  await server.run(log.url, 'DELETE FROM log_checkpoints WHERE size > 5')
+  assert.equal(await causeWith(second.note), 'ROLLED_BACK')
+  await server.run(log.url, 'DELETE FROM log_checkpoints')
+  await server.run(log.url, 'DELETE FROM log_key_chain')
+  assert.equal(await causeWith(second.note), 'FORKED')
+  const [chains] = await server.run<{ count: string }>(log.url, 'SELECT count(*) FROM log_key_chain')
+  assert.equal(Number(chains?.count), 0, 'no key is made where one is missing')
+  assert.equal((await log.signer().sign()).kind, 'signed', 'nothing is known of before')
 })

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
 import { isBundleOfText } from '../../../src/verify/row-text.ts'
+import { openPieceChecker } from '../../../src/verify/sources/postgres-piece.ts'
 import { openSnapshot } from '../../../src/verify/sources/postgres-snapshot.ts'
 import { openPostgresTrail, TABLES } from '../../../src/verify/sources/postgres-trail.ts'
 import { createTextMaker, parseTuples, ROW_COLUMNS, ROW_FIELDS } from '../../../src/verify/sources/postgres-tuples.ts'
@@ -173,4 +174,89 @@ test('postgres trail: nothing signed, no log, no right to read, row security', a
   url.password = 'hunter3'
   await assert.rejects(asAuditor(), (error: Error) => !/hunter/.test(`${error.message} ${error.stack}`))
   assert.equal(kindOf('postgresql://a@b/c'), 'PostgreSQL')
+})
+
+test('postgres trail: read piece by piece, each by itself, a change of a row, a salt, an entry or a tile is named', async t => {
+  const log = await signedLog(t)
+  await log.append(5_000)
+  const pieces = await openPieceChecker(log.url)
+  t.after(() => pieces[Symbol.asyncDispose]())
+  const firstChanged = async () => {
+    let bundle: number | undefined = 0
+    let looks = 0
+    while (bundle !== undefined) {
+      const { changed, next } = await pieces.check(bundle)
+      if (changed !== undefined) return changed.id
+      looks++
+      bundle = next
+    }
+    assert.equal(looks, 2, '20 bundles are two pieces')
+    return undefined
+  }
+  assert.equal(await firstChanged(), undefined)
+  const flip = (column: string, at: number) => `${column} = set_byte(${column}, ${at}, get_byte(${column}, ${at}) # 1)`
+  const changes: [what: string, id: number, change: string, back: string][] = [
+    [
+      'a row',
+      300,
+      `UPDATE audit_events SET who = who || '!' WHERE id = 300`,
+      `UPDATE audit_events SET who = rtrim(who, '!')`,
+    ],
+    [
+      'a public column',
+      4_700,
+      `UPDATE audit_events SET action = action || '!' WHERE id = 4700`,
+      `UPDATE audit_events SET action = rtrim(action, '!')`,
+    ],
+    [
+      'the last row',
+      5_000,
+      `UPDATE audit_events SET ip = ip || '!' WHERE id = 5000`,
+      `UPDATE audit_events SET ip = rtrim(ip, '!')`,
+    ],
+    [
+      'a salt',
+      262,
+      `UPDATE log_salts SET ${flip('salts', 261 * 16)}`,
+      `UPDATE log_salts SET ${flip('salts', 261 * 16)}`,
+    ],
+    [
+      'an entry',
+      257,
+      `UPDATE log_tiles SET ${flip('bytes', 9)} WHERE level = -1 AND tile = 1`,
+      `UPDATE log_tiles SET ${flip('bytes', 9)} WHERE level = -1 AND tile = 1`,
+    ],
+    [
+      'a tile',
+      516,
+      `UPDATE log_tiles SET ${flip('bytes', 3 * 32)} WHERE level = 0 AND tile = 2`,
+      `UPDATE log_tiles SET ${flip('bytes', 3 * 32)} WHERE level = 0 AND tile = 2`,
+    ],
+    [
+      'the tile above',
+      1_025,
+      `UPDATE log_edge SET ${flip('hashes', 4 * 32)} WHERE level = 1`,
+      `UPDATE log_edge SET ${flip('hashes', 4 * 32)} WHERE level = 1`,
+    ],
+    [
+      'a bundle that is gone',
+      769,
+      'UPDATE log_tiles SET tile = 99 WHERE level = -1 AND tile = 3',
+      'UPDATE log_tiles SET tile = 3 WHERE tile = 99',
+    ],
+    [
+      'a row that is gone',
+      100,
+      'UPDATE audit_events SET id = 6000 WHERE id = 100',
+      'UPDATE audit_events SET id = 100 WHERE id = 6000',
+    ],
+  ]
+  for (const [what, id, change, back] of changes) {
+    await log.run(change)
+    assert.equal(await firstChanged(), id, what)
+    await log.run(back)
+  }
+  await log.append(100)
+  await log.erase([5, 4_999])
+  assert.equal(await firstChanged(), undefined, 'what was erased is not changed')
 })

@@ -1,0 +1,181 @@
+/**
+ * Reading the trail in a shared PostgreSQL again, in the background: by one instance at a time, whichever has the advisory lock, in a
+ * thread of its own (shared-watch-thread.ts). Where it is goes into `log_watch` every few seconds, so that another goes on there.
+ *
+ *   1. the lock                                     the holder is gone: another has it within TURN_MS
+ *   2. the thread looks at piece after piece        begins again with the last place that was noted
+ *   3. what is found changed is noted: from its     found again
+ *      next look on no signer signs, and each
+ *      puts it on record, once for all
+ *   4. the thread has ended. With each later turn   -
+ *      the piece is looked at, and all goes on
+ *      when it is as it was logged
+ *
+ * A database that cannot be reached ends the turn. Owns the session that holds the lock, and the thread; must not delay a request.
+ */
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import type { Logger } from 'pino'
+import type { AuditService } from '../audit/audit-service.ts'
+import { incident } from '../audit/events.ts'
+import { loggableError } from '../audit/redaction.ts'
+import {
+  type FoundTampering,
+  notePlace,
+  noteTampering,
+  readWatch,
+  type Tampering,
+  takeBackTampering,
+  WATCH_LOCK,
+  type WatchPlace,
+} from '../checkpoint/postgres-watch.ts'
+import { createContext } from '../context/context.ts'
+import { createPostgres, type Session } from '../postgres/postgres.ts'
+
+export interface WatchThreadData {
+  readonly url: string
+  /** Of the time of one core. */
+  readonly percent: number
+  readonly place: WatchPlace
+  /** The event that was found changed, which is looked at first. */
+  readonly tamperedId: number | undefined
+}
+
+export type WatchMessage =
+  | { readonly kind: 'at'; readonly place: WatchPlace }
+  /** The last one. */
+  | { readonly kind: 'tampered'; readonly found: Tampering }
+  /** What was found changed is as it was logged. */
+  | { readonly kind: 'mended' }
+
+/** How long a lock that has become free is free at most. A start has other things to do first. */
+const TURN_MS = 5_000
+const NOTE_MS = 2_000
+const STATEMENT_MS_MAX = 5_000
+/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
+const THREAD = new URL(`./shared-watch-thread${extname(import.meta.url)}`, import.meta.url)
+const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+
+export function startSharedWatch(deps: {
+  readonly url: string
+  /** EVC_SELF_CHECK_PERCENT */
+  readonly percent: number
+  readonly logger: Pick<Logger, 'warn'>
+}): AsyncDisposable {
+  const { url, percent, logger } = deps
+  const postgres = createPostgres({
+    url,
+    connectionsMax: 1,
+    statementMsMax: STATEMENT_MS_MAX,
+    applicationName: 'ev-central self-check lock',
+  })
+  const stopping = new AbortController()
+  const { signal } = stopping
+  let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> = Promise.resolve()
+  /** One line for each time that it does not go. */
+  let hasFailed = false
+
+  async function turn(): Promise<void> {
+    try {
+      await postgres.use(async session => {
+        if (!(await tryLock(session))) return
+        try {
+          await watch(session)
+        } finally {
+          await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK]).catch(() => {}) // goes with a lost session
+        }
+      })
+      hasFailed = false
+    } catch (error) {
+      if (!hasFailed)
+        logger.warn({ err: loggableError(error) }, 'the trail cannot be read again now; it is tried again')
+      hasFailed = true
+    }
+  }
+
+  /** Until something is found, the thread ends, or the session with the lock is lost. */
+  async function watch(session: Session): Promise<void> {
+    const { tampered, ...place } = await readWatch(session)
+    const workerData: WatchThreadData = { url, percent, place, tamperedId: tampered?.id }
+    const thread = new Worker(THREAD, { workerData, name: 'evc-self-check', execArgv: [], resourceLimits: HEAP })
+    const news: WatchMessage[] = []
+    thread.on('message', (message: WatchMessage) => news.push(message))
+    const isOver = once(thread, 'exit').then(() => true) // or the error that ends it
+    const abort = () => void thread.terminate()
+    signal.addEventListener('abort', abort)
+    try {
+      if (signal.aborted) abort()
+      while (!(await Promise.race([isOver, pause(NOTE_MS)]))) await note(session, news.splice(0))
+      if (!signal.aborted) await note(session, news)
+    } finally {
+      signal.removeEventListener('abort', abort)
+      await thread.terminate()
+    }
+  }
+
+  /** Also says whether the lock is still held: without its session nothing can be noted. */
+  async function note(session: Session, news: readonly WatchMessage[]): Promise<void> {
+    const last = news.findLast(({ kind }) => kind === 'at')
+    for (const message of news) {
+      if (message.kind === 'tampered') await noteTampering(session, message.found)
+      else if (message.kind === 'mended') {
+        await takeBackTampering(session)
+        logger.warn('what was changed in the trail is as it was logged again')
+      } else if (message === last) await notePlace(session, message.place)
+    }
+    if (last === undefined) await session.query('SELECT 1')
+  }
+
+  function later(): void {
+    timer = setTimeout(() => {
+      running = turn().finally(() => {
+        if (!signal.aborted) later()
+      })
+    }, TURN_MS).unref()
+  }
+  later()
+
+  return {
+    async [Symbol.asyncDispose]() {
+      stopping.abort()
+      clearTimeout(timer)
+      await running
+      await postgres.close()
+    },
+  }
+}
+
+/** Of each finding one incident: all instances come to the same, and record it under the same key. */
+export function tamperingRecorder(deps: {
+  readonly audit: Pick<AuditService, 'deliver'>
+  readonly logger: Pick<Logger, 'fatal'>
+}): (found: FoundTampering) => void {
+  /** The key of the last one that was recorded here. */
+  let recorded: string | undefined
+  return ({ id, detail, foundAt }) => {
+    const onceKey = createHash('sha256')
+      .update(JSON.stringify(['LOG_TAMPERED', id, foundAt]))
+      .digest('hex')
+    if (onceKey === recorded) return
+    const description = `The trail was changed: event ${id}, ${detail}`
+    const event = incident('system', createContext(), 'LOG_TAMPERED', { description, metadata: { id } })
+    if (!deps.audit.deliver(event, onceKey)) return // with the next look
+    deps.logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
+    recorded = onceKey
+  }
+}
+
+async function tryLock(session: Session): Promise<boolean> {
+  const { rows } = await session.query<{ held: boolean }>('SELECT pg_try_advisory_lock($1) AS held', [WATCH_LOCK])
+  return rows[0]?.held === true
+}
+
+/** Resolves with false. */
+function pause(ms: number): Promise<false> {
+  return new Promise(resolve => {
+    setTimeout(resolve, ms, false).unref()
+  })
+}
