@@ -98,8 +98,6 @@ export function readSettings(environment: Environment): Settings {
   if (settings.databaseUrl !== undefined) {
     if (settings.positionFile !== undefined)
       problems.push('EVC_POSITION_FILE is for the embedded SQLite: PostgreSQL knows how far each journal is')
-    if (settings.retentionDays !== undefined)
-      problems.push('EVC_RETENTION_DAYS is for the embedded SQLite: this version archives nothing from PostgreSQL')
     if (settings.logMlDsa)
       problems.push(
         'EVC_LOG_ML_DSA is for the embedded SQLite: this version signs a log in PostgreSQL with Ed25519 alone',

@@ -5,6 +5,7 @@
  *   log_tiles    full tiles of each level, and full bundles of entries as level -1
  *   log_edge     of each level the hashes of the tile that is not full
  *   log_salts    of each batch of rows its salts, and the commitments of those whose bundle was not full then
+ *   event_archives   which ids have left: rows, salts and times of these are in archives; tiles and entries stay
  *   event_times  between which times the rows of 1,024 ids are: questions about a time leave the others out
  */
 import { HASH_BYTES } from '../../evidence/encoding.ts'
@@ -68,13 +69,21 @@ export async function readTiles(snapshot: Snapshot, where: string): Promise<Map<
   return tiles
 }
 
+/** Ranges of ids that have left, as the database says; empty where its schema is of before there were any. */
+export async function readLeft(snapshot: Snapshot): Promise<Ids[]> {
+  const [there] = await snapshot.rows("SELECT to_regclass('event_archives') IS NOT NULL AS is")
+  if (there?.is !== true) return []
+  const rows = await snapshot.rows('SELECT first_id::bigint AS first, last_id::bigint AS last FROM event_archives')
+  return rows.map(({ first, last }) => ({ first: Number(first), last: Number(last) }))
+}
+
 export const nameOf = (level: number, index: number) => `${level} ${index}`
 
 /** At the beginning of memory of its own: there it is compared four bytes at a time. */
 const aligned = (bytes: Uint8Array = new Uint8Array()) => new Uint8Array(bytes)
 
 /** Of some ids, one after the other. */
-interface Ids {
+export interface Ids {
   readonly first: number
   readonly last: number
 }
@@ -95,7 +104,8 @@ interface Beside {
   readonly parents: ReadonlyMap<string, Uint8Array>
 }
 
-export function createPostgresBundles(snapshot: Snapshot, edge: EdgeTiles): PostgresBundles {
+/** @param left ranges whose rows are in archives */
+export function createPostgresBundles(snapshot: Snapshot, edge: EdgeTiles, left: readonly Ids[]): PostgresBundles {
   const makeText = createTextMaker()
 
   async function readPiece(first: number, end: number, size: number): Promise<Piece> {
@@ -139,13 +149,15 @@ export function createPostgresBundles(snapshot: Snapshot, edge: EdgeTiles): Post
       return (level === 1 ? beside.parents : tiles).get(nameOf(Number(level), index))
     }
 
+    const lastId = firstId + width - 1
+    const hasRows = to > from || large.some(id => id >= firstId && id <= lastId)
+    const isLeft = !hasRows && left.some(({ first, last }) => first <= firstId && last >= lastId)
     const stored: StoredRows = {
       salts: beside.salts.read(firstId, width),
       commitments: width === TILE_WIDTH ? undefined : beside.commitments.read(firstId, width),
       text: () => (to - from === width ? makeText(rows, from, width) : undefined),
       values() {
         const values = Array.from({ length: to - from }, (_, n) => rowAt(rows, from + n))
-        const lastId = firstId + width - 1
         return [...values, ...large.filter(id => id >= firstId && id <= lastId).map(largeRow)]
       },
     }
@@ -156,7 +168,7 @@ export function createPostgresBundles(snapshot: Snapshot, edge: EdgeTiles): Post
       isCut: false,
       tile: readTile({ level: 0, index, width }),
       ...parentOf(index, range.size, readTile),
-      rows: stored,
+      rows: isLeft ? undefined : stored,
     }
   }
 

@@ -5,6 +5,9 @@
  * How a server is reached and what of it may be shown (src/postgres) is shared with the service: it decides where bytes come from,
  * and none of them is believed. What they have to say is asked for here anew.
  *
+ * The table of events is locked before the moment is chosen, so that no partition leaves between that and the first look at it;
+ * those that read the same moment later are covered by that lock.
+ *
  * A statement that fails ends the transaction. So nothing that is stored may make one fail: sums cannot overflow, no text is
  * parsed by the server, and values that are too large to be right are not fetched.
  */
@@ -22,6 +25,10 @@ export interface Snapshot extends AsyncDisposable {
   copy(select: string): Promise<Buffer>
 }
 
+const UNDEFINED_TABLE = '42P01'
+const INSUFFICIENT_PRIVILEGE = '42501'
+const LOCK_MS_MAX = 10_000
+
 /** What a spelled snapshot may look like, as it becomes part of a statement. */
 const NAME = /^[0-9A-Fa-f-]{1,64}$/
 
@@ -29,7 +36,7 @@ const NAME = /^[0-9A-Fa-f-]{1,64}$/
  * Row security would leave rows out without a word; switched off, it is an error. A verifier may take hours, so time-outs of
  * the server do not count.
  */
-const SETTINGS = `SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '10s';
+const SETTINGS = `SET LOCAL row_security = off; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '${LOCK_MS_MAX}ms';
   SET LOCAL idle_in_transaction_session_timeout = 0`
 
 /** @param name of a snapshot that another session holds; left out, a new one. @throws {PostgresError} */
@@ -44,7 +51,8 @@ export async function openSnapshot(url: string, name?: string): Promise<Snapshot
 
   try {
     await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY').catch(rethrow)
-    if (name !== undefined) await client.query(`SET TRANSACTION SNAPSHOT '${name}'`).catch(rethrow)
+    if (name === undefined) await lockEvents(client)
+    else await client.query(`SET TRANSACTION SNAPSHOT '${name}'`).catch(rethrow)
     await client.query(SETTINGS).catch(rethrow)
     const own = name ?? String((await rows('SELECT pg_export_snapshot() AS name'))[0]?.name)
     return {
@@ -57,6 +65,18 @@ export async function openSnapshot(url: string, name?: string): Promise<Snapshot
     await end(client)
     throw error
   }
+}
+
+/** Whether it is there, and may be read, is told by whoever asks for it. */
+async function lockEvents(client: pg.Client): Promise<void> {
+  await client.query('SAVEPOINT lock').catch(rethrow)
+  try {
+    await client.query(`SET LOCAL lock_timeout = '${LOCK_MS_MAX}ms'; LOCK TABLE ONLY audit_events IN ACCESS SHARE MODE`)
+  } catch (error) {
+    if (![UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE].includes(String((error as { code?: unknown }).code))) rethrow(error)
+    await client.query('ROLLBACK TO SAVEPOINT lock').catch(rethrow)
+  }
+  await client.query('RELEASE SAVEPOINT lock').catch(rethrow)
 }
 
 /** The server ends the transaction with its session. */

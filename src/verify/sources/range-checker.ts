@@ -1,7 +1,7 @@
 /** What a thread of the verifier checks ranges with, named in a way that can be sent to it. */
 import { checkBundles } from '../range.ts'
 import type { BundleRange, RangeReport } from '../source.ts'
-import { createPostgresBundles, readEdge } from './postgres-bundles.ts'
+import { createPostgresBundles, readEdge, readLeft } from './postgres-bundles.ts'
 import { openSnapshot } from './postgres-snapshot.ts'
 import { openReader, type ReaderSpec } from './readers.ts'
 
@@ -28,6 +28,6 @@ export async function openChecker(spec: CheckerSpec): Promise<RangeChecker> {
     }
   }
   const snapshot = await openSnapshot(spec.url, spec.snapshot)
-  const { checkRange } = createPostgresBundles(snapshot, await readEdge(snapshot))
+  const { checkRange } = createPostgresBundles(snapshot, await readEdge(snapshot), await readLeft(snapshot))
   return { fingerprint: snapshot.name, checkRange, [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose]() }
 }
