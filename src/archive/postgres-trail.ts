@@ -4,6 +4,7 @@
  * The partition is dropped by a function of the owner (store/postgres-retention-schema.ts), under the lock of the head, for which
  * nobody may be reading the table: that is waited for a moment at a time, as whoever asks or writes waits behind it.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { Refusal } from '../errors.ts'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
@@ -30,6 +31,9 @@ import type { LeavingTrail, TrailView } from './trail.ts'
 const APPLICATION = 'ev-central archive'
 /** Whoever waits for the table behind us waits no longer than that; long enough for a vacuum to be told to go. */
 const TABLE_LOCK_MS_MAX = 2_000
+const TABLE_LOCK_PAUSE_MS = 8_000
+const TABLE_LOCK_ATTEMPTS = 5
+const LOCK_NOT_AVAILABLE = '55P03'
 
 /** @throws {Refusal} STORE_UNAVAILABLE */
 export async function readPostgresTrail(url: string): Promise<TrailView> {
@@ -59,19 +63,45 @@ export async function openPostgresTrail(url: string): Promise<LeavingTrail> {
     logPart: (segment, signed) => available(() => postgres.snapshot(session => readLogPart(session, segment, signed))),
     async takeOut(segment, archive, event) {
       let outcome: TakenOut = 'gone'
-      await patiently(() =>
+      const drop = () =>
         store.record(async (session, id) => {
           await session.query(`SET LOCAL lock_timeout = ${TABLE_LOCK_MS_MAX}`)
           await lock.assertHeld(session)
           outcome = await whetherLeaves(session, segment)
           if (outcome !== 'left') return undefined
           return { event, apply: inside => takeOutPartition(inside, archive, id) }
-        }),
-      )
+        })
+      await whenNobodyReads(() => patiently(() => drop().catch(tellInUse)))
       return outcome
     },
     reclaim: async () => undefined,
   }
+}
+
+/** Tried again after pauses that are longer than what was waited, so that the others get on. @throws {Refusal} STORE_UNAVAILABLE */
+async function whenNobodyReads(work: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof TableInUse)) throw error
+      if (attempt === TABLE_LOCK_ATTEMPTS) throw new Refusal('STORE_UNAVAILABLE', IN_USE, { cause: error })
+      await sleep(TABLE_LOCK_PAUSE_MS)
+    }
+  }
+}
+
+const IN_USE =
+  'Somebody reads audit_events for long, as `verify` and pg_dump do: no partition can leave until that has ended.'
+
+class TableInUse extends Error {
+  override readonly name = 'TableInUse'
+}
+
+function tellInUse(error: unknown): never {
+  const { cause } = error as { cause?: unknown }
+  const isInUse = cause instanceof PostgresError && cause.sqlState === LOCK_NOT_AVAILABLE
+  throw isInUse ? new TableInUse(cause.message, { cause }) : error
 }
 
 /** Under the lock of the head. */
