@@ -1,7 +1,8 @@
 /**
  * The table and the functions by which partitions leave a PostgreSQL as archives, a migration of the event database.
  *
- *   event_archives  one row for each partition that left, with its file and the digest of its manifest; for ever
+ *   event_archives          one row for each partition that left, with its file and the digest of its manifest; for ever
+ *   event_layout.keep_days  younger events do not leave, whoever asks; the owner's to set, 0 at first
  *
  * The runtime role drops nothing itself. `evc_archive_partition` takes out the oldest partition, and that alone: its rows, their
  * salts, and what is kept of their times. It does so only where an event of the log tells of exactly this archive, a checkpoint
@@ -20,6 +21,7 @@ CREATE TABLE event_archives (
   last_time ${text} NOT NULL, file ${text} NOT NULL, sha256 ${text} NOT NULL, manifest_sha256 ${text} NOT NULL,
   archived_at ${text} NOT NULL
 );
+ALTER TABLE event_layout ADD COLUMN keep_days integer NOT NULL DEFAULT 0 CHECK (keep_days >= 0);
 `
 
 /** Of 1,024 ids; as chunk-sets.ts has it. What was released is never edited, so it is spelled here. */
@@ -28,7 +30,8 @@ const SALT_BYTES = 16
 
 const ARCHIVE = `
 DECLARE
-  a event_archives; oldest event_partitions; told json; next_number integer; next_id bigint; first_chunk integer; last_chunk integer;
+  a event_archives; oldest event_partitions; told json; next_number integer; next_id bigint;
+  first_chunk integer; last_chunk integer; first_time timestamptz; last_time timestamptz; days integer;
 BEGIN
   a := json_populate_record(NULL::event_archives, archive);
   SELECT metadata_json::json INTO told FROM audit_events
@@ -54,10 +57,14 @@ BEGIN
   END IF;
   first_chunk := (a.first_id - 1) / ${CHUNK_IDS};
   last_chunk := (a.last_id - 1) / ${CHUNK_IDS};
-  IF EXISTS (SELECT FROM legal_holds h,
-      (SELECT min(min_time)::timestamptz AS first, max(max_time)::timestamptz AS last FROM event_times
-       WHERE chunk BETWEEN first_chunk AND last_chunk) AS t
-    WHERE t.last >= h.start_time::timestamptz AND t.first < h.end_time::timestamptz) THEN
+  SELECT min(min_time)::timestamptz, max(max_time)::timestamptz INTO first_time, last_time FROM event_times
+    WHERE chunk BETWEEN first_chunk AND last_chunk;
+  SELECT keep_days INTO days FROM event_layout;
+  IF days > 0 AND last_time > now() - days * interval '1 day' THEN
+    RAISE EXCEPTION 'the owner keeps events of the last % days', days USING ERRCODE = 'check_violation';
+  END IF;
+  IF EXISTS (SELECT FROM legal_holds h
+    WHERE last_time >= h.start_time::timestamptz AND first_time < h.end_time::timestamptz) THEN
     RAISE EXCEPTION 'a legal hold keeps one of these rows' USING ERRCODE = 'check_violation';
   END IF;
   EXECUTE format('DROP TABLE %I', oldest.table_name);

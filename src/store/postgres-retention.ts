@@ -9,7 +9,9 @@ import { type ArchiveRecord, findGaps, type SealedSegment } from './retention.ts
 const SELECT_SEALED = `SELECT number, table_name AS table, first_id, last_id, t.first_time, t.last_time FROM event_partitions
   CROSS JOIN LATERAL (SELECT min(min_time) AS first_time, max(max_time) AS last_time FROM event_times
     WHERE chunk BETWEEN (first_id - 1) / ${CHUNK_IDS} AND (last_id - 1) / ${CHUNK_IDS}) AS t
-  WHERE last_id <= (SELECT size FROM log_head) ORDER BY number`
+  CROSS JOIN event_layout
+  WHERE last_id <= (SELECT size FROM log_head)
+    AND (keep_days = 0 OR t.last_time::timestamptz <= now() - keep_days * interval '1 day') ORDER BY number`
 
 interface SealedRow {
   readonly number: number
@@ -20,7 +22,7 @@ interface SealedRow {
   readonly last_time: string
 }
 
-/** Partitions that take no more rows, in the order of their ids. */
+/** Partitions that take no more rows and may leave as far as the owner is concerned, in the order of their ids. */
 export async function readSealed(session: Session): Promise<SealedSegment[]> {
   const { rows } = await session.query<SealedRow & Record<string, unknown>>(SELECT_SEALED)
   return rows.map(({ number, table, first_id, last_id, first_time, last_time }) => {
