@@ -1,12 +1,13 @@
 /** Partitions of a PostgreSQL that leave as archives: the same files as those of the embedded database, and nothing that was proven is lost. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, renameSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { gunzipSync } from 'node:zlib'
 import pg from 'pg'
 import { archiveSegments, planArchive } from '../../../src/archive/archive.ts'
 import { liftSharedHold, placeSharedHold } from '../../../src/archive/holds.ts'
+import { ARCHIVE_LOCK } from '../../../src/archive/postgres-lock.ts'
 import { searchArchives } from '../../../src/archive/search.ts'
 import { openTrail, readKnownArchives, viewTrail } from '../../../src/archive/trail.ts'
 import { verifyArchives } from '../../../src/archive/verify.ts'
@@ -43,8 +44,16 @@ async function oldTrail(t: TestContext) {
   for (const count of [700, 700, 1_000, 900]) await log.append(count, { event })
   const directory = join(temporaryFolder(t), 'archive')
   const place = { databaseUrl: url }
-  const archive = (beforeMs = FUTURE) =>
-    archiveSegments({ ...place, directory, beforeMs, actor: 'test', signatureMs: 0 })
+  /** @param meanwhile done once, after a block was written */
+  const archive = (beforeMs = FUTURE, meanwhile?: () => Promise<unknown>) => {
+    let isDone = meanwhile === undefined
+    const rest = async () => {
+      if (isDone) return
+      isDone = true
+      await meanwhile?.()
+    }
+    return archiveSegments({ ...place, directory, beforeMs, actor: 'test', signatureMs: 0, rest })
+  }
   const assertPristine = async () => {
     const report = await verifyPath(log.url, { key: log.key() }, { workers: 0 })
     assert.equal(report.verdict, 'PRISTINE', report.sentence)
@@ -85,6 +94,18 @@ test('archive on PostgreSQL: the oldest partitions leave in order, proven, on re
     await using _other = await openTrail(place)
     await assert.rejects(archive(), { code: 'ARCHIVE_RUNNING' })
   }
+  const late = await archive(FUTURE, () =>
+    placeSharedHold(url, { start_time: at(2_000), end_time: at(2_001), reason: 'now' }, 'test'),
+  )
+  assert.deepEqual([late.archived, readdirSync(directory).length], [[], 3], 'held while it was written: nothing of it')
+  await liftSharedHold(url, hold.id + 1, 'test')
+  const endLock = `SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database
+    WHERE locktype = 'advisory' AND objid = $1 AND datname = current_database()`
+  await assert.rejects(
+    archive(FUTURE, () => log.run(endLock, [ARCHIVE_LOCK])),
+    { code: 'ARCHIVE_RUNNING' },
+    'the lock is lost, and with it the right to drop',
+  )
   assert.equal((await archive()).archived.length, 2)
   const known = await readKnownArchives(place)
   assert.deepEqual((await verifyArchives(directory, known)).problems, [])
