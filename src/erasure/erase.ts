@@ -112,8 +112,8 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
   const archived = eventsIn(elsewhere.archives)
   refuseHeld(db, [...found, ...archived], subject)
   refuseHeldCopies(db, paths, copies)
-  const rows = { sealed: async () => listSealed(db), blocks: (segment: SealedSegment) => readBlocks(db, segment) }
-  for (const archive of unfinished) await removeOrRefuse(rows, archive)
+  const trail = { sealed: async () => listSealed(db), blocks: (segment: SealedSegment) => readBlocks(db, segment) }
+  for (const archive of unfinished) await removeOrRefuse(trail, archive)
   syncBundles(logRoot(auditDatabase), bundlesOf(found))
   const staged: StagedArchive[] = []
   let eventId: number | null = null

@@ -5,6 +5,10 @@
  * Each is applied to a copy of one of two logs that two instances wrote and signed. Seeded: a failure prints how to replay it.
  */
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { archiveSegments } from '../../src/archive/archive.ts'
 import { verifyPath } from '../../src/verify/sources/verify-path.ts'
 import type { VerdictCode } from '../../src/verify/verdict.ts'
 import type { PostgresServer } from '../harness/postgres.ts'
@@ -112,11 +116,15 @@ function assertFound(
   assert.ok('id' in at && at.id >= from && at.id <= to, `not event ${from}${to > from ? ` to ${to}` : ''}: ${sentence}`)
 }
 
-/** A log that two instances wrote at once, now one signing and now the other, of a size by chance: no finding. */
+/** A log that two instances wrote at once, now one signing and now the other, of a size by chance, whose oldest partitions may have left: no finding. */
 export async function runPristinePostgres(server: PostgresServer, seed: number): Promise<void> {
   const random = createRandom(seed)
   await using log = await createSignedPostgres(server)
+  await log.append(0) // makes the tables
+  await log.run(`UPDATE event_layout SET partition_ids = ${PARTITION_IDS}`)
+  const directory = mkdtempSync(join(tmpdir(), 'evc-archives-'))
   const told = new Set<number>()
+  let left = 0
   const write = async (instance: number) => {
     let last = 0
     for (let n = random.between(1, 3); n > 0; n--) last = await log.append(random.between(1, 300), { instance })
@@ -126,11 +134,12 @@ export async function runPristinePostgres(server: PostgresServer, seed: number):
     for (let round = random.between(1, 4); round > 0; round--) {
       const size = Math.min(...(await Promise.all([write(0), write(1)])))
       const ids = Array.from({ length: random.between(0, 3) }, () => random.between(1, size)).filter(
-        id => !told.has(id),
+        id => id > left && !told.has(id),
       )
       if (ids.length > 0) told.add(await log.erase([...new Set(ids)]))
       for (const id of ids) told.add(id)
       if (random.chance(0.7)) await log.sign(random.between(0, 1))
+      if (random.chance(0.5)) left = await archive(log.url, directory, left)
     }
     await log.sign(random.between(0, 1))
     if (random.chance(0.5)) await log.append(random.between(1, 300))
@@ -142,5 +151,13 @@ export async function runPristinePostgres(server: PostgresServer, seed: number):
   } finally {
     await log.close()
     await server.dropDatabase(log.url)
+    rmSync(directory, { recursive: true })
   }
+}
+
+/** All that is sealed and signed. @returns the last id that has left */
+async function archive(databaseUrl: string, directory: string, left: number): Promise<number> {
+  const options = { beforeMs: Date.UTC(2036, 0, 1), actor: 'test', signatureMs: 0 }
+  const { archived } = await archiveSegments({ databaseUrl, directory, ...options })
+  return archived.at(-1)?.last_id ?? left
 }
