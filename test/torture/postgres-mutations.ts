@@ -1,8 +1,9 @@
 /**
  * One thing in a signed log in PostgreSQL is changed, as somebody would who may do everything there but has no key: the verifier
- * must see it, call it what it is, and name the first event that it is about. What there is: mutations/postgres.ts.
+ * must see it, call it what it is, and name the first event that it is about. What there is: mutations/postgres.ts, and
+ * mutations/postgres-archived.ts for a log of which some has left.
  *
- * Each is applied to a copy of one of two logs that two instances wrote and signed. Seeded: a failure prints how to replay it.
+ * Each is applied to a copy of a log that two instances wrote and signed. Seeded: a failure prints how to replay it.
  */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -14,6 +15,7 @@ import type { VerdictCode } from '../../src/verify/verdict.ts'
 import type { PostgresServer } from '../harness/postgres.ts'
 import { createSignedPostgres } from '../harness/signed-postgres.ts'
 import { POSTGRES_MUTATIONS } from './mutations/postgres.ts'
+import { ARCHIVED } from './mutations/postgres-archived.ts'
 import { createRandom, type Random } from './random.ts'
 
 export interface PostgresGround {
@@ -55,7 +57,12 @@ const PARTITION_IDS = 1_024
 /** So that a seed does not stand for one place in all mutations. */
 const SEEDS_APART = 10_000
 
-export async function makePostgresGrounds(server: PostgresServer): Promise<PostgresGround[]> {
+export interface PostgresGrounds {
+  readonly whole: readonly PostgresGround[]
+  readonly archived: PostgresGround
+}
+
+export async function makePostgresGrounds(server: PostgresServer): Promise<PostgresGrounds> {
   const shapes = [
     { events: 2_300, erased: [7, 300, 1_500, 2_100], unsigned: 0 },
     { events: 1_279, erased: [2, 1_030], unsigned: 150 },
@@ -78,22 +85,44 @@ export async function makePostgresGrounds(server: PostgresServer): Promise<Postg
     const [url, key] = [await log.copy(), log.key()]
     grounds.push({ url, key, size: tombstone + unsigned, signedSize: tombstone, erased, tombstone, older, newest })
   }
-  return grounds
+  return { whole: grounds, archived: await makeArchivedGround(server) }
 }
 
-export const POSTGRES_MUTATION_NAMES = Object.keys(POSTGRES_MUTATIONS)
+/** The oldest two of its three partitions have left; something was erased in each before. */
+async function makeArchivedGround(server: PostgresServer): Promise<PostgresGround> {
+  await using log = await createSignedPostgres(server)
+  await log.append(0) // makes the tables
+  await log.run(`UPDATE event_layout SET partition_ids = ${PARTITION_IDS}`)
+  await log.append(1_400)
+  const older = await log.copy()
+  await log.append(1_000, { instance: 1 })
+  const erased = [7, 1_500, 2_200]
+  const tombstone = await log.erase(erased)
+  await log.sign()
+  const directory = mkdtempSync(join(tmpdir(), 'evc-archives-'))
+  await archive(log.url, directory, 0)
+  rmSync(directory, { recursive: true })
+  await log.append(900)
+  const newest = await log.sign(1)
+  const size = Number((await log.run('SELECT size FROM log_head'))[0]?.size)
+  return { url: await log.copy(), key: log.key(), size, signedSize: size, erased, tombstone, older, newest }
+}
+
+const MUTATIONS = { ...POSTGRES_MUTATIONS, ...ARCHIVED }
+
+export const POSTGRES_MUTATION_NAMES = Object.keys(MUTATIONS)
 
 export async function runPostgresMutation(
   server: PostgresServer,
-  grounds: readonly PostgresGround[],
+  { whole, archived }: PostgresGrounds,
   { name, seed }: { name: string; seed: number },
 ): Promise<void> {
   const random = createRandom(seed + SEEDS_APART * POSTGRES_MUTATION_NAMES.indexOf(name))
-  const ground = random.pick(grounds)
+  const ground = name in ARCHIVED ? archived : random.pick(whole)
   const url = await server.copyDatabase(ground.url)
   try {
     const run = (sql: string, values?: unknown[]) => server.run(url, sql, values)
-    const expected = await POSTGRES_MUTATIONS[name]!({ ground, random, run })
+    const expected = await MUTATIONS[name]!({ ground, random, run })
     const trust = { key: ground.key, trusted: expected.trusted }
     assertFound(await verifyPath(expected.url ?? url, trust, { workers: 0 }), expected)
   } catch (cause) {
