@@ -6,12 +6,12 @@ import type { Session } from '../postgres/postgres.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { type ArchiveRecord, findGaps, type SealedSegment } from './retention.ts'
 
-const SELECT_SEALED = `SELECT number, table_name AS table, first_id, last_id, t.first_time, t.last_time FROM event_partitions
+const SELECT_SEALED = `SELECT number, table_name AS table, first_id, last_id, t.first_time, t.last_time,
+    keep_days > 0 AND t.last_time::timestamptz > now() - keep_days * interval '1 day' AS kept FROM event_partitions
   CROSS JOIN LATERAL (SELECT min(min_time) AS first_time, max(max_time) AS last_time FROM event_times
     WHERE chunk BETWEEN (first_id - 1) / ${CHUNK_IDS} AND (last_id - 1) / ${CHUNK_IDS}) AS t
   CROSS JOIN event_layout
-  WHERE last_id <= (SELECT size FROM log_head)
-    AND (keep_days = 0 OR t.last_time::timestamptz <= now() - keep_days * interval '1 day') ORDER BY number`
+  WHERE last_id <= (SELECT size FROM log_head) ORDER BY number`
 
 interface SealedRow {
   readonly number: number
@@ -20,15 +20,20 @@ interface SealedRow {
   readonly last_id: number
   readonly first_time: string
   readonly last_time: string
+  /** By the owner, and so those behind it. */
+  readonly kept: boolean
 }
 
 /** Partitions that take no more rows and may leave as far as the owner is concerned, in the order of their ids. */
 export async function readSealed(session: Session): Promise<SealedSegment[]> {
   const { rows } = await session.query<SealedRow & Record<string, unknown>>(SELECT_SEALED)
-  return rows.map(({ number, table, first_id, last_id, first_time, last_time }) => {
-    const range = { firstId: first_id, lastId: last_id }
-    return { number, table, ...range, firstTime: spell(first_time), lastTime: spell(last_time) }
-  })
+  const kept = rows.findIndex(row => row.kept)
+  return rows
+    .slice(0, kept < 0 ? rows.length : kept)
+    .map(({ number, table, first_id, last_id, first_time, last_time }) => {
+      const range = { firstId: first_id, lastId: last_id }
+      return { number, table, ...range, firstTime: spell(first_time), lastTime: spell(last_time) }
+    })
 }
 
 const spell = (time: string) => new Date(time).toISOString()
