@@ -22,7 +22,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   store: ['event', 'evidence', 'postgres', 'log'],
   indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'evidence', 'postgres', 'log', 'store'],
-  archive: ['event', 'context', 'evidence', 'postgres', 'files', 'audit', 'log', 'store', 'query'],
+  archive: ['event', 'context', 'evidence', 'postgres', 'files', 'audit', 'log', 'store', 'query', 'checkpoint'],
   erasure: ['event', 'context', 'evidence', 'postgres', 'audit', 'security', 'log', 'store', 'archive'],
   move: ['event', 'evidence', 'postgres', 'security', 'log', 'store', 'checkpoint'],
   pack: ['event', 'evidence', 'query'],

@@ -189,11 +189,11 @@ async function postgres(line: Line): Promise<void> {
   const names = values.pristine ? [] : values.mutation === undefined ? POSTGRES_MUTATION_NAMES : [values.mutation]
   const pristine = values.mutation !== undefined ? [] : values.seed === undefined ? upTo(50) : seeds
   try {
-    const grounds = names.length === 0 ? [] : await makePostgresGrounds(server)
+    const grounds = names.length === 0 ? undefined : await makePostgresGrounds(server)
     for (const name of names) {
       for (const seed of seeds) {
         await attempt(line, async () => {
-          await runPostgresMutation(server, grounds, { name, seed })
+          await runPostgresMutation(server, grounds!, { name, seed })
           add(line, { detected: 1 })
         })
         progress(line, names.length * seeds.length + pristine.length)

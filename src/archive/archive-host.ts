@@ -2,7 +2,8 @@
  * Retention of a running service: a thread archives what is old enough, at the start and then once a day.
  *
  * Promise: nothing waits for it, and what goes wrong is logged and tried again at the next time. Ending the thread at any
- * moment is a crash as far as archive.ts is concerned, and leaves what is said there. Owns the thread and a timer.
+ * moment is a crash as far as archive.ts is concerned, and leaves what is said there. Of instances that share a trail one does it,
+ * and the others find it done. Owns the thread and a timer.
  */
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
@@ -20,11 +21,11 @@ export interface RetentionOptions extends Omit<ArchiveThreadData, 'beforeMs'> {
   readonly logger: Pick<AuditLogger, 'info' | 'warn'>
 }
 
-export function startRetention({ days, logger, ...paths }: RetentionOptions): AsyncDisposable {
+export function startRetention({ days, logger, place, directory }: RetentionOptions): AsyncDisposable {
   let worker: Worker | undefined
   const run = () => {
     if (worker !== undefined) return // a day was not enough
-    const workerData: ArchiveThreadData = { ...paths, beforeMs: Date.now() - days * DAY_MS }
+    const workerData: ArchiveThreadData = { place, directory, beforeMs: Date.now() - days * DAY_MS }
     worker = new Worker(THREAD, { workerData, name: 'evc-archive', execArgv: [], resourceLimits: RESOURCES })
     worker.on('message', (message: ArchiveMessage) => report(message, logger))
     worker.on('error', (error: Error) =>
@@ -46,8 +47,12 @@ export function startRetention({ days, logger, ...paths }: RetentionOptions): As
 }
 
 function report(message: ArchiveMessage, logger: RetentionOptions['logger']): void {
-  if ('detail' in message) logger.warn(message, 'archiving failed; tried again in a day')
-  else if (message.archived > 0) logger.info(message, 'segments were archived')
+  if ('detail' in message) {
+    if (message.code !== 'ARCHIVE_RUNNING') logger.warn(message, 'archiving failed; tried again in a day')
+    else logger.info(message, 'somebody else archives, or erases; tried again in a day')
+    return
+  }
+  if (message.archived > 0) logger.info(message, 'segments were archived')
   else if (message.unsigned > 0)
     logger.warn(message, 'nothing was archived, as no checkpoint covers it; tried again in a day')
 }

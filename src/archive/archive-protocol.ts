@@ -1,10 +1,10 @@
 /** What an archiver's host and its thread say to each other. */
 import type { ErrorCode } from '../errors.ts'
+import type { TrailPlace } from './trail.ts'
 
 export interface ArchiveThreadData {
-  readonly auditDatabase: string
+  readonly place: TrailPlace
   readonly directory: string
-  readonly lockFile: string
   readonly beforeMs: number
 }
 
@@ -14,7 +14,8 @@ export type ArchiveMessage =
       readonly held: number
       /** How many wait for a checkpoint. */
       readonly unsigned: number
-      readonly bytesBefore: number
-      readonly bytesAfter: number
+      /** Of the event database; left out where that is a server's. */
+      readonly bytesBefore?: number
+      readonly bytesAfter?: number
     }
   | { readonly code: ErrorCode | undefined; readonly detail: string }

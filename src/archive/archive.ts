@@ -3,7 +3,8 @@
  *
  * Promise: a segment is dropped only when its archive is on disk, whole, was read back and can be verified without this database,
  * by a checkpoint that covers it; that it left is an event of the trail, and neither is without the other. Works beside a running service, from this or another process, and with
- * none. Owns the folder of archives while it runs (one archiver at a time for a data folder) and the tables of store/retention.ts.
+ * none. Owns the folder of archives while it runs (one archiver at a time for a trail) and the tables of store/retention.ts. Where the
+ * trail is, and how a segment is read and dropped there, is behind trail.ts.
  *
  *   step, for each segment                                    a crash after it leaves
  *   0. wait for a checkpoint of it, for some seconds          nothing: without one it stays, until a later run
@@ -12,47 +13,30 @@
  *   3. read the archive back: digest, every event, its leaf    the next run goes on at 3, and compares it with the rows
  *      against the checkpoint, and the rows of the segment
  *      give the same digest
- *   4. one transaction in audit.db, fsynced: drop the         the segment is gone, and the trail says so
+ *   4. one transaction of the database, on disk: drop the     the segment is gone, and the trail says so
  *      segment, note the archive, SYSTEM / ARCHIVED as the
  *      next row
  *   and at the end of a run
- *   5. give the free pages back to the disk                   free pages, for the next run
+ *   5. give the free pages back to the disk (SQLite)          free pages, for the next run
  *
  * A finished archive is never written over: one that does not fit the rows, or the archive before it (an older database was
  * restored, and went another way), is refused, for a person to move. Rejected: deleting single old rows, which leaves holes in every
  * index and no space; and the outbox for the event (store/retention.ts says why).
  */
-import { closeSync, existsSync, openSync, rmSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
-import { Refusal } from '../errors.ts'
 import { makePrivateFolder } from '../files/whole-file.ts'
-import { StoreError } from '../store/event-store.ts'
-import { logRoot } from '../store/log-store.ts'
-import { patiently } from '../store/patience.ts'
-import { type Reclaimed, reclaimSpace } from '../store/reclaim.ts'
-import {
-  type ArchiveRecord,
-  isHeldBy,
-  type LegalHold,
-  listArchives,
-  listHolds,
-  listSealed,
-  type RecordingStore,
-  type SealedSegment,
-  type TakenOut,
-  takeOut,
-} from '../store/retention.ts'
-import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
-import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
+import type { Reclaimed } from '../store/reclaim.ts'
+import { type ArchiveRecord, isHeldBy, type LegalHold, type SealedSegment, type TakenOut } from '../store/retention.ts'
 import { type FoundArchive, readManifest } from './folder.ts'
 import { archiveName, formatManifest, manifestName, saltsName, sha256Of } from './format.ts'
-import { readLogPart, readSignedLog, type SignedLog } from './log-proof.ts'
+import type { SignedLog } from './log-proof.ts'
 import { checkArchive, invalid } from './read-archive.ts'
 import { formatSalts } from './salts.ts'
+import { type LeavingTrail, openTrail, type TrailPlace, type TrailView, viewTrail } from './trail.ts'
 import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-archive.ts'
 
 export interface ArchivePlan {
@@ -60,7 +44,7 @@ export interface ArchivePlan {
   readonly leaving: readonly SealedSegment[]
   /** Likewise, but not under a signed checkpoint yet: these wait for one, and stay without. */
   readonly unsigned: readonly SealedSegment[]
-  /** Old enough, but held. */
+  /** Old enough, but held; where segments leave in order, also those behind one that is held. */
   readonly held: readonly { readonly segment: SealedSegment; readonly holds: readonly LegalHold[] }[]
 }
 
@@ -75,15 +59,13 @@ export interface ArchiveRun {
   readonly held: ArchivePlan['held']
   /** Old enough, but not under a signed checkpoint yet: they leave in a later run. */
   readonly unsigned: readonly SealedSegment[]
-  readonly space: Reclaimed
+  /** Undefined where the server sees to it. */
+  readonly space: Reclaimed | undefined
 }
 
-export interface ArchiveOptions {
-  readonly auditDatabase: string
+export type ArchiveOptions = TrailPlace & {
   /** Where the archives go to; made with mode 0700 if it is not there. */
   readonly directory: string
-  /** A file in the data folder, held while this runs. */
-  readonly lockFile: string
   /** Segments whose newest event is older leave. Epoch milliseconds. */
   readonly beforeMs: number
   /** For the trail. */
@@ -99,30 +81,18 @@ export interface ArchiveOptions {
 const SIGNATURE_MS = 5_000
 const SIGNATURE_POLL_MS = 200
 
-/** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN */
-export function planArchive(auditDatabase: string, beforeMs: number): ArchivePlan {
-  const signed = readSignedLog(logRoot(auditDatabase)) // before the segments, so that none seems signed that is not
-  const { leaving, held } = readRetention(auditDatabase, db => planFrom(db, beforeMs))
+/** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN. @throws {Refusal} STORE_UNAVAILABLE */
+export async function planArchive(place: TrailPlace, beforeMs: number): Promise<ArchivePlan> {
+  await using trail = await viewTrail(place)
+  const signed = await trail.signedLog() // before the segments, so that none seems signed that is not
+  const { leaving, held } = await planFrom(trail, beforeMs)
   const isSigned = ({ lastId }: SealedSegment) => isUnder(signed, lastId)
   return { leaving: leaving.filter(isSigned), unsigned: leaving.filter(segment => !isSigned(segment)), held }
 }
 
 /** Whether an archive of it can be proven, or no archive of this log can, as nobody signs it. */
-function isUnder(signed: ReturnType<typeof readSignedLog>, lastId: number): boolean {
+function isUnder(signed: SignedLog | 'unsigned' | undefined, lastId: number): signed is SignedLog | undefined {
   return signed === undefined || (signed !== 'unsigned' && signed.size >= lastId)
-}
-
-/** One look at the tables of retention. @throws {StoreError} UNAVAILABLE when there are none yet, FOREIGN */
-export function readRetention<T>(auditDatabase: string, read: (db: DatabaseSync) => T): T {
-  const db = new DatabaseSync(auditDatabase, { readOnly: true, timeout: 5_000 })
-  try {
-    if (schemaVersion(db) !== SCHEMA_VERSION) {
-      throw new StoreError('UNAVAILABLE', 'it is of an older version; start the service once')
-    }
-    return read(db)
-  } finally {
-    db.close()
-  }
 }
 
 /**
@@ -130,53 +100,57 @@ export function readRetention<T>(auditDatabase: string, read: (db: DatabaseSync)
  * @throws {Refusal} ARCHIVE_RUNNING; ARCHIVE_FAILED, ARCHIVE_INVALID, STORE_UNAVAILABLE: what left until then has left
  */
 export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveRun> {
-  const { auditDatabase, directory, lockFile, beforeMs } = options
-  await using undo = new AsyncDisposableStack()
-  undo.use(lockArchiving(lockFile))
-  const store = createSqliteEventStore({ path: auditDatabase })
-  undo.defer(() => store.close())
-  await patiently(() => store.lastId()) // brings an older database to this version
-  const db = undo.adopt(new DatabaseSync(auditDatabase, { readOnly: true, timeout: 5_000 }), opened => opened.close())
-
-  const { leaving, held } = planFrom(db, beforeMs)
+  const { directory, beforeMs } = options
+  await using trail = await openTrail(options)
+  const { leaving, held } = await planFrom(trail, beforeMs)
   if (leaving.length > 0) makePrivateFolder(directory)
   const archived: ArchiveRecord[] = []
   const afterBlock = progressOf(leaving, options)
-  const signedLogs = waitForSignatures(logRoot(auditDatabase), options.signatureMs ?? SIGNATURE_MS)
+  const signedLogs = waitForSignatures(trail, options.signatureMs ?? SIGNATURE_MS)
   const unsigned: SealedSegment[] = []
   for (const segment of leaving) {
-    const signed = await signedLogs(segment)
+    const isBehindOne = trail.isInOrder && unsigned.length > 0
+    const signed = isBehindOne ? 'unsigned' : await signedLogs(segment)
     if (signed === 'unsigned') {
       unsigned.push(segment)
       continue
     }
-    const last = listArchives(db).at(-1)
-    const found = await finishedArchive({ db, segment, signed, directory, last, afterBlock, auditDatabase })
+    const last = (await trail.archives()).at(-1)
+    const found = await finishedArchive({ trail, segment, signed, directory, last, afterBlock })
     const record = recordOf(found, directory)
-    const outcome = await leave(store, segment, record, options.actor)
-    if (outcome === 'held') takeBack(record)
-    else archived.push(record)
+    const outcome = await leave(trail, segment, record, options.actor)
+    if (outcome !== 'held') archived.push(record)
+    else {
+      takeBack(record)
+      if (trail.isInOrder) break
+    }
   }
-  const space = await reclaimSpace(auditDatabase)
-  return { archived, held, unsigned, space }
+  return { archived, held, unsigned, space: await trail.reclaim() }
 }
 
-function planFrom(db: DatabaseSync, beforeMs: number): Omit<ArchivePlan, 'unsigned'> {
-  const holds = listHolds(db)
-  const old = listSealed(db).filter(({ lastTime }) => Date.parse(lastTime) < beforeMs)
-  const looked = old.map(segment => ({ segment, holds: holds.filter(hold => isHeldBy(hold, segment)) }))
+async function planFrom(trail: TrailView, beforeMs: number): Promise<Omit<ArchivePlan, 'unsigned'>> {
+  const holds = await trail.holds()
+  const sealed = await trail.sealed()
+  const isOld = ({ lastTime }: SealedSegment) => Date.parse(lastTime) < beforeMs
+  const young = trail.isInOrder ? sealed.findIndex(segment => !isOld(segment)) : -1
+  const old = young < 0 ? sealed.filter(isOld) : sealed.slice(0, young)
+  const looked: { readonly segment: SealedSegment; readonly holds: readonly LegalHold[] }[] = []
+  for (const segment of old) {
+    const before = trail.isInOrder ? (looked.at(-1)?.holds ?? []) : []
+    looked.push({ segment, holds: holds.filter(hold => before.includes(hold) || isHeldBy(hold, segment)) })
+  }
   return {
-    leaving: looked.filter(({ holds }) => holds.length === 0).map(({ segment }) => segment),
-    held: looked.filter(({ holds }) => holds.length > 0),
+    leaving: looked.filter(each => each.holds.length === 0).map(({ segment }) => segment),
+    held: looked.filter(each => each.holds.length > 0),
   }
 }
 
 /** Step 0. One patience for a whole run. Undefined: nobody signs this log. */
-function waitForSignatures(root: string, patienceMs: number) {
+function waitForSignatures(trail: TrailView, patienceMs: number) {
   const until = performance.now() + patienceMs
   return async ({ lastId }: SealedSegment): Promise<SignedLog | 'unsigned' | undefined> => {
     for (;;) {
-      const signed = readSignedLog(root)
+      const signed = await trail.signedLog()
       if (isUnder(signed, lastId)) return signed
       if (performance.now() >= until) return 'unsigned'
       await sleep(SIGNATURE_POLL_MS)
@@ -186,24 +160,23 @@ function waitForSignatures(root: string, patienceMs: number) {
 
 /** Steps 1 to 3; the first two only if an earlier run has not done them. */
 async function finishedArchive(work: {
-  readonly db: DatabaseSync
+  readonly trail: LeavingTrail
   readonly segment: SealedSegment
   readonly signed: SignedLog | undefined
   readonly directory: string
   readonly last: ArchiveRecord | undefined
   readonly afterBlock: (phase: ArchiveProgress['phase']) => AfterBlock
-  readonly auditDatabase: string
 }): Promise<FoundArchive> {
-  const { db, segment, signed, directory, last, afterBlock, auditDatabase } = work
+  const { trail, segment, signed, directory, last, afterBlock } = work
   const number = (last?.number ?? 0) + 1
   const previous = last?.manifest_sha256 ?? null
   const path = join(directory, archiveName(rangeOf(segment)))
   const finished = readManifest(manifestName(path))
-  const logPart = readLogPart(db, segment, { root: logRoot(auditDatabase), signed })
+  const logPart = await trail.logPart(segment, signed)
   if (finished === undefined) {
     if (existsSync(manifestName(path))) throw invalid(manifestName(path), 'it is not a manifest of this version')
     const manifest = await writeArchive({
-      db,
+      trail,
       segment,
       directory,
       number,
@@ -221,7 +194,7 @@ async function finishedArchive(work: {
       `it is there already, but does not follow on archive ${number - 1} of this database; move it away`,
     )
   }
-  const digest = await digestOfRows(db, segment, afterBlock('writing'))
+  const digest = await digestOfRows(trail, segment, afterBlock('writing'))
   const isSameLog = manifest.log?.salts_sha256 === sha256Of(formatSalts(logPart))
   if (digest !== manifest.ndjson_sha256 || !isSameLog) {
     throw invalid(path, 'it is there already, but holds other events than this database; move it away')
@@ -238,7 +211,7 @@ function recordOf({ manifest, digest }: FoundArchive, directory: string): Archiv
 
 /** Step 4. */
 async function leave(
-  store: RecordingStore,
+  trail: LeavingTrail,
   segment: SealedSegment,
   archive: ArchiveRecord,
   actor: string,
@@ -249,14 +222,7 @@ async function leave(
     description: `Events ${first_id} to ${last_id} left the database as archive ${number}`,
     metadata: { archive: number, first_id, last_id, count, ...rest, actor },
   })
-  let outcome: TakenOut = 'gone'
-  await patiently(() =>
-    store.record(db => {
-      outcome = takeOut(db, segment, archive)
-      return outcome === 'left' ? event : undefined
-    }),
-  )
-  return outcome
+  return trail.takeOut(segment, archive, event)
 }
 
 /** A hold was placed while it was written; its segment is still there. Crash in between: the next run that finds it refuses it, for a person to move. */
@@ -274,17 +240,4 @@ function progressOf(leaving: readonly SealedSegment[], { onProgress, rest = setI
       onProgress?.({ phase, done, total })
       await rest()
     }
-}
-
-/** The kernel's lock, through SQLite: it goes with the process. Whoever erases holds it, too. @throws {Refusal} ARCHIVE_RUNNING */
-export function lockArchiving(lockFile: string): Disposable {
-  if (!existsSync(lockFile)) closeSync(openSync(lockFile, 'a', 0o600)) // SQLite would make it 0644
-  const lock = new DatabaseSync(lockFile, { timeout: 0 })
-  try {
-    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (cause) {
-    lock.close()
-    throw new Refusal('ARCHIVE_RUNNING', undefined, { cause })
-  }
-  return { [Symbol.dispose]: () => lock.close() }
 }

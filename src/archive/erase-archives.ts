@@ -17,12 +17,11 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { DatabaseSync } from 'node:sqlite'
 import { gzipSync } from 'node:zlib'
 import type { StoredEvent } from '../event/event.ts'
 import { commit, ERASED_COLUMNS, isErasedSalt, SALT_BYTES } from '../evidence/leaf.ts'
 import { writeWhole } from '../files/whole-file.ts'
-import { type ArchiveRecord, listArchives, listSealed, replaceArchive } from '../store/retention.ts'
+import type { ArchiveRecord } from '../store/retention.ts'
 import { destroy, destroyLeftover, replaceDestroying, writeDurably } from './durable-file.ts'
 import { readManifest } from './folder.ts'
 import {
@@ -37,6 +36,7 @@ import {
 import { invalid, openArchive, readSaltsFile } from './read-archive.ts'
 import { formatSalts, saltAt } from './salts.ts'
 import type { HoldingArchive } from './text-search.ts'
+import type { LeavingTrail } from './trail.ts'
 import { digestOfRows } from './write-archive.ts'
 
 const STAGED = '.erased'
@@ -126,28 +126,24 @@ function forget(
 }
 
 /**
- * Step 2. To be called within the transaction that the event `tombstone` is part of.
- * @returns digests of the new manifests by the numbers of their archives, for the tombstone: so an older copy is told from these
+ * Step 2. To be called within the transaction that the event `tombstone` is part of, which notes what it returns.
+ * @returns the archives as they are to be on record
  */
-export function recordErasure(
-  db: DatabaseSync,
-  staged: readonly StagedArchive[],
-  tombstone: number,
-): Readonly<Record<string, string>> {
-  const digests: Record<string, string> = {}
-  for (const { record, path, manifest, ids } of staged) {
+export function stageManifests(staged: readonly StagedArchive[], tombstone: number): ArchiveRecord[] {
+  return staged.map(({ record, path, manifest, ids }) => {
     const text = formatManifest({ ...manifest, erased: [...(manifest.erased ?? []), { event: tombstone, ids }] })
     writeWhole(manifestName(path) + STAGED, text)
-    const digest = sha256Of(text)
-    replaceArchive(db, { ...record, sha256: manifest.sha256, manifest_sha256: digest })
-    digests[record.number] = digest
-  }
-  return digests
+    return { ...record, sha256: manifest.sha256, manifest_sha256: sha256Of(text) }
+  })
 }
 
-/** Step 3, for all that is on record; deletes what is not. */
-export function finishErasures(db: DatabaseSync, directory: string): void {
-  const known = listArchives(db)
+/** Digests of the manifests by the numbers of their archives, for the tombstone: so an older copy is told from these. */
+export function manifestsOf(records: readonly ArchiveRecord[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(records.map(({ number, manifest_sha256 }) => [number, manifest_sha256]))
+}
+
+/** Step 3, for all that is on record; deletes what is not. @param known what the database says of its archives */
+export function finishErasures(known: readonly ArchiveRecord[], directory: string): void {
   const onRecord = new Set(known.map(({ manifest_sha256 }) => manifest_sha256))
   for (const folder of foldersOf(directory, known)) {
     const names = readdirSync(folder)
@@ -169,6 +165,12 @@ export function finishErasures(db: DatabaseSync, directory: string): void {
   }
 }
 
+/** Whether files are there that `finishErasures` would see to; also while somebody is at it. */
+export function areErasuresUnfinished(known: readonly ArchiveRecord[], directory: string): boolean {
+  const isOfErasure = (name: string) => name.endsWith(STAGED) || name.endsWith(DOOMED)
+  return foldersOf(directory, known).some(folder => readdirSync(folder).some(isOfErasure))
+}
+
 /** Whatever step 1 made. To be called when nothing was put on record. */
 export function removeStaged(staged: readonly StagedArchive[]): void {
   for (const { path } of staged) {
@@ -181,10 +183,13 @@ export function removeStaged(staged: readonly StagedArchive[]): void {
  * next run writes it again.
  * @returns false when it holds anything else than those rows; it stays as it is then
  */
-export async function removeUnfinished(db: DatabaseSync, path: string, ndjsonSha256: string): Promise<boolean> {
+export async function removeUnfinished(
+  trail: Pick<LeavingTrail, 'sealed' | 'blocks'>,
+  { path, ndjsonSha256 }: HoldingArchive,
+): Promise<boolean> {
   const [, first] = /^events-(\d+)-\d+\.ndjson\.gz$/.exec(basename(path)) ?? []
-  const segment = listSealed(db).find(({ firstId }) => firstId === Number(first))
-  if (segment === undefined || (await digestOfRows(db, segment, async () => {})) !== ndjsonSha256) return false
+  const segment = (await trail.sealed()).find(({ firstId }) => firstId === Number(first))
+  if (segment === undefined || (await digestOfRows(trail, segment, async () => {})) !== ndjsonSha256) return false
   for (const name of [manifestName(path), saltsName(path), path]) if (existsSync(name)) destroy(name)
   return true
 }

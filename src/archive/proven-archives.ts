@@ -27,17 +27,16 @@ export interface ProvenArchives extends Pick<EventQueries, 'event' | 'count' | '
    * Numbers of the archives that are not at hand and may have events of this filter, ascending. Also of those that have left
    * since: asked at the end, whatever may have been left out of what was read is among them.
    */
-  missing(filter: EventFilter): number[]
+  missing(filter: EventFilter): Promise<number[]>
 }
 
 /** @param readKnown the archives that the event database says have left by now */
-export function withArchives(
+export async function withArchives(
   queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents' | 'tile'>,
-  readKnown: () => readonly ArchiveRecord[],
-): ProvenArchives {
-  const there = readKnown()
-    .filter(({ file }) => existsSync(file))
-    .sort((a, b) => a.first_id - b.first_id)
+  readKnown: () => Promise<readonly ArchiveRecord[]>,
+): Promise<ProvenArchives> {
+  const known = await readKnown()
+  const there = known.filter(({ file }) => existsSync(file)).sort((a, b) => a.first_id - b.first_id)
   const isThere = ({ number }: ArchiveRecord) => there.some(record => record.number === number)
   let opened: OpenedArchive | undefined
 
@@ -78,10 +77,10 @@ export function withArchives(
   }
 
   return {
-    missing: filter =>
-      readKnown()
-        .filter(record => !isThere(record) && overlaps(record, filter))
-        .map(({ number }) => number),
+    async missing(filter) {
+      const left = await readKnown()
+      return left.filter(record => !isThere(record) && overlaps(record, filter)).map(({ number }) => number)
+    },
     count: queries.count,
     async event(id) {
       const record = there.find(({ first_id, last_id }) => id >= first_id && id <= last_id)

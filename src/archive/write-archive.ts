@@ -8,11 +8,7 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import type { DatabaseSync } from 'node:sqlite'
 import { gzipSync } from 'node:zlib'
-import { Refusal } from '../errors.ts'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
-import { LIMITS } from '../limits.ts'
 import type { SealedSegment } from '../store/retention.ts'
 import { writeDurably } from './durable-file.ts'
 import {
@@ -28,6 +24,7 @@ import {
 } from './format.ts'
 import type { LogPart } from './log-proof.ts'
 import { formatSalts } from './salts.ts'
+import type { LeavingTrail } from './trail.ts'
 
 /** Called between blocks: to show how far it is, and to let others have the processor. */
 export type AfterBlock = (events: number) => Promise<void>
@@ -44,7 +41,7 @@ export function rangeOf({ firstId, lastId, firstTime, lastTime }: SealedSegment)
 
 /** @throws {Refusal} ARCHIVE_FAILED: the rows are not those that the segment should have. */
 export async function writeArchive(options: {
-  readonly db: DatabaseSync
+  readonly trail: Pick<LeavingTrail, 'blocks'>
   readonly segment: SealedSegment
   readonly directory: string
   readonly number: number
@@ -52,7 +49,7 @@ export async function writeArchive(options: {
   readonly logPart: LogPart
   readonly afterBlock: AfterBlock
 }): Promise<ArchiveManifest> {
-  const { db, segment, directory, number, previous, logPart, afterBlock } = options
+  const { trail, segment, directory, number, previous, logPart, afterBlock } = options
   const range = rangeOf(segment)
   const file = archiveName(range)
   const packed = createHash('sha256')
@@ -71,7 +68,7 @@ export async function writeArchive(options: {
       return member.length
     }
     header_bytes = add(formatHeader(range))
-    for (const { firstId, text, count } of readBlocks(db, segment)) {
+    for await (const { firstId, text, count } of trail.blocks(segment)) {
       blocks.push([firstId, add(text)])
       await afterBlock(count)
     }
@@ -105,37 +102,15 @@ export async function writeArchive(options: {
 }
 
 /** Digest of what an archive of the segment's rows unpacks to. */
-export async function digestOfRows(db: DatabaseSync, segment: SealedSegment, afterBlock: AfterBlock): Promise<string> {
+export async function digestOfRows(
+  { blocks }: Pick<LeavingTrail, 'blocks'>,
+  segment: SealedSegment,
+  afterBlock: AfterBlock,
+): Promise<string> {
   const plain = createHash('sha256').update(formatHeader(rangeOf(segment)))
-  for (const { text, count } of readBlocks(db, segment)) {
+  for await (const { text, count } of blocks(segment)) {
     plain.update(text)
     await afterBlock(count)
   }
   return plain.digest('hex')
-}
-
-interface BlockText {
-  readonly firstId: number
-  readonly count: number
-  readonly text: string
-}
-
-function* readBlocks(db: DatabaseSync, { table, firstId, lastId }: SealedSegment): Generator<BlockText> {
-  const select = db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
-  for (let next = firstId; next <= lastId; ) {
-    const last = Math.min(next + LIMITS.archiveBlockEventsMax - 1, lastId)
-    let text = ''
-    let expected = next
-    for (const row of select.iterate(next, last) as IterableIterator<StoredEvent & Record<string, never>>) {
-      if (row.id !== expected) break
-      expected++
-      text += `${JSON.stringify(row)}\n`
-      if (text.length >= LIMITS.archiveBlockCharactersMax) break
-    }
-    if (expected === next || (text.length < LIMITS.archiveBlockCharactersMax && expected !== last + 1)) {
-      throw new Refusal('ARCHIVE_FAILED', `Event ${expected} is missing in ${table}: the database is damaged.`)
-    }
-    yield { firstId: next, count: expected - next, text }
-    next = expected
-  }
 }

@@ -2,18 +2,17 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
-import { type ArchivePlan, archiveSegments, planArchive, readRetention } from '../archive/archive.ts'
+import { type ArchivePlan, archiveSegments, planArchive } from '../archive/archive.ts'
 import { verifyArchives } from '../archive/verify.ts'
 import { ACCESS } from '../event/catalogue.ts'
-import { archivePaths, type DataFolder } from '../service/data-folder.ts'
-import { type ArchiveRecord, findUnexplainedGaps, listArchives, type SealedSegment } from '../store/retention.ts'
+import type { ArchiveRecord, SealedSegment } from '../store/retention.ts'
+import { archivingOf } from './archiving.ts'
 import { wholeNumber } from './filters.ts'
 import { holdCommand } from './holds.ts'
 import { EXIT, UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
 import type { Shell } from './shell.ts'
 import { parseTime } from './times.ts'
-import { recordAccess } from './trail.ts'
 
 interface Options {
   readonly to?: string
@@ -57,8 +56,8 @@ function runCommand(shell: Shell): Command {
     .addHelpText(
       'after',
       `
-Whole segments of 131,072 events leave, each once its newest event is old enough; the segment that still grows stays.
-A segment is dropped only after its archive was read back from the disk, with the proof that its events are under a signed
+Whole segments of 131,072 events leave, with EVC_DATABASE_URL whole partitions of 524,288, the oldest first; each once its newest
+event is old enough. The one that still grows stays. A segment is dropped only after its archive was read back from the disk, with the proof that its events are under a signed
 checkpoint. The trail gets a SYSTEM event, ARCHIVED.
 
 Example:
@@ -69,20 +68,20 @@ Example:
 
 async function archive(options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const folder = shell.folder(command)
-  refuseEmpty(folder)
+  const { place, directory, prepare } = archivingOf(shell, command)
+  await prepare()
   const beforeMs = limitOf(options, shell.settings(command).retentionDays)
-  if (options.dryRun === true) return printPlan(planArchive(folder.auditDatabase, beforeMs), options, shell)
+  if (options.dryRun === true) return printPlan(await planArchive(place, beforeMs), options, shell)
   const { archived, held, unsigned, space } = await archiveSegments({
-    ...archivePaths(folder),
-    ...(options.to === undefined ? {} : { directory: resolve(options.to) }),
+    ...place,
+    directory: options.to === undefined ? directory : resolve(options.to),
     beforeMs,
     actor: shell.user,
     onProgress: ({ phase, done, total }) => terminal.progress(progressBar(phase, done, total)),
   }).finally(() => terminal.progressDone())
   if (options.json === true) {
-    const { bytesBefore, bytesAfter } = space
-    const bytes = { database_bytes_before: bytesBefore, database_bytes_after: bytesAfter }
+    const bytes =
+      space === undefined ? {} : { database_bytes_before: space.bytesBefore, database_bytes_after: space.bytesAfter }
     const stayed = { held: held.map(heldAsData), unsigned: unsigned.map(asData) }
     return terminal.print(JSON.stringify({ archived, ...stayed, ...bytes }))
   }
@@ -90,6 +89,7 @@ async function archive(options: Options, command: Command, shell: Shell): Promis
   printHeld(held, shell)
   printUnsigned(unsigned, shell)
   if (archived.length === 0) return terminal.print('nothing left the database')
+  if (space === undefined) return
   terminal.print(`audit.db: ${mebibytes(space.bytesBefore)} before, ${mebibytes(space.bytesAfter)} now`)
   if (!space.canShrink) {
     terminal.note('audit.db was made by a version whose files do not shrink: the space is used again for new events')
@@ -104,11 +104,6 @@ function limitOf({ before, keepDays }: Options, retentionDays: number | undefine
   const days = keepDays ?? retentionDays
   if (days === undefined) throw new UsageError('one of --before, --keep-days and EVC_RETENTION_DAYS is needed')
   return Date.now() - days * DAY_MS
-}
-
-function refuseEmpty(folder: DataFolder): void {
-  if (existsSync(folder.auditDatabase)) return
-  throw new UsageError(`${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`)
 }
 
 function printPlan({ leaving, unsigned, held }: ArchivePlan, { json }: Options, shell: Shell): void {
@@ -164,8 +159,8 @@ function verifyCommand(shell: Shell): Command {
     .addHelpText(
       'after',
       `
-Exit code 1 if anything is wrong. With the data folder at hand, archives are also compared with what left its database;
-without, only with their manifests and with each other.
+Exit code 1 if anything is wrong. With the data folder or EVC_DATABASE_URL at hand, archives are also compared with what left
+that database; without, only with their manifests and with each other.
 
 Example:
   ev-central archive verify /mnt/archive`,
@@ -182,15 +177,15 @@ async function verify(
   shell: Shell,
 ): Promise<void> {
   const { terminal } = shell
-  const folder = shell.folder(command)
-  const directory = given ?? archivePaths(folder).directory
+  const archiving = archivingOf(shell, command)
+  const directory = given ?? archiving.directory
   if (!existsSync(directory)) throw new UsageError(`there is no folder ${directory}`)
-  await recordAccess(shell, folder, 'archive verify', { access: ACCESS.VERIFY, filter: {} })
-  const known = knownArchives(folder)
+  await archiving.record('archive verify', { access: ACCESS.VERIFY, filter: {} })
+  const known = await archiving.known()
   const { sound, problems } = await verifyArchives(directory, known, (done, total) =>
     terminal.progress(progressBar('reading', done, total)),
   ).finally(() => terminal.progressDone())
-  const all = [...problems, ...unexplainedGaps(folder)]
+  const all = [...problems, ...(await archiving.gaps())]
   if (all.length > 0) shell.exitCode = EXIT.failed
   if (options.json === true) {
     return terminal.print(JSON.stringify({ sound: sound.map(({ file }) => file), problems: all, known: known.length }))
@@ -198,13 +193,4 @@ async function verify(
   for (const manifest of sound) terminal.print(`sound: archive ${manifest.number}, ${eventsOf(manifest)}`)
   for (const problem of all) terminal.print(terminal.paint('red', `WRONG: ${problem}`))
   if (known.length === 0) terminal.note('not compared with an event database: none that archives left is at hand')
-}
-
-/** What the event database of the data folder says that left it; none where there is no such database. */
-export function knownArchives(folder: DataFolder): ArchiveRecord[] {
-  return existsSync(folder.auditDatabase) ? readRetention(folder.auditDatabase, listArchives) : []
-}
-
-function unexplainedGaps(folder: DataFolder): string[] {
-  return existsSync(folder.auditDatabase) ? readRetention(folder.auditDatabase, findUnexplainedGaps) : []
 }

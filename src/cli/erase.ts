@@ -6,6 +6,7 @@ import type { Erased, ErasurePlan, ErasureRequest } from '../erasure/request.ts'
 import { Refusal } from '../errors.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
+import { archiveFolder, dataFolder } from '../service/data-folder.ts'
 import { eraseOffline } from '../service/erase-offline.ts'
 import { erasurePaths } from '../service/erasure.ts'
 import { createSharedErasures } from '../service/shared-erasure.ts'
@@ -79,7 +80,11 @@ function openTrail(shell: Shell, command: Command): ErasableTrail {
   const settings = shell.settings(command)
   const { databaseUrl: url } = settings
   if (url !== undefined) {
-    const erasures = createSharedErasures({ url, logger: silentLogger() })
+    const erasures = createSharedErasures({
+      url,
+      archives: archiveFolder(dataFolder(settings.dataDir)),
+      logger: silentLogger(),
+    })
     return {
       async plan(subject) {
         await recordSharedAccess(shell, url, DRY_RUN, LOOKED)

@@ -3,6 +3,7 @@ import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSy
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
+import { readKnownArchives } from '../archive/trail.ts'
 import { signManifest } from '../checkpoint/pack-note.ts'
 import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { ACCESS } from '../event/catalogue.ts'
@@ -12,9 +13,9 @@ import type { PackSelection } from '../evidence/pack.ts'
 import { LIMITS } from '../limits.ts'
 import { type PackSource, writePack } from '../pack/write-pack.ts'
 import { createPostgres } from '../postgres/postgres.ts'
+import { dataFolder, trailPlace } from '../service/data-folder.ts'
 import { keyFolders } from '../service/rotate-key.ts'
 import { chooseCheckpoint, readStoredNotes, type StoredNotes } from '../service/stored-checkpoint.ts'
-import { knownArchives } from './archive.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
@@ -77,7 +78,8 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   const folder = databaseUrl === undefined ? shell.folder(command) : undefined
   const folders = folder && keyFolders(folder)
   const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  using queries = withArchives(trail, () => (folder === undefined ? [] : knownArchives(folder)))
+  const place = trailPlace(folder ?? dataFolder(settings.dataDir), databaseUrl)
+  using queries = await withArchives(trail, () => readKnownArchives(place))
   const stored = folders === undefined ? await readShared(databaseUrl as string) : readStoredNotes(folders)
   const storedAt = async (id: number) => (await queries.event(id))?.created_at
   const shown = await chooseCheckpoint(stored, settings, storedAt)

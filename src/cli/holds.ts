@@ -1,8 +1,8 @@
 /** `archive hold`: legal holds, which keep time ranges of the trail in the database. */
 import { existsSync } from 'node:fs'
 import { Argument, Command } from 'commander'
-import { readRetention } from '../archive/archive.ts'
 import { liftHold, liftSharedHold, listSharedHolds, placeHold, placeSharedHold } from '../archive/holds.ts'
+import { readRetention } from '../archive/sqlite-trail.ts'
 import { LIMITS } from '../limits.ts'
 import { prepareSharedAt } from '../service/shared-database.ts'
 import { type LegalHold, listHolds } from '../store/retention.ts'

@@ -6,13 +6,13 @@ import { ACCESS } from '../event/catalogue.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
 import type { EventQueries, Order, PageRequest } from '../query/event-queries.ts'
-import { knownArchives } from './archive.ts'
+import { archivingOf } from './archiving.ts'
 import { type EventFormat, eventLine, eventsAsData, eventTitles } from './event-text.ts'
 import { addFilterOptions, type FilterOptions, filterOf, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 import type { Terminal } from './terminal.ts'
-import { openTrail, type Reading, recordAccess } from './trail.ts'
+import { openTrail, type Reading } from './trail.ts'
 
 interface QueryOptions extends FilterOptions {
   readonly limit: number
@@ -75,7 +75,7 @@ async function query(options: QueryOptions, command: Command, shell: Shell): Pro
 
 type Source = Pick<EventQueries, 'page'> & AsyncDisposable
 
-/** An archive needs no data folder; where there is one, it is compared with what left its database. */
+/** An archive needs no database; where there is one, it is compared with what left that. */
 async function openSource(
   directory: string | undefined,
   shell: Shell,
@@ -85,10 +85,10 @@ async function openSource(
   if (directory === undefined) return openTrail(shell, command, reading)
   if (!existsSync(directory)) throw new UsageError(`there is no folder ${directory}`)
   const { terminal } = shell
-  const folder = shell.folder(command)
-  await recordAccess(shell, folder, command.name(), { ...reading, filter: { ...reading.filter, archive: directory } })
+  const archiving = archivingOf(shell, command)
+  await archiving.record(command.name(), { ...reading, filter: { ...reading.filter, archive: directory } })
   let looked = 0
-  const search = searchArchives(directory, knownArchives(folder), events => {
+  const search = searchArchives(directory, await archiving.known(), events => {
     looked += events
     terminal.progress(`searching: ${looked} events`)
   })

@@ -23,32 +23,30 @@
  */
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
-import { lockArchiving } from '../archive/archive.ts'
 import {
   finishErasures,
-  recordErasure,
+  manifestsOf,
   removeStaged,
-  removeUnfinished,
   type StagedArchive,
   stageErasure,
+  stageManifests,
 } from '../archive/erase-archives.ts'
-import { readManifest } from '../archive/folder.ts'
-import { manifestName } from '../archive/format.ts'
-import { type HoldingArchive, removeDrafts, searchArchiveTexts } from '../archive/text-search.ts'
+import { lockArchiving, readBlocks } from '../archive/sqlite-trail.ts'
+import { removeDrafts } from '../archive/text-search.ts'
 import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
-import type { StoredEvent } from '../event/event.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
 import { syncBundles } from '../log/log-files.ts'
 import { readNamesInUse, scrubState } from '../security/sqlite-remains.ts'
 import { eraseRows, type HeldRow, holdOn, noteFilesDue, rowsHolding } from '../store/erasures.ts'
 import { logRoot, readLogHead } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
-import { type ArchiveRecord, listArchives, listHolds } from '../store/retention.ts'
+import { listArchives, listHolds, listSealed, replaceArchive, type SealedSegment } from '../store/retention.ts'
 import { emptyWriteAheadLog, finishRewrites } from '../store/rewrite.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
-import { rowHolds, type Subject, textHolds } from '../store/subject.ts'
+import { type Subject, textHolds } from '../store/subject.ts'
+import { type ArchivedRemains, eventsIn, findInArchives, removeOrRefuse } from './archived-remains.ts'
 import { copiesHolding, destroyCopiesDue, holdOnCopies } from './damage-copies.ts'
 import {
   type Erased,
@@ -114,7 +112,8 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
   const archived = eventsIn(elsewhere.archives)
   refuseHeld(db, [...found, ...archived], subject)
   refuseHeldCopies(db, paths, copies)
-  for (const archive of unfinished) await removeOrRefuse(db, archive)
+  const trail = { sealed: async () => listSealed(db), blocks: (segment: SealedSegment) => readBlocks(db, segment) }
+  for (const archive of unfinished) await removeOrRefuse(trail, archive)
   syncBundles(logRoot(auditDatabase), bundlesOf(found))
   const staged: StagedArchive[] = []
   let eventId: number | null = null
@@ -135,10 +134,11 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
       erased = all.length
       const tombstone = readLogHead(writer).size + 1
       eraseRows(writer, rows, { ids: archived.map(({ id }) => id), names }, { subject, tombstone })
-      const manifests = recordErasure(writer, staged, tombstone)
+      const replaced = stageManifests(staged, tombstone)
+      for (const record of replaced) replaceArchive(writer, record)
       noteFilesDue(writer, copies)
       eventId = tombstone
-      return tombstoneOf(all, request, { manifests, copies: copies.length })
+      return tombstoneOf(all, request, { manifests: manifestsOf(replaced), copies: copies.length })
     }),
   )
   return { erased, eventId, archivesMissing: elsewhere.missing, journalsBehind: [] }
@@ -167,7 +167,7 @@ export async function cleanFiles(
 /** What is on record as erased, in archives and copies. */
 function finishOtherFiles({ auditDatabase, archives, journalDirectory }: ErasurePaths): void {
   using db = openRows(auditDatabase)
-  finishErasures(db, archives)
+  finishErasures(listArchives(db), archives)
   destroyCopiesDue(db, journalDirectory)
 }
 
@@ -187,52 +187,15 @@ function refuseHeldCopies(db: DatabaseSync, { journalDirectory }: ErasurePaths, 
   refuseBy(holdOnCopies(db, journalDirectory, copies))
 }
 
-interface Elsewhere {
-  /** On record as having left. */
-  readonly archives: readonly { readonly archive: HoldingArchive; readonly record: ArchiveRecord }[]
-  /** Archives that are not on record. */
-  readonly unfinished: readonly HoldingArchive[]
-  /** Numbers of the archives that are not at hand. */
-  readonly missing: readonly number[]
+interface Elsewhere extends ArchivedRemains {
   /** Names of copies of damaged journal segments. */
   readonly copies: readonly string[]
 }
 
 /** Files that hold the subject and are not of the databases. */
 async function findElsewhere(paths: ErasurePaths, db: DatabaseSync, subject: Subject): Promise<Elsewhere> {
-  const known = listArchives(db)
-  const { found, missing } = await searchArchiveTexts(
-    paths.archives,
-    known,
-    event => !isTombstone(event) && rowHolds(event, subject),
-  )
-  const looked = found.map(archive => ({ archive, record: recordOf(archive, known) }))
-  return {
-    archives: looked.flatMap(({ archive, record }) => (record === undefined ? [] : [{ archive, record }])),
-    unfinished: looked.filter(({ record }) => record === undefined).map(({ archive }) => archive),
-    missing,
-    copies: copiesHolding(paths.journalDirectory, subject),
-  }
-}
-
-/** By its manifest: it may have been moved. */
-function recordOf({ path }: HoldingArchive, known: readonly ArchiveRecord[]): ArchiveRecord | undefined {
-  const digest = readManifest(manifestName(path))?.digest
-  return known.find(({ manifest_sha256, file }) => manifest_sha256 === digest || file === path)
-}
-
-async function removeOrRefuse(db: DatabaseSync, { path, ndjsonSha256 }: HoldingArchive): Promise<void> {
-  if (await removeUnfinished(db, path, ndjsonSha256)) return
-  const why = 'it is not on record as having left this database, and holds other events than that has'
-  throw new Refusal('ERASURE_BLOCKED', `Nothing was erased. ${path} holds the subject, and ${why}.`)
-}
-
-/** A tombstone holds nobody. */
-const isTombstone = ({ action, reason_code }: StoredEvent) => action === 'SYSTEM' && reason_code === 'ERASED'
-
-/** One archive may lie in two places. */
-function eventsIn(archives: Elsewhere['archives']): StoredEvent[] {
-  return [...new Map(archives.flatMap(({ archive }) => archive.events).map(event => [event.id, event])).values()]
+  const inArchives = await findInArchives(paths.archives, listArchives(db), subject)
+  return { ...inArchives, copies: copiesHolding(paths.journalDirectory, subject) }
 }
 
 const bundlesOf = (rows: readonly HeldRow[]) => new Set(rows.map(({ id }) => Math.floor((id - 1) / TILE_WIDTH)))

@@ -3,23 +3,37 @@
  * blanked, and the trail says so. What is refused and what a tombstone says is as with SQLite (request.ts).
  *
  * Promise: rows are blank and salts destroyed with the tombstone that says so, by the function `evc_erase_events` alone; never one
- * without the other. Afterwards no table or index of this database shows the subject in its files, nor does the journal of an
+ * without the other. So are events of archives that are at hand here; which were not, the answer says. Afterwards no table or index of this database shows the subject in its files, nor does the journal of an
  * instance that runs; those that are away do their part when they return. Works beside running instances and with none, by whoever
  * reaches the database; one at a time. Must not know of a journal: each instance clears its own (service/journal-clearing.ts).
  *
  *   step                                                a crash after it leaves
  *   1. ask the instances to clear their journals, so     cleared journals
  *      that all that was answered until now is a row
- *   2. find the rows, window by window                   the same
+ *   2. find the rows, window by window, and what          the same, and staged files of archives, which nobody reads
+ *      archives hold; write those anew, beside themselves
  *   3. one transaction under the lock of the head: what  rows erased, on record, with what is due: tables to be written anew, journals to be
  *      came meanwhile, tombstone, rows, salts            cleared; ask again, or the next start of an instance, which go on at 4
- *   4. wait for those that read since before; write the  fewer remains
- *      tables anew, one transaction each
+ *   4. replace the archives; wait for those that read    fewer remains
+ *      since before; write the tables anew, one
+ *      transaction each
  *   5. wait for the instances to clear their journals    the same
  *
  * Write-ahead log, archived and streamed, and backups keep what they have as long as they are kept: they are the server's.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  areErasuresUnfinished,
+  finishErasures,
+  manifestsOf,
+  removeStaged,
+  type StagedArchive,
+  stageErasure,
+  stageManifests,
+} from '../archive/erase-archives.ts'
+import { ARCHIVE_LOCK } from '../archive/postgres-lock.ts'
+import { readBlocks } from '../archive/postgres-trail.ts'
+import { removeDrafts } from '../archive/text-search.ts'
 import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
@@ -39,11 +53,15 @@ import type { PostgresEventStore } from '../store/postgres-event-store.ts'
 import { readHolds } from '../store/postgres-holds.ts'
 import { askForClearing, journalsBehind, lastRequest } from '../store/postgres-journals.ts'
 import { readHead } from '../store/postgres-log.ts'
+import { readArchives, readSealed, replaceArchiveShared } from '../store/postgres-retention.ts'
+import type { ArchiveRecord, SealedSegment } from '../store/retention.ts'
 import { rowHolds, type Subject, textHolds } from '../store/subject.ts'
+import { type ArchivedRemains, eventsIn, findInArchives, removeOrRefuse } from './archived-remains.ts'
 import {
   type Erased,
   type ErasurePlan,
   type ErasureRequest,
+  inOrder,
   refuseBy,
   refuseNamed,
   refuseNames,
@@ -53,10 +71,10 @@ import {
 export interface SharedTrail {
   readonly postgres: Postgres
   readonly store: Pick<PostgresEventStore, 'record'>
+  /** Folder that archives of the trail are written to from here. */
+  readonly archives: string
 }
 
-/** `EVCE` in ASCII: who erases holds this advisory lock, of this database, for as long as its session lasts. */
-const ERASURE_LOCK = 0x45564345
 /** How long to wait for the instances that run, and for those who read. */
 const PATIENCE_MS = 60_000
 const READERS_MS_MAX = 30_000
@@ -66,11 +84,16 @@ const TABLE_LOCK_MS_MAX = 2_000
 const RETRY_AFTER_SECONDS = 60
 
 /** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE */
-export async function planErasureShared(postgres: Postgres, subject: Subject): Promise<ErasurePlan> {
+export async function planErasureShared(
+  { postgres, archives }: Pick<SharedTrail, 'postgres' | 'archives'>,
+  subject: Subject,
+): Promise<ErasurePlan> {
   return available(() =>
     postgres.use(async session => {
       const { size } = await readHead(session)
-      const rows = await findHolding(session, subject, { after: 0, through: size })
+      const held = await findHolding(session, subject, { after: 0, through: size })
+      const remains = await findInArchives(archives, await readArchives(session), subject)
+      const rows = inOrder([...held, ...eventsIn(remains.archives)])
       try {
         await refuseInUse(session, subject)
         await refuseHeld(session, rows, subject)
@@ -100,16 +123,25 @@ export async function eraseShared(
     const erased = await available(async () => {
       await refuseInUse(session, subject)
       await indexEverything(session, subject)
+      const known = await finishArchives(trail, session)
+      removeDrafts(trail.archives)
       const { size } = await readHead(session)
-      const found = await findHolding(session, subject, { after: 0, through: size })
-      await refuseHeld(session, found, subject)
-      return eraseRows(trail, request, found, size)
+      const rows = await findHolding(session, subject, { after: 0, through: size })
+      const remains = await findInArchives(trail.archives, known, subject)
+      await refuseHeld(session, [...rows, ...eventsIn(remains.archives)], subject)
+      const blocks = (segment: SealedSegment) => readBlocks(postgres, segment)
+      for (const archive of remains.unfinished) {
+        await removeOrRefuse({ sealed: () => readSealed(session), blocks }, archive)
+      }
+      return { ...(await eraseRows(trail, request, { rows, through: size, known, remains })), remains }
     })
     return finishing(async () => {
+      await finishArchives(trail, session)
       await clean(trail, session, subject, readersMs)
       const journalsBehind = await journalsCleared(session, await lastRequest(session))
       if (journalsBehind === undefined) throw unfinished()
-      return { ...erased, archivesMissing: [], journalsBehind }
+      const { eventId, remains } = erased
+      return { erased: erased.erased, eventId, archivesMissing: remains.missing, journalsBehind }
     })
   })
 }
@@ -119,10 +151,22 @@ export async function eraseShared(
  * @throws {Refusal} ARCHIVE_RUNNING, ERASURE_UNFINISHED, STORE_UNAVAILABLE
  */
 export async function finishShared(trail: SharedTrail): Promise<boolean> {
-  const due = await available(() => trail.postgres.use(rewritesDue))
-  if (due.length === 0) return false
-  await alone(trail.postgres, session => finishing(() => clean(trail, session, undefined, READERS_MS_MAX)))
+  const { postgres, archives } = trail
+  const due = await available(() => postgres.use(rewritesDue))
+  const known = await available(() => postgres.use(readArchives))
+  if (due.length === 0 && !areErasuresUnfinished(known, archives)) return false
+  await alone(postgres, async session => {
+    await finishArchives(trail, session)
+    await finishing(() => clean(trail, session, undefined, READERS_MS_MAX))
+  })
   return true
+}
+
+/** Archives that are on record as written anew take the place of those before. @returns what is on record */
+async function finishArchives({ archives }: SharedTrail, session: Session): Promise<ArchiveRecord[]> {
+  const known = await readArchives(session)
+  finishErasures(known, archives)
+  return known
 }
 
 /** Step 1. What the instances that run have recorded by now, also of changes in their outboxes, is a row. */
@@ -144,33 +188,61 @@ async function journalsCleared(session: Session, request: number): Promise<strin
   }
 }
 
-/** Step 3. @param through the last row that was looked at */
+interface FoundSubject {
+  readonly rows: readonly HeldRow[]
+  /** The last row that was looked at. */
+  readonly through: number
+  /** The archives that were on record then. */
+  readonly known: readonly ArchiveRecord[]
+  readonly remains: ArchivedRemains
+}
+
+/** Archives are written anew beside themselves; then step 3. */
 async function eraseRows(
   { store }: SharedTrail,
   request: ErasureRequest,
-  found: readonly HeldRow[],
-  through: number,
+  found: FoundSubject,
 ): Promise<Pick<Erased, 'erased' | 'eventId'>> {
   const { subject } = request
+  const { through, known, remains } = found
+  const archived = eventsIn(remains.archives)
+  const staged: StagedArchive[] = []
   let done: { erased: number; eventId: number; first: number } | undefined
-  await patiently(() =>
-    store.record(async (session, tombstone) => {
-      // A commit before, of which nobody answered whether it happened.
-      if (done !== undefined && (await isErasedBy(session, done.first, done.eventId))) return undefined
-      done = undefined
-      const since = await findHolding(session, subject, { after: through, through: tombstone - 1 })
-      const rows = await withoutErased(session, [...found, ...since])
-      const [first] = rows
-      if (first === undefined) return undefined
-      await refuseHeld(session, rows, subject)
-      done = { erased: rows.length, eventId: tombstone, first: first.id }
-      return { event: tombstoneOf(rows, request), apply: inside => eraseHeld(inside, rows, tombstone) }
-    }),
-  ).catch(error => {
+  try {
+    for (const { archive, record } of remains.archives) staged.push(await stageErasure(archive, record))
+    await patiently(() =>
+      store.record(async (session, tombstone) => {
+        // A commit before, of which nobody answered whether it happened.
+        if (done !== undefined && (await isErasedBy(session, done.first, done.eventId))) return undefined
+        done = undefined
+        if (!areSame(known, await readArchives(session))) throw new Refusal('ARCHIVE_RUNNING') // our lock was lost
+        const since = await findHolding(session, subject, { after: through, through: tombstone - 1 })
+        const rows = inOrder([...(await withoutErased(session, [...found.rows, ...since])), ...archived])
+        const [first] = rows
+        if (first === undefined) return undefined
+        await refuseHeld(session, rows, subject)
+        const replaced = stageManifests(staged, tombstone)
+        done = { erased: rows.length, eventId: tombstone, first: first.id }
+        return {
+          event: tombstoneOf(rows, request, { manifests: manifestsOf(replaced) }),
+          async apply(inside) {
+            await eraseHeld(inside, rows, tombstone)
+            for (const record of replaced) await replaceArchiveShared(inside, record, tombstone)
+          },
+        }
+      }),
+    )
+  } catch (error) {
+    if (done === undefined) removeStaged(staged)
     const isUncertain = done !== undefined && error instanceof Refusal && error.code === 'STORE_UNAVAILABLE'
     throw isUncertain ? new Refusal('STATE_UNCERTAIN', undefined, { cause: error }) : error
-  })
+  }
   return { erased: done?.erased ?? 0, eventId: done?.eventId ?? null }
+}
+
+function areSame(before: readonly ArchiveRecord[], now: readonly ArchiveRecord[]): boolean {
+  const spell = (archives: readonly ArchiveRecord[]) => archives.map(({ manifest_sha256 }) => manifest_sha256).join()
+  return spell(before) === spell(now)
 }
 
 async function isErasedBy(session: Session, id: number, tombstone: number): Promise<boolean> {
@@ -248,12 +320,12 @@ const unfinished = (cause?: unknown) =>
 async function alone<T>(postgres: Postgres, work: (session: Session) => Promise<T>): Promise<T> {
   return available(() =>
     postgres.use(async session => {
-      const { rows } = await session.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1) AS got', [ERASURE_LOCK])
+      const { rows } = await session.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1) AS got', [ARCHIVE_LOCK])
       if (rows[0]?.got !== true) throw new Refusal('ARCHIVE_RUNNING')
       try {
         return await work(session)
       } finally {
-        await session.query('SELECT pg_advisory_unlock($1)', [ERASURE_LOCK]).catch(() => {})
+        await session.query('SELECT pg_advisory_unlock($1)', [ARCHIVE_LOCK]).catch(() => {})
       }
     }),
   )

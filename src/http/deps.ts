@@ -24,7 +24,7 @@ export interface HttpDeps {
   /** The newest signed checkpoint, undefined before the first. */
   readonly checkpoint: () => string | undefined
   /** For evidence packs: also of events that have left as archives. */
-  readonly packSource: () => PackSource['queries'] & Disposable
+  readonly packSource: () => Promise<PackSource['queries'] & Disposable>
   readonly signManifest: PackSource['signManifest']
   readonly erasures: ErasureDoor
   readonly evidence: () => EvidenceStatus

@@ -89,7 +89,7 @@ function refuseUnmovable(db: DatabaseSync): void {
   if (archives > 0) {
     throw new Refusal(
       'MIGRATION_REFUSED',
-      `Segments of this trail have left as archives (${archives}), which this version knows with the embedded SQLite only: its log would have a hole. Nothing was changed.`,
+      `Segments of this trail have left as archives (${archives}): a log that is moved has to begin with its first event. Nothing was changed.`,
     )
   }
   if (db.prepare('SELECT 1 FROM rewrites_due LIMIT 1').get() !== undefined) {

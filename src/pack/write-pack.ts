@@ -34,7 +34,7 @@ import { zipFiles } from './zip.ts'
 export interface PackSource {
   readonly queries: Pick<EventQueries, 'event' | 'count' | 'provenEvents'> & {
     /** Numbers of archives that are not at hand and may have events of the filter. */
-    missing(filter: EventFilter): number[]
+    missing(filter: EventFilter): Promise<number[]>
   }
   /** The newest signed note, undefined before the first. */
   readonly checkpoint: string | undefined
@@ -104,7 +104,7 @@ export async function writePack(
     tree_size: size,
     events: done,
     erased,
-    archives_missing: queries.missing(filter),
+    archives_missing: await queries.missing(filter),
     page_sha256: frameDigest(page.before, page.after),
     files: files as Record<PackPart, PackManifest['files'][PackPart]>,
   }

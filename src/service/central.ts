@@ -11,17 +11,16 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import type { Logger } from 'pino'
-import { readRetention } from '../archive/archive.ts'
 import { startRetention } from '../archive/archive-host.ts'
 import { withArchives } from '../archive/proven-archives.ts'
+import { readKnownArchives } from '../archive/trail.ts'
 import { createSharedDetector } from '../audit/shared-detector.ts'
 import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
 import { createHttpServer } from '../http/server.ts'
 import { createSecurity } from '../security/create-security.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
-import { listArchives } from '../store/retention.ts'
-import { adoptedInto, archivePaths, type DataFolder, dataFolder, lockDataFolder } from './data-folder.ts'
+import { adoptedInto, archiveFolder, type DataFolder, dataFolder, lockDataFolder, trailPlace } from './data-folder.ts'
 import { createErasures } from './erasure.ts'
 import { followFailures } from './failure-follower.ts'
 import { createHealth, type Health } from './health.ts'
@@ -73,6 +72,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const startReserve = undo.use(releaseStartReserve(folder))
   const { bruteForceThreshold, bruteForceWindowSeconds, databaseUrl } = settings
   const isShared = databaseUrl !== undefined
+  const place = trailPlace(folder, databaseUrl)
   if (isShared) refuseUsed(folder)
   const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
   const lock = undo.use(lockDataFolder(folder))
@@ -134,7 +134,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
 
   const erasures = undo.use(
     isShared
-      ? createSharedErasures({ url: databaseUrl, logger })
+      ? createSharedErasures({ url: databaseUrl, archives: archiveFolder(folder), logger })
       : createErasures({ folder, pipeline, settleState: security.settle, logger }),
   )
   if (isShared) {
@@ -153,7 +153,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
-    packSource: () => withArchives(queries, () => (isShared ? [] : readRetention(folder.auditDatabase, listArchives))),
+    packSource: () => withArchives(queries, () => readKnownArchives(place)),
     signManifest: log.signManifest,
     erasures,
     evidence: log.evidence,
@@ -180,7 +180,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
 
   await erasures.finishEarlier() // before anybody archives: one of the two at a time
   if (settings.retentionDays !== undefined) {
-    undo.use(startRetention({ ...archivePaths(folder), days: settings.retentionDays, logger }))
+    undo.use(startRetention({ place, directory: archiveFolder(folder), days: settings.retentionDays, logger }))
   }
   // Last, so that no start that fails (a port in use, say) has made a key that nobody saw. Until now there was no admin
   // and no key was right, so whoever was refused meanwhile was told the truth.

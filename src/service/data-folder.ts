@@ -10,7 +10,7 @@
  *   audit/audit.db-log/    the log: tiles, entries, checkpoints, the chain of keys
  *   log-keys/              private keys that sign checkpoints, mode 0600
  *   security/security.db   charge points, keys, admins, outbox
- *   archive/               segments that left audit.db, unless they were sent elsewhere
+ *   archive/               segments that left audit.db, or partitions that left a PostgreSQL, unless they were sent elsewhere
  *   last-checkpoint        with PostgreSQL: the newest that this instance knows of (kept-checkpoint.ts)
  *   archive-lock.db        held by the process that archives
  *   start-reserve          room for a start on a full disk (start-reserve.ts)
@@ -32,6 +32,7 @@ import {
 } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import type { TrailPlace } from '../archive/trail.ts'
 import { Refusal } from '../errors.ts'
 import { syncFolder } from '../files/whole-file.ts'
 
@@ -59,9 +60,20 @@ export function dataFolder(path: string): DataFolder {
 }
 
 /** Where archiving happens (src/archive), unless it is told another folder for the archives. */
-export function archivePaths({ path, auditDatabase }: DataFolder) {
-  return { auditDatabase, directory: join(path, 'archive'), lockFile: join(path, 'archive-lock.db') }
+export function archivePaths(folder: DataFolder) {
+  const { path, auditDatabase } = folder
+  return { auditDatabase, directory: archiveFolder(folder), lockFile: join(path, 'archive-lock.db') }
 }
+
+/** Of whoever uses this folder: its own trail, or the one in PostgreSQL. */
+export function trailPlace(folder: DataFolder, databaseUrl: string | undefined): TrailPlace {
+  if (databaseUrl !== undefined) return { databaseUrl }
+  const { auditDatabase, lockFile } = archivePaths(folder)
+  return { auditDatabase, lockFile }
+}
+
+/** Also for a trail in PostgreSQL. */
+export const archiveFolder = ({ path }: DataFolder) => join(path, 'archive')
 
 export interface DataFolderLock extends Disposable {
   /** Whether the process before this one did not stop cleanly. */

@@ -11,7 +11,7 @@
 
 import { existsSync } from 'node:fs'
 import type { Logger } from 'pino'
-import { readRetention } from '../archive/archive.ts'
+import { readRetention } from '../archive/sqlite-trail.ts'
 import type { ErasurePaths } from '../erasure/erase.ts'
 import { createErasureSteps } from '../erasure/erasure-host.ts'
 import type { Erased, ErasureRequest } from '../erasure/request.ts'

@@ -18,8 +18,9 @@ export interface SharedErasures extends Erasures, AsyncDisposable {
   plan(subject: Subject): Promise<ErasurePlan>
 }
 
-/** Connects when it is asked for something. */
-export function createSharedErasures({ url, logger }: { url: string; logger: AuditLogger }): SharedErasures {
+/** Connects when it is asked for something. @param archives folder that archives are written to from here */
+export function createSharedErasures(deps: { url: string; archives: string; logger: AuditLogger }): SharedErasures {
+  const { url, archives, logger } = deps
   const postgres = createPostgres({
     url,
     connectionsMax: CONNECTIONS,
@@ -27,12 +28,12 @@ export function createSharedErasures({ url, logger }: { url: string; logger: Aud
     applicationName: 'ev-central erasure',
   })
   const store = createPostgresEventStore({ url, statementMsMax: STATEMENT_MS_MAX })
-  const trail = { postgres, store }
+  const trail = { postgres, store, archives }
 
   return {
     async plan(subject) {
       await prepareShared(postgres) // the command line may be the first that comes to the database
-      return planErasureShared(postgres, subject)
+      return planErasureShared(trail, subject)
     },
     async erase(request) {
       await prepareShared(postgres)

@@ -98,8 +98,6 @@ export function readSettings(environment: Environment): Settings {
   if (settings.databaseUrl !== undefined) {
     if (settings.positionFile !== undefined)
       problems.push('EVC_POSITION_FILE is for the embedded SQLite: PostgreSQL knows how far each journal is')
-    if (settings.retentionDays !== undefined)
-      problems.push('EVC_RETENTION_DAYS is for the embedded SQLite: this version archives nothing from PostgreSQL')
   }
   if (settings.witnessQuorum > settings.witnesses.length) {
     problems.push('EVC_WITNESS_QUORUM must be at most the number of EVC_WITNESSES')

@@ -271,7 +271,7 @@ export const SETTINGS = {
   }),
   EVC_RETENTION_DAYS: setting<number | undefined>({
     description:
-      'Segments of the event database whose newest event is older than so many days leave as archives, once a day. Unset: events are kept for ever.',
+      'Segments of the event database (with PostgreSQL: partitions) whose newest event is older than so many days leave as archives, once a day. Unset: events are kept for ever.',
     defaultText: 'none',
     fallback: undefined,
     parse: integer(1, 36_500),

@@ -16,16 +16,18 @@
  *                     of those rows whose bundle was not full after it
  *   log_erasures      of each erased row the event that says so, its tombstone
  *
- * What erasure needs besides is in postgres-erasure-schema.ts.
+ * What erasure needs besides is in postgres-erasure-schema.ts, and what retention needs in postgres-retention-schema.ts.
  *
  * The runtime role may insert rows, tiles and salts, and change none of them: only head, edge and positions move. Partitions are
- * made, rows erased, and tables written anew after that, by functions that run with the owner's rights and do nothing else.
+ * made, taken out as archives, rows erased, and tables written anew after that, by functions that run with the owner's rights and
+ * do nothing else.
  */
 
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { createOwnersFunction, type Schema } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
 import { addErasure, ERASURE_GRANTS } from './postgres-erasure-schema.ts'
+import { addRetention, RETENTION_GRANTS } from './postgres-retention-schema.ts'
 
 /** Rows of a partition. Its indexes fit the memory of a small server; a hundred million rows have 191. */
 const PARTITION_IDS = 524_288
@@ -94,7 +96,7 @@ async function first(session: Session): Promise<void> {
 
 export const STORE_SCHEMA: Schema = {
   stage: 'events',
-  migrations: [first, addErasure],
+  migrations: [first, addErasure, addRetention],
   grants: [
     'SELECT, INSERT ON audit_events, event_times, once_keys, log_tiles, log_salts',
     'SELECT ON event_layout, event_partitions, log_erasures',
@@ -102,5 +104,6 @@ export const STORE_SCHEMA: Schema = {
     'SELECT, UPDATE ON log_head',
     'EXECUTE ON FUNCTION evc_add_partition()',
     ...ERASURE_GRANTS,
+    ...RETENTION_GRANTS,
   ],
 }

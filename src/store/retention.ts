@@ -149,9 +149,14 @@ export function removeHold(db: DatabaseSync, id: number): LegalHold | undefined 
 export function findUnexplainedGaps(db: DatabaseSync): string[] {
   const held = listSegments(db).map(({ firstId, lastId = Number.POSITIVE_INFINITY }) => [firstId, lastId] as const)
   const left = listArchives(db).map(({ first_id, last_id }) => [first_id, last_id] as const)
+  return findGaps([...held, ...left])
+}
+
+/** @param ranges of ids, in any order */
+export function findGaps(ranges: readonly (readonly [first: number, last: number])[]): string[] {
   const problems: string[] = []
   let next = 1
-  for (const [first, last] of [...held, ...left].sort(([a], [b]) => a - b)) {
+  for (const [first, last] of ranges.toSorted(([a], [b]) => a - b)) {
     if (first > next) problems.push(`the events ${next} to ${first - 1} are in no segment and no archive on record`)
     next = last + 1
   }

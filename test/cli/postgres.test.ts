@@ -6,6 +6,8 @@ import test, { type TestContext } from 'node:test'
 import { unzipSync } from 'fflate'
 import { parseVerifierKey } from '../../src/evidence/note.ts'
 import { verifyPack } from '../../src/evidence/verify-pack.ts'
+import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
+import { batchOf, rowsFrom } from '../contract/event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { eventually } from '../harness/rows.ts'
 import { type Environment, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -45,7 +47,7 @@ test('postgres: what cp and admin do is right at every instance and reaches the 
 
 test('postgres: what works on the files of the embedded SQLite says that it does not on PostgreSQL', async t => {
   const { here } = await shared(t)
-  for (const args of [['backup', 'x'], ['archive', 'run'], ['check']]) {
+  for (const args of [['backup', 'x'], ['check']]) {
     const { code, stderr } = await here(...args)
     assert.equal(code, 2, `${args.join(' ')}: ${stderr}`)
     assert.match(stderr, /NOT_WITH_POSTGRESQL/, args.join(' '))
@@ -98,6 +100,43 @@ test('postgres: verify judges the database of the settings or of a URL, puts onl
   for (const { stdout, stderr } of [...refused, edited]) assert.doesNotMatch(stdout + stderr, /hunter2|[0-9a-f]{32}@/)
 })
 
+test('postgres: a service archives what is old, into its data folder; verify, query and evidence find it there', async t => {
+  const { environment, here } = await shared(t)
+  const url = environment.EVC_DATABASE_URL as string
+  assert.equal((await here('cp', 'list')).code, 0) // makes the tables
+  await server.run(url, 'UPDATE event_layout SET partition_ids = 1024')
+  const store = createPostgresEventStore({ url })
+  const old = Date.now() - 90 * 86_400_000
+  const rows = rowsFrom(0, 1_100).map(({ event }, n) => {
+    const date_time = new Date(old + n * 1_000).toISOString()
+    return { event: { ...event, date_time }, onceKey: null }
+  })
+  await store.append(batchOf(0, rows))
+  await store.close()
+  const data = temporaryFolder(t)
+  const running = await serve(t, data, { EVC_DATABASE_URL: url, EVC_RETENTION_DAYS: '30' })
+  const archived = await eventually(
+    () => server.run(url, 'SELECT file FROM event_archives'),
+    found => found.length > 0,
+    60_000,
+  )
+  await running.stop()
+  const archives = join(data, 'archive')
+  assert.deepEqual(archived, [{ file: join(archives, 'events-000000000001-000000001024.ndjson.gz') }])
+  const sound = await here('archive', 'verify', archives)
+  assert.deepEqual([sound.code, /^sound: archive 1, events 1 to 1024, /.test(sound.stdout)], [0, true], sound.stdout)
+  const found = await here('query', '--archive', archives, '--json', '--order', 'asc', '--limit', '1')
+  assert.equal(JSON.parse(found.stdout).id, 1, found.stderr)
+  const more = await here('archive', '--keep-days', '30', '--dry-run')
+  assert.deepEqual([more.code, more.stdout], [0, 'nothing would leave the database\n'])
+  const zip = join(data, 'pack.zip')
+  const pack = await here('evidence', '--from', '-100d', '--to', '-80d', '-o', zip, '--json')
+  const { events, archives_missing } = JSON.parse(pack.stdout)
+  assert.deepEqual([events, archives_missing], [1_100, []], pack.stderr)
+  const verified = await here('verify')
+  assert.match(verified.stdout, /^PRISTINE/)
+})
+
 test('postgres: a server that cannot be reached, and a setting that makes no sense there, are told in words', async t => {
   const { environment } = await shared(t)
   const away = { ...environment, EVC_DATABASE_URL: 'postgres://evc:hunter2@127.0.0.1:1/evc' }
@@ -109,7 +148,4 @@ test('postgres: a server that cannot be reached, and a setting that makes no sen
   const embedded = await start(t, ['serve'], environment).ended
   assert.equal(embedded.code, 2)
   assert.match(embedded.stderr, /holds the trail of an embedded SQLite/)
-  const refused = await runHere(['cp', 'list'], { environment: { ...environment, EVC_RETENTION_DAYS: '30' } })
-  assert.equal(refused.code, 2)
-  assert.match(refused.stderr, /EVC_RETENTION_DAYS is for the embedded SQLite/)
 })

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test from 'node:test'
 import pg from 'pg'
 import { liftSharedHold, placeSharedHold } from '../../src/archive/holds.ts'
 import { eraseShared, planErasureShared } from '../../src/erasure/postgres-erase.ts'
 import type { AuditEvent } from '../../src/event/event.ts'
-import { RUNTIME_ROLE } from '../../src/postgres/migrations.ts'
 import { createPostgres } from '../../src/postgres/postgres.ts'
 import { createPostgresEventQueries } from '../../src/query/postgres-event-queries.ts'
 import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
@@ -13,12 +13,15 @@ import { prepareSharedAt } from '../../src/service/shared-database.ts'
 import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
 import { assertLogOfRows, relationsHolding } from '../harness/postgres-log.ts'
+import { runtimeUrl } from '../harness/runtime-role.ts'
 import { erasureContract, eventsWith, NOTHING, REQUEST, refused } from './erasure.ts'
 
 const server = postgresServer()
 
 const SEGMENT = 1_024
 const READERS_MS = 500
+/** Nothing has left here. */
+const archives = join(tmpdir(), 'no-archives')
 
 /** As the role that has no more rights than an instance needs. */
 erasureContract('erasure on PostgreSQL', {
@@ -49,8 +52,8 @@ erasureContract('erasure on PostgreSQL', {
         const [head] = await server.run<{ root: Buffer }>(owner, 'SELECT root FROM log_head')
         return new Uint8Array(head?.root ?? assert.fail())
       },
-      erase: request => eraseShared({ postgres, store }, request, READERS_MS),
-      plan: subject => planErasureShared(postgres, subject),
+      erase: request => eraseShared({ postgres, store, archives }, request, READERS_MS),
+      plan: subject => planErasureShared({ postgres, archives }, subject),
       placeHold: hold => placeSharedHold(url, hold, 'ada'),
       liftHold: id => liftSharedHold(url, id, 'ada'),
       holding: text => relationsHolding(owner, text),
@@ -72,7 +75,7 @@ erasureContract('erasure on PostgreSQL', {
 /** Its URL as the owner, and as a role that is only a member of the runtime role. */
 async function migrated(): Promise<{ owner: string; url: string }> {
   const owner = await server.createDatabase()
-  const url = await runtimeUrl(owner)
+  const url = await runtimeUrl(server, owner)
   await prepareSharedAt(owner)
   await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}`)
   return { owner, url }
@@ -106,7 +109,7 @@ test('erasure on PostgreSQL: one at a time', async t => {
   t.after(() => Promise.all([postgres.close(), store.close()]))
   const slow = {
     async record(work: Parameters<typeof store.record>[0]) {
-      await refused(eraseShared({ postgres, store }, REQUEST), 'ARCHIVE_RUNNING')
+      await refused(eraseShared({ postgres, store, archives }, REQUEST), 'ARCHIVE_RUNNING')
       await store.record(work)
     },
   }
@@ -116,20 +119,6 @@ test('erasure on PostgreSQL: one at a time', async t => {
     through: 1,
     rows: [{ event: eventsWith(4)[3] as AuditEvent, onceKey: null }],
   })
-  assert.equal((await eraseShared({ postgres, store: slow }, REQUEST)).erased, 1)
-  assert.deepEqual(await eraseShared({ postgres, store }, REQUEST), NOTHING)
+  assert.equal((await eraseShared({ postgres, store: slow, archives }, REQUEST)).erased, 1)
+  assert.deepEqual(await eraseShared({ postgres, store, archives }, REQUEST), NOTHING)
 })
-
-async function runtimeUrl(owner: string): Promise<string> {
-  const name = `evc_app_${randomBytes(6).toString('hex')}`
-  const password = randomBytes(12).toString('hex')
-  await server.run(
-    owner,
-    `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-     REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`,
-  )
-  const url = new URL(owner)
-  url.username = name
-  url.password = password
-  return url.href
-}

@@ -1,8 +1,9 @@
-/** Archives everything that is sealed, in a process of its own, to be killed. */
+/** Archives everything that is sealed, of a data folder or of a PostgreSQL, in a process of its own, to be killed. */
 import { archiveSegments } from '../../src/archive/archive.ts'
 import { pathsOf } from '../harness/old-trail.ts'
 
-const dataDir = process.argv[2] ?? ''
+const [trail = '', directory = ''] = process.argv.slice(2)
+const place = trail.startsWith('postgres://') ? { databaseUrl: trail, directory } : pathsOf(trail)
 console.log('archiving')
-const { archived } = await archiveSegments({ ...pathsOf(dataDir), beforeMs: Date.UTC(2036, 0, 1), actor: 'test' })
+const { archived } = await archiveSegments({ ...place, beforeMs: Date.UTC(2036, 0, 1), actor: 'test' })
 console.log(`archived ${archived.length}`)

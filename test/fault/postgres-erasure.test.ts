@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -20,6 +21,8 @@ const server = postgresServer()
 const EVENTS = 4_000
 const HELD = eventsWith(EVENTS).filter(isHolder).length
 const KILLS = 4
+/** Nothing has left here. */
+const archives = join(tmpdir(), 'no-archives')
 
 async function writtenTrail(t: TestContext): Promise<{ url: string; store: PostgresEventStore }> {
   const url = await server.createDatabase()
@@ -93,7 +96,9 @@ test('postgres erasure: one that was cut short is finished by the instance that 
       void failing.close() // ends when the sessions in use have
     },
   }
-  await assert.rejects(eraseShared({ postgres: failing, store: cut }, REQUEST), { code: 'ERASURE_UNFINISHED' })
+  await assert.rejects(eraseShared({ postgres: failing, store: cut, archives }, REQUEST), {
+    code: 'ERASURE_UNFINISHED',
+  })
   assert.ok(await assertWhole(url))
   assert.notDeepEqual(await relationsHolding(url, NAME), [])
   const central = await startTestCentral({ EVC_DATABASE_URL: url })
@@ -114,10 +119,10 @@ test('postgres erasure: the server crashes behind the commit; asked again, it is
       await server.halt('immediate')
     },
   }
-  await assert.rejects(eraseShared({ postgres, store: crashing }, REQUEST), { code: 'ERASURE_UNFINISHED' })
+  await assert.rejects(eraseShared({ postgres, store: crashing, archives }, REQUEST), { code: 'ERASURE_UNFINISHED' })
   await server.resume()
   assert.ok(await assertWhole(url))
-  assert.deepEqual(await eraseShared({ postgres, store }, REQUEST), NOTHING)
+  assert.deepEqual(await eraseShared({ postgres, store, archives }, REQUEST), NOTHING)
   assert.deepEqual(await relationsHolding(url, NAME), [])
 })
 
@@ -132,7 +137,7 @@ test('postgres erasure: a commit that nobody answered is found out about, and to
       if (++attempts === 1) throw new StoreError('UNAVAILABLE', 'the connection was lost in the commit')
     },
   }
-  const done = await eraseShared({ postgres, store: lossy }, REQUEST)
+  const done = await eraseShared({ postgres, store: lossy, archives }, REQUEST)
   assert.deepEqual(done, { ...NOTHING, erased: HELD, eventId: EVENTS + 1 })
   assert.equal(attempts, 2)
   assert.ok(await assertWhole(url))

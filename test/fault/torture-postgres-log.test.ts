@@ -4,7 +4,7 @@ import { EXTERNAL_URL, postgresServer } from '../harness/postgres.ts'
 import {
   makePostgresGrounds,
   POSTGRES_MUTATION_NAMES,
-  type PostgresGround,
+  type PostgresGrounds,
   runPostgresMutation,
   runPristinePostgres,
 } from '../torture/postgres-mutations.ts'
@@ -12,7 +12,7 @@ import {
 const server = postgresServer()
 /** Copying a log takes longer than most of the verifying: so one in so many here. */
 const EACH = 4
-let grounds: Promise<PostgresGround[]> | undefined
+let grounds: Promise<PostgresGrounds> | undefined
 
 // The server copies a log for one while another is looked at.
 describe('signed log in PostgreSQL', { concurrency: 3 }, () => {

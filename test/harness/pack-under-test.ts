@@ -97,7 +97,7 @@ export const packSource: PackSource = {
   queries: {
     event: async id => rows[id - 1] as StoredEvent | undefined,
     count: async ({ filter }) => matching(filter).length,
-    missing: () => [],
+    missing: async () => [],
     async provenEvents({ filter, after, size, limit }) {
       const left = matching(filter).filter(({ id }) => id > after && id <= size)
       const events = left.slice(0, limit).map(row => {

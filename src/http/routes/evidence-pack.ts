@@ -94,7 +94,7 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
     building++
     try {
       const checkpoint = deps.checkpoint()
-      using queries = deps.packSource()
+      using queries = await deps.packSource()
       const source = { queries, checkpoint, keys: deps.keyChain(), signManifest: deps.signManifest }
       return await writePack(source, selection, { isResting: true, signal })
     } catch (error) {

@@ -4,15 +4,13 @@
  *
  * The signed files are read before the transaction begins, so that no checkpoint is ahead of the rows.
  */
-import { createHash } from 'node:crypto'
-import { readFileSync, statSync } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { EMPTY_ROOT } from '../../evidence/merkle.ts'
 import { TILE_WIDTH } from '../../evidence/tile.ts'
-import { LIMITS } from '../../limits.ts'
 import { checkBundles } from '../range.ts'
-import type { ArchiveClaim, EvidenceSource, Overview } from '../source.ts'
-import { type ArchiveRow, type LogDatabase, openLogDatabase, UnreadableSource } from './log-database.ts'
+import type { EvidenceSource, Overview } from '../source.ts'
+import { claimOf } from './archive-claims.ts'
+import { type LogDatabase, openLogDatabase, UnreadableSource } from './log-database.ts'
 import { findHiddenRanges, findUnreachable } from './reachability.ts'
 import { databaseOf, logOf, type OpenReader, openDataFolderReader } from './readers.ts'
 import { readSignedFiles, type SignedFiles } from './signed-files.ts'
@@ -73,23 +71,11 @@ function readOverview(database: LogDatabase, path: string, signed: SignedFiles):
     rows: {
       lastId: Math.max(0, ...lastIds),
       hidden: findHiddenRanges(database),
-      archives: database.archives.map(archive => claimOf(archive, path)),
+      archives: database.archives.map(archive => claimOf(archive, [join(path, 'archive'), dirname(archive.file)])),
       erasures: database.erasures(),
       records: database.records(),
     },
   }
-}
-
-function claimOf({ number, first, last, file, manifestSha256 }: ArchiveRow, path: string): ArchiveClaim {
-  const name = basename(file).replace(/\.ndjson\.gz$/, '.manifest.json')
-  const found = [join(path, 'archive', name), join(dirname(file), name)].map(digestOf)
-  return { number, first, last, manifestSha256, foundSha256: found.find(digest => digest !== undefined) }
-}
-
-function digestOf(manifest: string): string | undefined {
-  const found = statSync(manifest, { throwIfNoEntry: false })
-  if (found?.isFile() !== true || found.size > LIMITS.archiveManifestBytesMax) return undefined
-  return createHash('sha256').update(readFileSync(manifest)).digest('hex')
 }
 
 function sourceOf(parts: {

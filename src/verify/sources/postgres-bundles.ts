@@ -5,6 +5,7 @@
  *   log_tiles    full tiles of each level, and full bundles of entries as level -1
  *   log_edge     of each level the hashes of the tile that is not full
  *   log_salts    of each batch of rows its salts, and the commitments of those whose bundle was not full then
+ *   event_archives   which ids have left: rows, salts and times of these are in archives; tiles and entries stay
  *   event_times  between which times the rows of 1,024 ids are: questions about a time leave the others out
  */
 import { HASH_BYTES } from '../../evidence/encoding.ts'
@@ -68,13 +69,21 @@ export async function readTiles(snapshot: SnapshotReader, where: string): Promis
   return tiles
 }
 
+/** Ranges of ids that have left, as the database says; empty where its schema is of before there were any. */
+export async function readLeft(snapshot: SnapshotReader): Promise<Ids[]> {
+  const [there] = await snapshot.rows("SELECT to_regclass('event_archives') IS NOT NULL AS is")
+  if (there?.is !== true) return []
+  const rows = await snapshot.rows('SELECT first_id::bigint AS first, last_id::bigint AS last FROM event_archives')
+  return rows.map(({ first, last }) => ({ first: Number(first), last: Number(last) }))
+}
+
 export const nameOf = (level: number, index: number) => `${level} ${index}`
 
 /** At the beginning of memory of its own: there it is compared four bytes at a time. */
 const aligned = (bytes: Uint8Array = new Uint8Array()) => new Uint8Array(bytes)
 
 /** Of some ids, one after the other. */
-interface Ids {
+export interface Ids {
   readonly first: number
   readonly last: number
 }
@@ -95,10 +104,14 @@ interface Beside {
   readonly parents: ReadonlyMap<string, Uint8Array>
 }
 
-/** @param makeText for whoever has one already: its memory is used again */
+/**
+ * @param left ranges whose rows are in archives
+ * @param makeText for whoever has one already: its memory is used again
+ */
 export function createPostgresBundles(
   snapshot: SnapshotReader,
   edge: EdgeTiles,
+  left: readonly Ids[],
   makeText = createTextMaker(),
 ): PostgresBundles {
   async function readPiece(first: number, end: number, size: number): Promise<Piece> {
@@ -142,13 +155,15 @@ export function createPostgresBundles(
       return (level === 1 ? beside.parents : tiles).get(nameOf(Number(level), index))
     }
 
+    const lastId = firstId + width - 1
+    const hasRows = to > from || large.some(id => id >= firstId && id <= lastId)
+    const isLeft = !hasRows && left.some(({ first, last }) => first <= firstId && last >= lastId)
     const stored: StoredRows = {
       salts: beside.salts.read(firstId, width),
       commitments: width === TILE_WIDTH ? undefined : beside.commitments.read(firstId, width),
       text: () => (to - from === width ? makeText(rows, from, width) : undefined),
       values() {
         const values = Array.from({ length: to - from }, (_, n) => rowAt(rows, from + n))
-        const lastId = firstId + width - 1
         return [...values, ...large.filter(id => id >= firstId && id <= lastId).map(largeRow)]
       },
     }
@@ -159,7 +174,7 @@ export function createPostgresBundles(
       isCut: false,
       tile: readTile({ level: 0, index, width }),
       ...parentOf(index, range.size, readTile),
-      rows: stored,
+      rows: isLeft ? undefined : stored,
     }
   }
 

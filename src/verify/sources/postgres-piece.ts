@@ -9,7 +9,7 @@ import { areSameBytes, HASH_BYTES } from '../../evidence/encoding.ts'
 import type { Hash } from '../../evidence/merkle.ts'
 import { countAt, parseHashTile, perfectRoot, TILE_WIDTH } from '../../evidence/tile.ts'
 import type { OddBundle, RangeReport } from '../source.ts'
-import { createPostgresBundles, type EdgeTiles, nameOf, readEdge, readTiles } from './postgres-bundles.ts'
+import { createPostgresBundles, type EdgeTiles, nameOf, readEdge, readLeft, readTiles } from './postgres-bundles.ts'
 import { openShortSnapshots, type SnapshotReader } from './postgres-snapshot.ts'
 import { createTextMaker } from './postgres-tuples.ts'
 
@@ -50,7 +50,8 @@ async function checkPiece(snapshot: SnapshotReader, makeText: TextMaker, first: 
   if (first >= bundles) return { changed: undefined, next: undefined }
   const end = Math.min(first + PIECE_BUNDLES, bundles)
   const edge = await readEdge(snapshot)
-  const report = await createPostgresBundles(snapshot, edge, makeText).checkRange({ first, end, size, sizes: [] })
+  const left = await readLeft(snapshot)
+  const report = await createPostgresBundles(snapshot, edge, left, makeText).checkRange({ first, end, size, sizes: [] })
   const changed = firstChanged(report) ?? (await findWrongAbove(snapshot, edge, { first, size }))
   return { changed, next: end < bundles ? end : undefined }
 }

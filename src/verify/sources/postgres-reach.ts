@@ -10,6 +10,7 @@ import { SALT_BYTES } from '../../evidence/leaf.ts'
 import { countAt } from '../../evidence/tile.ts'
 import type { RowsOverview } from '../source.ts'
 import type { Finding } from '../verdict.ts'
+import type { Ids } from './postgres-bundles.ts'
 import { findHiddenByIndexes } from './postgres-indexes.ts'
 import type { Snapshot } from './postgres-snapshot.ts'
 import { numberAt, parseTuples } from './postgres-tuples.ts'
@@ -47,17 +48,22 @@ async function idsIn(snapshot: Snapshot, table: string): Promise<Record<string, 
   return (await snapshot.rows(`SELECT min(id) AS first, max(id) AS last FROM ${table}`))[0]
 }
 
+/** @param state.left ranges that are in archives */
 export async function findUnreachable(
   snapshot: Snapshot,
-  hidden: readonly HiddenRange[],
-  size: number,
+  {
+    hidden,
+    left,
+    size,
+  }: { readonly hidden: readonly HiddenRange[]; readonly left: readonly Ids[]; readonly size: number },
 ): Promise<Finding[]> {
+  const before = endOf(left)
   const findings = [
     ...(await findBeyond(snapshot, size)),
     ...(await findUnlisted(snapshot)),
     ...(await findFiltered(snapshot)),
     ...(await findStrayTiles(snapshot, size)),
-    ...(await findStraySalts(snapshot, size)),
+    ...(await findStraySalts(snapshot, { before, size })),
     ...(await findStrayCheckpoints(snapshot)),
     ...(await findHiddenByIndexes(snapshot)),
   ]
@@ -120,12 +126,22 @@ async function findStrayTiles(snapshot: Snapshot, size: number): Promise<Finding
   })
 }
 
-/** Batches follow on each other from the first event to the head, and each has a salt for each of its rows. */
-async function findStraySalts(snapshot: Snapshot, size: number): Promise<Finding[]> {
+/** What leaves are the oldest events, so archives follow on each other from the first. @returns the last id that has left so */
+function endOf(left: readonly Ids[]): number {
+  let end = 0
+  for (const { first, last } of left.toSorted((a, b) => a.first - b.first)) if (first === end + 1) end = last
+  return end
+}
+
+/** Batches follow on each other from the first event that is there to the head, and each has a salt for each of its rows. */
+async function findStraySalts(
+  snapshot: Snapshot,
+  { before, size }: { readonly before: number; readonly size: number },
+): Promise<Finding[]> {
   const select =
     'SELECT first_id::bigint, last_id::bigint, octet_length(salts)::bigint FROM log_salts ORDER BY first_id'
   const found = parseTuples(await snapshot.copy(select), 3)
-  let through = 0
+  let through = before
   for (let n = 0; n < found.count; n++) {
     const [first, last, bytes] = [numberAt(found, n, 0), numberAt(found, n, 1), numberAt(found, n, 2)]
     if (first !== through + 1 || last < first || bytes !== (last - first + 1) * SALT_BYTES || last > size) {

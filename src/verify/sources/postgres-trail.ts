@@ -4,12 +4,14 @@
  *
  * While it is open the server keeps what was deleted or updated since; that is little, as nothing of a trail is.
  */
+import { dirname } from 'node:path'
 import { EMPTY_ROOT } from '../../evidence/merkle.ts'
 import type { Tile } from '../../evidence/tile.ts'
 import { TILE_WIDTH } from '../../evidence/tile.ts'
 import { LIMITS } from '../../limits.ts'
 import { PostgresError } from '../../postgres/postgres-error.ts'
-import { type EvidenceSource, type Overview, RECORDED_REASONS } from '../source.ts'
+import { type ArchiveClaim, type EvidenceSource, type Overview, RECORDED_REASONS } from '../source.ts'
+import { claimOf } from './archive-claims.ts'
 import { LEAVES_FOR_WORKERS_MIN, type SourceOptions } from './data-folder.ts'
 import { UnreadableSource } from './log-database.ts'
 import { createPostgresBundles, nameOf, readEdge, readTiles } from './postgres-bundles.ts'
@@ -27,13 +29,17 @@ export const TABLES = [
   'log_tiles',
   'log_salts',
   'log_erasures',
+  'event_archives',
   'log_checkpoints',
   'log_key_chain',
   'log_witnessed',
 ] as const
 const INSUFFICIENT_PRIVILEGE = '42501'
+const FILE_CHARACTERS_MAX = 4_096
 /** Made by the first instance that signs. */
-const OPTIONAL: readonly string[] = ['log_checkpoints', 'log_key_chain', 'log_witnessed']
+const OF_SIGNERS: readonly string[] = ['log_checkpoints', 'log_key_chain', 'log_witnessed']
+/** Those, and what a schema of before there were archives has not. */
+const OPTIONAL: readonly string[] = [...OF_SIGNERS, 'event_archives']
 
 /** @throws {UnreadableSource} there is no log in it. @throws {PostgresError} it cannot be reached */
 export async function openPostgresTrail(url: string, { workers = 2 }: SourceOptions = {}): Promise<EvidenceSource> {
@@ -47,7 +53,8 @@ export async function openPostgresTrail(url: string, { workers = 2 }: SourceOpti
   const spec = { kind: 'PostgreSQL', url, snapshot: snapshot.name } as const
   const isLarge = size >= LEAVES_FOR_WORKERS_MIN
   const pool = isLarge && workers > 0 ? undo.use(startWorkers(spec, workers)) : undefined
-  const bundles = pool ?? createPostgresBundles(snapshot, edge)
+  const left = overview.rows?.archives ?? []
+  const bundles = pool ?? createPostgresBundles(snapshot, edge, left)
   const owned = undo.move()
   return {
     overview,
@@ -59,7 +66,7 @@ export async function openPostgresTrail(url: string, { workers = 2 }: SourceOpti
       if (width < TILE_WIDTH) return partial?.index === index ? partial.hashes : undefined
       return upper.get(nameOf(level, index))
     },
-    lookFurther: () => findUnreachable(snapshot, overview.rows?.hidden ?? [], size),
+    lookFurther: () => findUnreachable(snapshot, { hidden: overview.rows?.hidden ?? [], left, size }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   }
 }
@@ -87,7 +94,7 @@ async function checkTables(snapshot: Snapshot): Promise<boolean> {
   if (found.find(({ name }) => name === 'audit_events')?.kind !== 'p') {
     throw new UnreadableSource('audit_events is no partitioned table')
   }
-  return OPTIONAL.every(name => found.some(table => table.name === name && table.kind !== null))
+  return OF_SIGNERS.every(name => found.some(table => table.name === name && table.kind !== null))
 }
 
 const namesOf = (tables: readonly Record<string, unknown>[]) => tables.map(({ name }) => String(name)).join(', ')
@@ -101,7 +108,7 @@ async function readOverview(snapshot: Snapshot, hasSigned: boolean): Promise<Ove
     rows: {
       lastId: Number(last[0]?.id ?? 0),
       hidden: await findHiddenRanges(snapshot),
-      archives: [],
+      archives: await readArchives(snapshot),
       erasures: await readErasures(snapshot),
       records: await readRecords(snapshot),
     },
@@ -139,6 +146,20 @@ async function readSigned(snapshot: Snapshot): Promise<Pick<Overview, keyof type
     history: notes.map(note => `${JSON.stringify(note)}\n`).join(''),
     keys,
   }
+}
+
+/** Where they were written to may be on another machine, or here. */
+async function readArchives(snapshot: Snapshot): Promise<ArchiveClaim[]> {
+  const [there] = await snapshot.rows("SELECT to_regclass('event_archives') IS NOT NULL AS is")
+  if (there?.is !== true) return []
+  const rows = await snapshot.rows(
+    `SELECT number::bigint, first_id::bigint AS first, last_id::bigint AS last, left(file, ${FILE_CHARACTERS_MAX}) AS file,
+       left(manifest_sha256, 64) AS manifest FROM event_archives ORDER BY number`,
+  )
+  return rows.map(({ number, first, last, file, manifest }) => {
+    const range = { number: Number(number), first: Number(first), last: Number(last) }
+    return claimOf({ ...range, file: String(file), manifestSha256: String(manifest) }, [dirname(String(file))])
+  })
 }
 
 async function readErasures(snapshot: Snapshot) {

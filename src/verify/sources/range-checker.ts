@@ -27,8 +27,8 @@ export async function openChecker(spec: CheckerSpec): Promise<RangeChecker> {
   }
   // Only where they are needed: each thread loads its own, and the driver takes it as long as many thousand events.
   const { openSnapshot } = await import('./postgres-snapshot.ts')
-  const { createPostgresBundles, readEdge } = await import('./postgres-bundles.ts')
+  const { createPostgresBundles, readEdge, readLeft } = await import('./postgres-bundles.ts')
   const snapshot = await openSnapshot(spec.url, spec.snapshot)
-  const { checkRange } = createPostgresBundles(snapshot, await readEdge(snapshot))
+  const { checkRange } = createPostgresBundles(snapshot, await readEdge(snapshot), await readLeft(snapshot))
   return { fingerprint: snapshot.name, checkRange, [Symbol.asyncDispose]: () => snapshot[Symbol.asyncDispose]() }
 }

@@ -14,11 +14,12 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test, { type TestContext } from 'node:test'
 import { gunzipSync } from 'node:zlib'
-import { archiveSegments, planArchive, readRetention } from '../../../src/archive/archive.ts'
+import { archiveSegments, planArchive } from '../../../src/archive/archive.ts'
 import { writeDurably } from '../../../src/archive/durable-file.ts'
 import { formatHeader, formatManifest, parseManifest } from '../../../src/archive/format.ts'
 import { liftHold, placeHold } from '../../../src/archive/holds.ts'
 import { searchArchives } from '../../../src/archive/search.ts'
+import { readRetention } from '../../../src/archive/sqlite-trail.ts'
 import { verifyArchives } from '../../../src/archive/verify.ts'
 import { COLUMNS, type StoredEvent } from '../../../src/event/event.ts'
 import type { EventFilter, Order } from '../../../src/query/event-queries.ts'
@@ -49,7 +50,7 @@ const searchedIn = (directory: string) => namesOf(directory).filter(name => !nam
 
 test('archive: sealed segments leave as files that stock tools read, the trail says so, and the disk gets the space', async t => {
   const { data, rows, run, directory, database } = await oldTrail(t, SEGMENT * 4 + 100)
-  const { archived, space } = await run()
+  const { archived, space = assert.fail() } = await run()
   assert.deepEqual(
     archived.map(({ number, first_id, last_id }) => [number, first_id, last_id]),
     [1, 2, 3, 4].map(n => [n, (n - 1) * SEGMENT + 1, n * SEGMENT]),
@@ -176,7 +177,7 @@ test('archive: a hold that is placed while a segment is written keeps it, and no
   })
   assert.deepEqual(archived, [])
   assert.deepEqual(namesOf(directory), [])
-  assert.equal(planArchive(database, FUTURE).held.length, 2)
+  assert.equal((await planArchive(pathsOf(data), FUTURE)).held.length, 2)
 })
 
 test('archive: a second archiver of the same data folder is refused', async t => {
@@ -545,8 +546,8 @@ test('gaps: ids that no archive on record explains are found', async t => {
 })
 
 test('archive: what was committed although it seemed to fail is told from what is held', async t => {
-  const { database } = await oldTrail(t, SEGMENT + 1)
-  const { leaving } = planArchive(database, FUTURE)
+  const { data, database } = await oldTrail(t, SEGMENT + 1)
+  const { leaving } = await planArchive(pathsOf(data), FUTURE)
   const segment = leaving[0] ?? assert.fail()
   const times = { first_time: segment.firstTime, last_time: segment.lastTime, archived_at: segment.lastTime }
   const archive = { number: 1, first_id: 1, last_id: SEGMENT, ...times, file: '', sha256: '', manifest_sha256: '' }

@@ -4,9 +4,10 @@ import { readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { unzipSync } from 'fflate'
-import { archiveSegments, readRetention } from '../../../src/archive/archive.ts'
+import { archiveSegments } from '../../../src/archive/archive.ts'
 import { liftHold, placeHold } from '../../../src/archive/holds.ts'
 import { withArchives } from '../../../src/archive/proven-archives.ts'
+import { readRetention } from '../../../src/archive/sqlite-trail.ts'
 import { parseVerifierKey } from '../../../src/evidence/note.ts'
 import type { PackSelection } from '../../../src/evidence/pack.ts'
 import { verifyPack } from '../../../src/evidence/verify-pack.ts'
@@ -42,7 +43,7 @@ async function partlyArchived(t: TestContext) {
   t.after(() => reader.close())
   const keys = readFileSync(join(log.root, 'keys'), 'utf8')
   async function packOf(selection: Partial<PackSelection>) {
-    using queries = withArchives(reader, () => readRetention(log.database, listArchives))
+    using queries = await withArchives(reader, async () => readRetention(log.database, listArchives))
     const asked = { start_time: at(0), end_time: '2036-01-01T00:00:00.000Z', cp_id: null, incident: null, ...selection }
     const { zip } = await writePack({ queries, checkpoint, keys, signManifest: async () => undefined }, asked)
     const files = new Map(Object.entries(unzipSync(Buffer.concat([...zip]))))
@@ -89,13 +90,13 @@ test('packs: an archive that is moved away is named; one that was changed is ref
   renameSync(first!.file, `${first!.file}.away`)
   const reader = startReader({ store: { kind: 'sqlite', path: log.database } })
   t.after(() => reader.close())
-  using queries = withArchives(reader, () => readRetention(log.database, listArchives))
+  using queries = await withArchives(reader, async () => readRetention(log.database, listArchives))
   let known: ReturnType<typeof listArchives> = []
-  using before = withArchives(reader, () => known)
+  using before = await withArchives(reader, async () => known)
   known = readRetention(log.database, listArchives)
-  assert.deepEqual(before.missing({}), [1, 2, 3], 'what has left since')
-  assert.deepEqual(queries.missing({ start_time: at(5), end_time: at(6) }), [1])
-  assert.deepEqual(queries.missing({ start_time: at(2_000) }), [])
+  assert.deepEqual(await before.missing({}), [1, 2, 3], 'what has left since')
+  assert.deepEqual(await queries.missing({ start_time: at(5), end_time: at(6) }), [1])
+  assert.deepEqual(await queries.missing({ start_time: at(2_000) }), [])
   const { report } = await packOf({})
   assert.deepEqual(
     [report.problems, report.events[0]?.row.id, report.manifest?.archives_missing],

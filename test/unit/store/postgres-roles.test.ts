@@ -1,6 +1,6 @@
 /** The runtime role: what an instance that is not the owner of the tables can do, and what it cannot do to the trail. */
 import assert from 'node:assert/strict'
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import test from 'node:test'
 import type pg from 'pg'
 import { CHECKPOINT_SCHEMA } from '../../../src/checkpoint/postgres-schema.ts'
@@ -14,6 +14,7 @@ import { STORE_SCHEMA } from '../../../src/store/postgres-schema.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
 import { assertLogOfRows } from '../../harness/postgres-log.ts'
+import { runtimeUrl } from '../../harness/runtime-role.ts'
 import { NEVER } from '../query/event-fixture.ts'
 
 const server = postgresServer()
@@ -21,18 +22,7 @@ const server = postgresServer()
 /** A database with tables of its owner's, and the URL of a role that is only a member of the runtime role. */
 async function createRoles(): Promise<{ owner: string; runtime: string }> {
   const owner = await server.createDatabase()
-  const name = `evc_app_${randomBytes(6).toString('hex')}`
-  const password = randomBytes(12).toString('hex')
-  await server.run(
-    owner,
-    `DO $$ BEGIN CREATE ROLE ${RUNTIME_ROLE} NOLOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`,
-  )
-  await server.run(owner, 'REVOKE CREATE ON SCHEMA public FROM PUBLIC') // as it is from PostgreSQL 15 on
-  await server.run(owner, `CREATE ROLE ${name} LOGIN PASSWORD '${password}' IN ROLE ${RUNTIME_ROLE}`)
-  const runtime = new URL(owner)
-  runtime.username = name
-  runtime.password = password
-  return { owner, runtime: runtime.href }
+  return { owner, runtime: await runtimeUrl(server, owner) }
 }
 
 async function migrated(owner: string): Promise<void> {
