@@ -20,11 +20,12 @@ import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
+import { createPostgresCounter } from './postgres-counter.ts'
 import { lockHead, type PostgresLogHead, readHead, readLogState, writeGrowth } from './postgres-log.ts'
 import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from './postgres-rows.ts'
 import { STORE_SCHEMA } from './postgres-schema.ts'
 
-/** One appends, and one answers questions meanwhile. */
+/** One appends, and one answers questions or counts meanwhile. */
 const CONNECTIONS = 2
 const PORTION_ROWS = 1_000
 const UNIQUE_VIOLATION = '23505'
@@ -60,6 +61,7 @@ export function createPostgresEventStore(options: {
     ...(statementMsMax === undefined ? {} : { statementMsMax }),
   })
   const log = startLog()
+  const counter = createPostgresCounter(postgres)
   const appends = inTurn()
   let ready: Promise<void> | undefined
   /** Whether the builder is where it left the log; if the head is there too, it goes on from there. */
@@ -151,12 +153,17 @@ export function createPostgresEventStore(options: {
 
   return {
     position: source => reading(session => readPosition(session, source)),
-    append: batch => appends(() => writing((session, now) => appendRows(session, batch, now))),
+    async append(batch) {
+      const appended = await appends(() => writing((session, now) => appendRows(session, batch, now)))
+      counter.wake()
+      return appended
+    },
     record: work => appends(() => writing((session, now) => recordRow(session, work, now))),
     lastId: () => reading(async session => (await readHead(session)).size),
     get: id => reading(session => readEvent(session, id)),
     checkpoint: () => reading(async () => {}),
     async close() {
+      await counter.close()
       await postgres.close()
       log.close()
     },

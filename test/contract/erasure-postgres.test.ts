@@ -11,12 +11,14 @@ import { createPostgresEventQueries } from '../../src/query/postgres-event-queri
 import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
 import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
+import { assertCounted } from '../harness/postgres-counts.ts'
 import { assertLogOfRows, relationsHolding } from '../harness/postgres-log.ts'
 import { erasureContract, eventsWith, NOTHING, REQUEST, refused } from './erasure.ts'
 
 const server = postgresServer()
 
 const SEGMENT = 1_024
+const BLOCK_IDS = 256
 const READERS_MS = 500
 
 /** As the role that has no more rights than an instance needs. */
@@ -42,6 +44,7 @@ erasureContract('erasure on PostgreSQL', {
         const rows = events.map(event => ({ event, onceKey: null }))
         await store.append({ source: 'test', after: written, through: written + rows.length, rows })
         written += rows.length
+        await assertCounted(owner, BLOCK_IDS)
       },
       rows: () => assertLogOfRows(owner),
       async root() {
@@ -56,6 +59,7 @@ erasureContract('erasure on PostgreSQL', {
       erasures: () => server.run(owner, 'SELECT id::int, tombstone::int FROM log_erasures ORDER BY id'),
       async check() {
         await assertLogOfRows(owner)
+        await assertCounted(owner, BLOCK_IDS)
         assert.deepEqual(await server.run(owner, 'SELECT * FROM rewrites_due'), [])
       },
       async startReading() {
@@ -76,7 +80,7 @@ async function migrated(): Promise<{ owner: string; url: string }> {
   const first = createPostgresEventStore({ url: owner })
   await first.lastId()
   await first.close()
-  await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}`)
+  await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}, block_ids = ${BLOCK_IDS}`)
   return { owner, url }
 }
 

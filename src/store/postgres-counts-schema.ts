@@ -1,0 +1,115 @@
+/**
+ * Counts of blocks of rows in PostgreSQL, a migration of the event database, so that a summary of many rows reads few of them.
+ *
+ *   event_counts  one row for each block of ids that is complete: its earliest and latest time, and three lists
+ *     kinds       events by time, action, severity and reason; the time is cut to the minute in blocks of level 0, else to the hour
+ *     who         events and failures by name, of the actions whose `who` is a charge point
+ *     ip          events and failures by address
+ *
+ * A block of level 0 has the 16,384 ids of `event_layout`, one of any other level eight of the level below. So whatever a summary
+ * adds up, it is a few blocks of each level, and names that occur again and again are added once for millions of rows. A list is
+ * several arrays of equal length; names stand in the order in which the block first has them.
+ *
+ * What is here is made of the rows, by the function `evc_count_events` alone, at any time after they are there
+ * (postgres-counter.ts); without it a summary is as right and slower. Whoever doubts it deletes all of it, and it is made anew. An
+ * erasure deletes the blocks of its rows (postgres-erasure-schema.ts), and both hold the row of `event_layout` meanwhile: so no
+ * block is made of rows that are being erased. How many ids a block has never changes while there is one.
+ */
+import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
+import { createOwnersFunction } from '../postgres/migrations.ts'
+import type { Session } from '../postgres/postgres.ts'
+import { ERASE, ERASE_SIGNATURE } from './postgres-erasure-schema.ts'
+
+const BLOCK_IDS = 16_384
+const BLOCKS_OF_NEXT_LEVEL = 8
+/** Blocks of half a billion rows: their counts are integers, as arrays of them take half the space of larger ones. */
+const LEVEL_MAX = 5
+
+const text = 'text COLLATE "C"'
+const texts = 'text[] COLLATE "C"'
+const LISTS = ['kind_at', 'kind_action', 'kind_severity', 'kind_reason', 'who', 'ip'] as const
+
+/** No sample of the arrays is kept for the planner: it would be names that an erasure does not reach. */
+const TABLE = `
+ALTER TABLE event_layout ADD block_ids integer NOT NULL DEFAULT ${BLOCK_IDS} CHECK (block_ids > 0);
+CREATE TABLE event_counts (
+  level smallint NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, min_time ${text} NOT NULL, max_time ${text} NOT NULL,
+  ${LISTS.map(list => `${list} ${texts}`).join(', ')},
+  kind_count integer[], who_count integer[], who_failures integer[], ip_count integer[], ip_failures integer[],
+  PRIMARY KEY (level, first_id)
+);
+ALTER TABLE event_counts ${LISTS.map(list => `ALTER ${list} SET STATISTICS 0`).join(', ')};
+`
+
+const CHARGE_POINTS = [...CHARGE_POINT_ACTIONS].map(action => `'${action}'`).join(', ')
+
+const namesOfRows = (column: 'who' | 'ip', condition: string) => `(
+  SELECT array_agg(name ORDER BY seen) AS names, array_agg(n ORDER BY seen) AS counts, array_agg(failed ORDER BY seen) AS failures
+  FROM (SELECT ${column} AS name, min(id) AS seen, count(*)::integer AS n, (count(*) FILTER (WHERE action = 'AUTH_FAIL'))::integer AS failed
+    FROM audit_events WHERE id BETWEEN start AND start + span - 1 AND ${condition} GROUP BY 1) AS counted)`
+
+const namesOfBlocks = (list: 'who' | 'ip') => `(
+  SELECT array_agg(name ORDER BY seen) AS names, array_agg(n ORDER BY seen) AS counts, array_agg(failed ORDER BY seen) AS failures
+  FROM (SELECT name, min(first_id + place) AS seen, sum(n)::integer AS n, sum(failed)::integer AS failed
+    FROM event_counts, unnest(${list}, ${list}_count, ${list}_failures) WITH ORDINALITY AS of_block (name, n, failed, place)
+    WHERE ${PARTS} GROUP BY 1) AS counted)`
+
+const PARTS = 'level = l - 1 AND first_id BETWEEN start AND start + span - 1'
+
+const insert = (from: string) => `
+  INSERT INTO event_counts (level, first_id, last_id, min_time, max_time, kind_at, kind_action, kind_severity, kind_reason, kind_count,
+    who, who_count, who_failures, ip, ip_count, ip_failures)
+  SELECT l, start, start + span - 1, times.*, kinds.*, who.*, ip.* FROM ${from}`
+
+const FROM_ROWS = insert(`
+  (SELECT min(date_time), max(date_time) FROM audit_events WHERE id BETWEEN start AND start + span - 1) AS times,
+  (SELECT array_agg(at), array_agg(action), array_agg(severity), array_agg(reason_code), array_agg(n)
+    FROM (SELECT left(date_time, 16) AS at, action, severity, reason_code, count(*)::integer AS n
+      FROM audit_events WHERE id BETWEEN start AND start + span - 1 GROUP BY 1, 2, 3, 4) AS counted) AS kinds,
+  ${namesOfRows('who', `who NOT IN ('unknown', '') AND action IN (${CHARGE_POINTS})`)} AS who,
+  ${namesOfRows('ip', "ip NOT IN ('-', '')")} AS ip`)
+
+const FROM_BLOCKS = insert(`
+  (SELECT min(min_time), max(max_time) FROM event_counts WHERE ${PARTS}) AS times,
+  (SELECT array_agg(at), array_agg(action), array_agg(severity), array_agg(reason), array_agg(n)
+    FROM (SELECT left(at, 13) AS at, action, severity, reason, sum(n)::integer AS n
+      FROM event_counts, unnest(kind_at, kind_action, kind_severity, kind_reason, kind_count) AS of_block (at, action, severity, reason, n)
+      WHERE ${PARTS} GROUP BY 1, 2, 3, 4) AS counted) AS kinds,
+  ${namesOfBlocks('who')} AS who,
+  ${namesOfBlocks('ip')} AS ip`)
+
+/**
+ * Makes the counts of one block: of the lowest level that lacks one. False when there is none, or somebody else makes one now.
+ * Looks twice: first without the lock, which is a write, then behind it, as somebody else may have made it meanwhile.
+ */
+const COUNT = `
+DECLARE
+  ids bigint; size bigint; oldest bigint; span bigint; start bigint; l integer;
+BEGIN
+  SELECT h.size, coalesce((SELECT min(first_id) FROM event_partitions), 1) INTO size, oldest FROM log_head h;
+  SELECT block_ids INTO ids FROM event_layout;
+  FOR look IN 1..2 LOOP
+    FOR level_looked_at IN 0..${LEVEL_MAX} LOOP
+      l := level_looked_at;
+      span := ids * (${BLOCKS_OF_NEXT_LEVEL} ^ l)::bigint;
+      SELECT n * span + 1 INTO start FROM generate_series((oldest + span - 2) / span, size / span - 1) AS n
+        WHERE NOT EXISTS (SELECT FROM event_counts c WHERE c.level = l AND c.first_id = n * span + 1) ORDER BY n LIMIT 1;
+      EXIT WHEN FOUND;
+    END LOOP;
+    IF start IS NULL THEN RETURN false; END IF;
+    IF look = 1 THEN
+      PERFORM FROM event_layout FOR UPDATE SKIP LOCKED;
+      IF NOT FOUND THEN RETURN false; END IF;
+    END IF;
+  END LOOP;
+  IF l = 0 THEN ${FROM_ROWS}; ELSE ${FROM_BLOCKS}; END IF;
+  RETURN true;
+END`
+
+export async function addCounts(session: Session): Promise<void> {
+  await session.query(TABLE)
+  await createOwnersFunction(session, 'evc_count_events()', COUNT, 'boolean')
+  await createOwnersFunction(session, ERASE_SIGNATURE, ERASE) // as it is now
+}
+
+export const COUNTS_GRANTS: readonly string[] = ['SELECT ON event_counts', 'EXECUTE ON FUNCTION evc_count_events()']
