@@ -74,16 +74,17 @@ const REST_OF_TIME: Readonly<Record<number, string>> = { 13: ':00Z', 16: ':00Z',
 
 const msOf = (at: string) => Date.parse(`${at}${REST_OF_TIME[at.length]}`)
 
+/** Lists are unnested where a result is made, which keeps no copy of them, as `FROM unnest` does. */
 async function countKinds(session: Session, range: CoveredRange, bucketMs: number): Promise<KindCount[]> {
   const { characters, level } = precisionOf(bucketMs)
   const { rows, blocks, values } = partsOf(range, range.upTo(level))
   const { rows: kinds } = await session.query<KindCount & Record<string, unknown>>(
-    `SELECT at, action, severity, reason_code, sum(n)::bigint AS n FROM (
-       SELECT left(at, ${characters}) AS at, action, severity, reason_code, n
-       FROM event_counts, unnest(kind_at, kind_action, kind_severity, kind_reason, kind_count) AS kind (at, action, severity, reason_code, n)
-       WHERE ${blocks}
+    `SELECT at, action, severity, reason_code, sum(n) AS n FROM (
+       SELECT left(unnest(kind_at), ${characters}) AS at, unnest(kind_action) AS action, unnest(kind_severity) AS severity,
+         unnest(kind_reason) AS reason_code, unnest(kind_count) AS n
+       FROM event_counts WHERE ${blocks}
        UNION ALL
-       SELECT left(date_time, ${characters}), action, severity, reason_code, count(*) FROM audit_events WHERE ${rows} GROUP BY 1, 2, 3, 4
+       SELECT left(date_time, ${characters}), action, severity, reason_code, count(*)::integer FROM audit_events WHERE ${rows} GROUP BY 1, 2, 3, 4
      ) AS parts GROUP BY 1, 2, 3, 4`,
     values,
   )
@@ -158,12 +159,12 @@ async function topNames(
     `(SELECT *, '${weight}' AS most FROM names WHERE ${weight} > 0 ORDER BY ${weight} DESC, first LIMIT ${LIMITS.summaryTopMax + TIES_MAX})`
   const { rows } = await session.query<Counted & { most: Weight } & Record<string, unknown>>(
     `WITH names AS MATERIALIZED (
-       SELECT name, sum(n)::bigint AS count, sum(failed)::bigint AS failures, min(first) AS first FROM (
-         SELECT name, n, failed, first_id + place - 1 AS first
-         FROM event_counts, unnest(${column}, ${column}_count, ${column}_failures) WITH ORDINALITY AS named (name, n, failed, place)
-         WHERE ${parts.blocks}
+       SELECT name, sum(n) AS count, sum(failed) AS failures, min(first) AS first FROM (
+         SELECT unnest(${column}) AS name, unnest(${column}_count) AS n, unnest(${column}_failures) AS failed,
+           first_id + generate_subscripts(${column}, 1) - 1 AS first
+         FROM event_counts WHERE ${parts.blocks}
          UNION ALL
-         SELECT ${column}, count(*), count(*) FILTER (WHERE action = 'AUTH_FAIL'), min(id)
+         SELECT ${column}, count(*)::integer, (count(*) FILTER (WHERE action = 'AUTH_FAIL'))::integer, min(id)
          FROM audit_events WHERE ${parts.rows} AND ${IS_NAMED[column]} GROUP BY 1
        ) AS parts GROUP BY 1)
      ${most('count')} UNION ALL ${most('failures')}`,

@@ -50,9 +50,11 @@ const namesOfRows = (column: 'who' | 'ip', condition: string) => `(
 
 const namesOfBlocks = (list: 'who' | 'ip') => `(
   SELECT array_agg(name ORDER BY seen) AS names, array_agg(n ORDER BY seen) AS counts, array_agg(failed ORDER BY seen) AS failures
-  FROM (SELECT name, min(first_id + place) AS seen, sum(n)::integer AS n, sum(failed)::integer AS failed
-    FROM event_counts, unnest(${list}, ${list}_count, ${list}_failures) WITH ORDINALITY AS of_block (name, n, failed, place)
-    WHERE ${PARTS} GROUP BY 1) AS counted)`
+  FROM (SELECT name, min(seen) AS seen, sum(n)::integer AS n, sum(failed)::integer AS failed FROM (
+      SELECT unnest(${list}) AS name, unnest(${list}_count) AS n, unnest(${list}_failures) AS failed,
+        first_id + generate_subscripts(${list}, 1) AS seen
+      FROM event_counts WHERE ${PARTS}) AS of_blocks
+    GROUP BY 1) AS counted)`
 
 const PARTS = 'level = l - 1 AND first_id BETWEEN start AND start + span - 1'
 
@@ -72,9 +74,11 @@ const FROM_ROWS = insert(`
 
 const FROM_BLOCKS = insert(`
   (SELECT min(earliest), max(latest), array_agg(at), array_agg(action), array_agg(severity), array_agg(reason), array_agg(n)
-    FROM (SELECT left(at, 13) AS at, action, severity, reason, sum(n)::integer AS n, min(min_time) AS earliest, max(max_time) AS latest
-      FROM event_counts, unnest(kind_at, kind_action, kind_severity, kind_reason, kind_count) AS of_block (at, action, severity, reason, n)
-      WHERE ${PARTS} GROUP BY 1, 2, 3, 4) AS counted) AS kinds,
+    FROM (SELECT at, action, severity, reason, sum(n)::integer AS n, min(min_time) AS earliest, max(max_time) AS latest FROM (
+        SELECT left(unnest(kind_at), 13) AS at, unnest(kind_action) AS action, unnest(kind_severity) AS severity,
+          unnest(kind_reason) AS reason, unnest(kind_count) AS n, min_time, max_time
+        FROM event_counts WHERE ${PARTS}) AS of_blocks
+      GROUP BY 1, 2, 3, 4) AS counted) AS kinds,
   ${namesOfBlocks('who')} AS who,
   ${namesOfBlocks('ip')} AS ip`)
 
