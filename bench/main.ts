@@ -10,6 +10,7 @@ import { benchDurable } from './durable.ts'
 import { benchEvidence } from './evidence.ts'
 import { benchExport } from './export.ts'
 import { benchLogin } from './login.ts'
+import { benchLoginPostgres } from './login-postgres.ts'
 import { benchPostgres } from './postgres.ts'
 import { FULL, QUICK, type Size } from './size.ts'
 import { type Figure, printFigures } from './table.ts'
@@ -30,6 +31,7 @@ const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
 
 const POSTGRES_BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   postgres: benchPostgres,
+  login: benchLoginPostgres,
   verify: benchVerifyPostgres,
 }
 const FLAGS = new Set(['--quick', '--postgres'])
