@@ -23,7 +23,7 @@ export interface WalkWindows {
   readonly idsMax: number
 }
 
-export const WINDOWS: WalkWindows = { ids: 32_768, factor: 4, idsMax: 4_194_304 }
+export const WINDOWS: WalkWindows = { ids: 32_768, factor: 8, idsMax: 4_194_304 }
 
 export interface Walked {
   readonly times: PostgresTimes
