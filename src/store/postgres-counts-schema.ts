@@ -84,11 +84,12 @@ const FROM_BLOCKS = insert(`
 
 /**
  * Makes the counts of one block: of the lowest level that lacks one. False when there is none, or somebody else makes one now.
- * Looks twice: first without the lock, which is a write, then behind it, as somebody else may have made it meanwhile.
+ * A partition of which the planner knows nothing is analyzed with its first block: autovacuum comes up to minutes later, and until
+ * then rare values would be looked for row by row. Looks twice: first without the lock, which is a write, then behind it, as somebody else may have made it meanwhile.
  */
 const COUNT = `
 DECLARE
-  ids bigint; size bigint; oldest bigint; span bigint; start bigint; l integer;
+  ids bigint; size bigint; oldest bigint; span bigint; start bigint; l integer; unknown text;
 BEGIN
   SELECT h.size, coalesce((SELECT min(first_id) FROM event_partitions), 1) INTO size, oldest FROM log_head h;
   SELECT block_ids INTO ids FROM event_layout;
@@ -107,6 +108,9 @@ BEGIN
     END IF;
   END LOOP;
   IF l = 0 THEN ${FROM_ROWS}; ELSE ${FROM_BLOCKS}; END IF;
+  SELECT table_name INTO unknown FROM event_partitions p WHERE start BETWEEN p.first_id AND p.last_id
+    AND NOT EXISTS (SELECT FROM pg_stats s WHERE s.schemaname = current_schema() AND s.tablename = p.table_name);
+  IF FOUND THEN EXECUTE format('ANALYZE %I', unknown); END IF;
   RETURN true;
 END`
 

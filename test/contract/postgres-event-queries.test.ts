@@ -52,6 +52,7 @@ test('PostgreSQL queries: a summary is the same from rows, from blocks of counts
     }
   }
   await assertCounted(fixture.url, BLOCK_IDS)
+  assert.notDeepEqual(await server.run(fixture.url, "SELECT 1 FROM pg_stats WHERE tablename = 'audit_events_1'"), [])
   await equalNaive(40)
   // Rows that nothing but a count tells of: the blocks are what is added up, also of the largest level.
   const all = {
