@@ -12,7 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Postgres } from '../postgres/postgres.ts'
 
 export interface PostgresCounter {
-  /** There are more rows. Returns at once. */
+  /** There may be more rows. Returns at once. */
   wake(): void
   /** Resolves when the block that is being counted is. */
   close(): Promise<void>

@@ -158,7 +158,11 @@ export function createPostgresEventStore(options: {
   }
 
   return {
-    position: source => reading(session => readPosition(session, source)),
+    async position(source) {
+      const position = await reading(session => readPosition(session, source))
+      counter.wake() // whoever asks is about to append: what was due when others ended is made now
+      return position
+    },
     async append(batch) {
       const appended = await appends(() => writing((session, now) => appendRows(session, batch, now)))
       counter.wake()
