@@ -1,7 +1,7 @@
 /**
  * `npm run bench [-- --quick] [--postgres] [NAME ...]`: measures what the documents claim; prints a table and writes bench-result.json.
  * The full run takes about twenty minutes and 8 GB of disk, `--quick` about a minute. `--postgres` measures the shared store and
- * nothing else; it starts a server of its own, unless EVC_TEST_DATABASE_URL names one.
+ * nothing else, in about ten minutes; it starts a server of its own, unless EVC_TEST_DATABASE_URL names one.
  */
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
