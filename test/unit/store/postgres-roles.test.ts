@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
 import test from 'node:test'
-import type pg from 'pg'
+import pg from 'pg'
 import { CHECKPOINT_SCHEMA } from '../../../src/checkpoint/postgres-schema.ts'
 import { COLUMNS } from '../../../src/event/event.ts'
 import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
@@ -13,6 +13,7 @@ import { createPostgresEventStore } from '../../../src/store/postgres-event-stor
 import { STORE_SCHEMA } from '../../../src/store/postgres-schema.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
+import { assertCounted } from '../../harness/postgres-counts.ts'
 import { assertLogOfRows } from '../../harness/postgres-log.ts'
 import { NEVER } from '../query/event-fixture.ts'
 
@@ -110,6 +111,35 @@ test('runtime role: cannot change or remove what was recorded, nor give itself t
   assert.equal((await assertLogOfRows(owner)).length, 300)
 })
 
+function tombstoneOf(ids: readonly number[]) {
+  const ids_sha256 = createHash('sha256').update(ids.join('\n')).digest('hex')
+  const metadata_json = JSON.stringify({ count: ids.length, ids_sha256 })
+  const event = { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-', metadata_json } as const
+  return { event: sampleEvent(0, event), onceKey: null }
+}
+
+test('runtime role: whoever still sees what was erased cannot have it counted', async t => {
+  const { owner, runtime } = await createRoles()
+  await migrated(owner)
+  await server.run(owner, 'UPDATE event_layout SET block_ids = 64')
+  const first = createPostgresEventStore({ url: runtime })
+  await first.append(batchOf(0, rowsFrom(0, 100)))
+  await first.close()
+  await server.run(owner, 'DELETE FROM event_counts')
+  const client = new pg.Client({ connectionString: runtime })
+  await client.connect()
+  t.after(() => client.end())
+  await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+  await client.query('SELECT who FROM audit_events WHERE id = 5')
+  const store = createPostgresEventStore({ url: runtime })
+  await store.append(batchOf(100, [tombstoneOf([5])]))
+  await store.close()
+  await server.run(runtime, 'SELECT evc_erase_events($1, $2)', [[5], 101])
+  await assert.rejects(client.query('SELECT evc_count_events()'), { code: '40001' })
+  await client.query('ROLLBACK')
+  await assertCounted(owner, 64)
+})
+
 test('runtime role: erases by the function alone, and only for a tombstone that is in the log', async () => {
   const { owner, runtime } = await createRoles()
   await migrated(owner)
@@ -120,12 +150,6 @@ test('runtime role: erases by the function alone, and only for a tombstone that 
     server.run(runtime, 'SELECT evc_erase_events($1, $2)', [ids, tombstone])
   await assert.rejects(erase([5], 300), /event 300 is no tombstone/)
   await assert.rejects(erase([5], 999), /is no tombstone/)
-  const tombstoneOf = (ids: readonly number[]) => {
-    const ids_sha256 = createHash('sha256').update(ids.join('\n')).digest('hex')
-    const metadata_json = JSON.stringify({ count: ids.length, ids_sha256 })
-    const event = { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-', metadata_json } as const
-    return { event: sampleEvent(0, event), onceKey: null }
-  }
   await store.append(batchOf(320, [tombstoneOf([2, 5, 310])]))
   for (const other of [[5], [2, 5], [2, 5, 310, 311], [2, 2, 5, 310], []]) {
     await assert.rejects(erase(other, 321), /event 321 tells of other rows/, other.join())
