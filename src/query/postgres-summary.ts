@@ -6,9 +6,9 @@
  * Whatever takes longer than a question may is QUERY_TIMEOUT.
  */
 import { Refusal } from '../errors.ts'
-import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import type { Session } from '../postgres/postgres.ts'
+import { NAMED_ROWS } from '../store/postgres-counts-schema.ts'
 import type { Step, StepsRequest, Summary, SummaryRequest } from './event-queries.ts'
 import { parseTime } from './planner.ts'
 import { type Cover, type CoveredRange, coverRange } from './postgres-cover.ts'
@@ -139,12 +139,6 @@ interface Counted {
 
 type Weight = 'count' | 'failures'
 
-/** Rows of somebody: as the blocks count them. */
-const IS_NAMED = {
-  who: `who NOT IN ('unknown', '') AND action IN (${[...CHARGE_POINT_ACTIONS].map(action => `'${action}'`).join(', ')})`,
-  ip: "ip NOT IN ('-', '')",
-}
-
 /** Of names with equal count as many are looked up in the whole log; of more, those that the range has first. */
 const TIES_MAX = 100
 
@@ -165,7 +159,7 @@ async function topNames(
          FROM event_counts WHERE ${parts.blocks}
          UNION ALL
          SELECT ${column}, count(*)::integer, (count(*) FILTER (WHERE action = 'AUTH_FAIL'))::integer, min(id)
-         FROM audit_events WHERE ${parts.rows} AND ${IS_NAMED[column]} GROUP BY 1
+         FROM audit_events WHERE ${parts.rows} AND ${NAMED_ROWS[column]} GROUP BY 1
        ) AS parts GROUP BY 1)
      ${most('count')} UNION ALL ${most('failures')}`,
     parts.values,

@@ -7,8 +7,9 @@
  *     ip          events and failures by address
  *
  * A block of level 0 has the 16,384 ids of `event_layout`, one of any other level eight of the level below. So whatever a summary
- * adds up, it is a few blocks of each level, and names that occur again and again are added once for millions of rows. A list is
- * several arrays of equal length; names stand in the order in which the block first has them.
+ * adds up, it is a few blocks of each level, and names that occur again and again are added once for millions of rows. Where they
+ * do not, as when somebody invents them, blocks of more than four million names are not made one. A list is several arrays of equal
+ * length; names stand in the order in which the block first has them.
  *
  * What is here is made of the rows, by the function `evc_count_events` alone, at any time after they are there
  * (postgres-counter.ts); without it a summary is as right and slower. Whoever doubts it deletes all of it, and it is made anew. An
@@ -16,6 +17,7 @@
  * block is made of rows that are being erased. How many ids a block has never changes while there is one.
  */
 import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
+import { LIMITS } from '../limits.ts'
 import { createOwnersFunction } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
 import { ERASE, ERASE_SIGNATURE } from './postgres-erasure-schema.ts'
@@ -34,19 +36,23 @@ const TABLE = `
 ALTER TABLE event_layout ADD block_ids integer NOT NULL DEFAULT ${BLOCK_IDS} CHECK (block_ids > 0);
 CREATE TABLE event_counts (
   level smallint NOT NULL, first_id bigint NOT NULL, last_id bigint NOT NULL, min_time ${text} NOT NULL, max_time ${text} NOT NULL,
-  ${LISTS.map(list => `${list} ${texts}`).join(', ')},
+  names integer NOT NULL, ${LISTS.map(list => `${list} ${texts}`).join(', ')},
   kind_count integer[], who_count integer[], who_failures integer[], ip_count integer[], ip_failures integer[],
   PRIMARY KEY (level, first_id)
 );
 ALTER TABLE event_counts ${LISTS.map(list => `ALTER ${list} SET STATISTICS 0`).join(', ')};
 `
 
-const CHARGE_POINTS = [...CHARGE_POINT_ACTIONS].map(action => `'${action}'`).join(', ')
+/** Of which rows the names are counted. Whoever changes that has all blocks deleted. */
+export const NAMED_ROWS = {
+  who: `who NOT IN ('unknown', '') AND action IN (${[...CHARGE_POINT_ACTIONS].map(action => `'${action}'`).join(', ')})`,
+  ip: "ip NOT IN ('-', '')",
+} as const
 
-const namesOfRows = (column: 'who' | 'ip', condition: string) => `(
+const namesOfRows = (column: 'who' | 'ip') => `(
   SELECT array_agg(name ORDER BY seen) AS names, array_agg(n ORDER BY seen) AS counts, array_agg(failed ORDER BY seen) AS failures
   FROM (SELECT ${column} AS name, min(id) AS seen, count(*)::integer AS n, (count(*) FILTER (WHERE action = 'AUTH_FAIL'))::integer AS failed
-    FROM audit_events WHERE id BETWEEN start AND start + span - 1 AND ${condition} GROUP BY 1) AS counted)`
+    FROM audit_events WHERE id BETWEEN start AND start + span - 1 AND ${NAMED_ROWS[column]} GROUP BY 1) AS counted)`
 
 const namesOfBlocks = (list: 'who' | 'ip') => `(
   SELECT array_agg(name ORDER BY seen) AS names, array_agg(n ORDER BY seen) AS counts, array_agg(failed ORDER BY seen) AS failures
@@ -60,8 +66,9 @@ const PARTS = 'level = l - 1 AND first_id BETWEEN start AND start + span - 1'
 
 const insert = (from: string) => `
   INSERT INTO event_counts (level, first_id, last_id, min_time, max_time, kind_at, kind_action, kind_severity, kind_reason, kind_count,
-    who, who_count, who_failures, ip, ip_count, ip_failures)
-  SELECT l, start, start + span - 1, kinds.*, who.*, ip.* FROM ${from}`
+    who, who_count, who_failures, ip, ip_count, ip_failures, names)
+  SELECT l, start, start + span - 1, kinds.*, who.*, ip.*, coalesce(cardinality(who.names), 0) + coalesce(cardinality(ip.names), 0)
+  FROM ${from}`
 
 /** The earliest and latest time come with the kinds: asked for alone, the planner would walk the whole index of times. */
 const FROM_ROWS = insert(`
@@ -69,8 +76,8 @@ const FROM_ROWS = insert(`
     FROM (SELECT left(date_time, 16) AS at, action, severity, reason_code, count(*)::integer AS n,
         min(date_time) AS earliest, max(date_time) AS latest
       FROM audit_events WHERE id BETWEEN start AND start + span - 1 GROUP BY 1, 2, 3, 4) AS counted) AS kinds,
-  ${namesOfRows('who', `who NOT IN ('unknown', '') AND action IN (${CHARGE_POINTS})`)} AS who,
-  ${namesOfRows('ip', "ip NOT IN ('-', '')")} AS ip`)
+  ${namesOfRows('who')} AS who,
+  ${namesOfRows('ip')} AS ip`)
 
 const FROM_BLOCKS = insert(`
   (SELECT min(earliest), max(latest), array_agg(at), array_agg(action), array_agg(severity), array_agg(reason), array_agg(n)
@@ -98,7 +105,10 @@ BEGIN
       l := level_looked_at;
       span := ids * (${BLOCKS_OF_NEXT_LEVEL} ^ l)::bigint;
       SELECT n * span + 1 INTO start FROM generate_series((oldest + span - 2) / span, size / span - 1) AS n
-        WHERE NOT EXISTS (SELECT FROM event_counts c WHERE c.level = l AND c.first_id = n * span + 1) ORDER BY n LIMIT 1;
+        WHERE NOT EXISTS (SELECT FROM event_counts c WHERE c.level = l AND c.first_id = n * span + 1)
+        AND (l = 0 OR (SELECT count(*) = ${BLOCKS_OF_NEXT_LEVEL} AND sum(c.names) <= ${LIMITS.summaryNamesMax} FROM event_counts c
+          WHERE c.level = l - 1 AND c.first_id BETWEEN n * span + 1 AND (n + 1) * span))
+        ORDER BY n LIMIT 1;
       EXIT WHEN FOUND;
     END LOOP;
     IF start IS NULL THEN RETURN false; END IF;

@@ -64,6 +64,19 @@ test('PostgreSQL queries: a summary is the same from rows, from blocks of counts
   assert.equal((await fixture.queries.summary(all, NEVER)).total, 1_005_000)
   await server.run(fixture.url, 'DELETE FROM event_counts WHERE level = 2 OR first_id % 5 = 0')
   await equalNaive(20)
+  await server.run(fixture.url, 'DELETE FROM event_counts WHERE level > 0')
+  await server.run(fixture.url, 'UPDATE event_counts SET names = 4000001 WHERE level = 0 AND first_id = 513')
+  while ((await server.run<{ made: boolean }>(fixture.url, 'SELECT evc_count_events() AS made'))[0]?.made);
+  const larger = await server.run<{ id: number }>(
+    fixture.url,
+    'SELECT first_id::int AS id FROM event_counts WHERE level > 0 ORDER BY level, first_id',
+  )
+  assert.deepEqual(
+    larger.map(({ id }) => id),
+    [1, 1_025, 1_537, 2_049, 2_561, 3_073, 3_585, 4_097],
+    'blocks with too many names, and those above, are not made',
+  )
+  await equalNaive(5)
   await server.run(fixture.url, 'DELETE FROM event_counts')
   await equalNaive(5)
   await assertCounted(fixture.url, BLOCK_IDS)
