@@ -12,19 +12,23 @@ import type { Pace, Paced } from './paced-client.ts'
 import type { Size } from './size.ts'
 import { type Figure, median } from './table.ts'
 
-const ADMIN_KEY = 'bench-admin-key-0123456789abcdef0123456789'
+export const ADMIN_KEY = 'bench-admin-key-0123456789abcdef0123456789'
 const LOGIN_PATH = '/auth/credentials'
 const CHARGE_POINTS = 200
 /** Saturated: with fewer connections all of them wait for the same group fsync at times, and the server idles. */
-const SATURATING_CONNECTIONS = 128
+export const SATURATING_CONNECTIONS = 128
 const FEWER_CONNECTIONS = 64
-const SETTLE_SECONDS = 0.3
+export const SETTLE_SECONDS = 0.3
 
-interface Server {
+/** Whom to log in, and where. */
+export interface Door {
+  readonly url: string
+  readonly logins: readonly { readonly cp_id: string; readonly credentials: string }[]
+}
+
+interface Server extends Door {
   readonly process: ChildProcess
   readonly directory: string
-  readonly url: string
-  readonly logins: { cp_id: string; credentials: string }[]
 }
 
 export async function benchLogin(size: Size): Promise<Figure[]> {
@@ -94,22 +98,29 @@ async function compare(server: Server, size: Size, connections: number): Promise
 }
 
 async function compareAtRate(server: Server, size: Size, perSecond: number): Promise<PacedRound[]> {
-  const client = fork(join(import.meta.dirname, 'paced-client.ts'))
-  const bodies = server.logins.map(login => JSON.stringify(login))
-  const pace = { url: server.url, path: LOGIN_PATH, bodies, connections: FEWER_CONNECTIONS, perSecond }
-  const run = async (seconds: number): Promise<Paced> => {
-    client.send({ ...pace, seconds } satisfies Pace)
-    const [paced] = await once(client, 'message')
-    if (paced.refused > 0) throw new Error(`${paced.refused} refusals at half load`)
-    return paced
-  }
+  const pacer = startPacer(perSecond)
   const rounds = await paired(size, async auditing => {
     await ask(server, auditing)
-    await run(SETTLE_SECONDS)
-    return run(size.loginRoundSeconds)
+    await pacer.run(server, SETTLE_SECONDS)
+    return pacer.run(server, size.loginRoundSeconds)
   })
-  client.disconnect()
+  pacer.stop()
   return rounds
+}
+
+/** Logs in at a steady rate, from a process of its own. */
+export function startPacer(perSecond: number) {
+  const client = fork(join(import.meta.dirname, 'paced-client.ts'))
+  return {
+    async run({ url, logins }: Door, seconds: number): Promise<Paced> {
+      const bodies = logins.map(login => JSON.stringify(login))
+      client.send({ url, path: LOGIN_PATH, bodies, connections: FEWER_CONNECTIONS, perSecond, seconds } satisfies Pace)
+      const [paced] = await once(client, 'message')
+      if (paced.refused > 0) throw new Error(`${paced.refused} refusals at half load`)
+      return paced
+    },
+    stop: () => client.disconnect(),
+  }
 }
 
 /** Both sides in each round, each first in turn. */
@@ -133,26 +144,26 @@ interface Load {
 
 async function load(server: Server, connections: number, seconds: number): Promise<Load> {
   const before = await ask(server, 'cpu')
+  const { requests, rate } = await saturate(server, connections, seconds)
+  const after = await ask(server, 'cpu')
+  return { rate, main: (after.main - before.main) / requests, all: (after.all - before.all) / requests }
+}
+
+export async function saturate({ url, logins }: Door, connections: number, seconds: number) {
   const result = await autocannon({
-    url: server.url,
+    url,
     connections,
     duration: seconds,
-    requests: server.logins.map(login => ({
+    requests: logins.map(login => ({
       method: 'POST',
       path: LOGIN_PATH,
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify(login),
     })),
   })
-  const after = await ask(server, 'cpu')
   if (result.non2xx > 0 || result.errors > 0)
     throw new Error(`${result.non2xx} refusals, ${result.errors} errors under load`)
-  const requests = result.requests.total
-  return {
-    rate: requests / result.duration,
-    main: (after.main - before.main) / requests,
-    all: (after.all - before.all) / requests,
-  }
+  return { requests: result.requests.total, rate: result.requests.total / result.duration }
 }
 
 async function ask(server: Server, message: 'on' | 'off' | 'cpu'): Promise<{ main: number; all: number }> {
@@ -167,7 +178,11 @@ async function startServer(): Promise<Server> {
     env: { ...process.env, EVC_ADMIN_KEY: ADMIN_KEY },
   })
   const [{ url }] = await once(child, 'message')
-  const logins: Server['logins'] = []
+  return { process: child, directory, url, logins: await registerChargePoints(url) }
+}
+
+export async function registerChargePoints(url: string): Promise<Door['logins']> {
+  const logins: { cp_id: string; credentials: string }[] = []
   for (let i = 0; i < CHARGE_POINTS; i++) {
     const answer = await fetch(`${url}/charge-points`, {
       method: 'POST',
@@ -177,7 +192,7 @@ async function startServer(): Promise<Server> {
     const { cp_id, credentials } = (await answer.json()) as { cp_id: string; credentials: string }
     logins.push({ cp_id, credentials })
   }
-  return { process: child, directory, url, logins }
+  return logins
 }
 
 async function stopServer(server: Server): Promise<void> {

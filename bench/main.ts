@@ -1,7 +1,7 @@
 /**
  * `npm run bench [-- --quick] [--postgres] [NAME ...]`: measures what the documents claim; prints a table and writes bench-result.json.
  * The full run takes about twenty minutes and 8 GB of disk, `--quick` about a minute. `--postgres` measures the shared store and
- * nothing else; it starts a server of its own, unless EVC_TEST_DATABASE_URL names one.
+ * nothing else, in about ten minutes; it starts a server of its own, unless EVC_TEST_DATABASE_URL names one.
  */
 import { join } from 'node:path'
 import { benchAuditEvent } from './audit-event.ts'
@@ -10,6 +10,7 @@ import { benchDurable } from './durable.ts'
 import { benchEvidence } from './evidence.ts'
 import { benchExport } from './export.ts'
 import { benchLogin } from './login.ts'
+import { benchLoginPostgres } from './login-postgres.ts'
 import { benchPostgres } from './postgres.ts'
 import { FULL, QUICK, type Size } from './size.ts'
 import { type Figure, printFigures } from './table.ts'
@@ -30,6 +31,7 @@ const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
 
 const POSTGRES_BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   postgres: benchPostgres,
+  login: benchLoginPostgres,
   verify: benchVerifyPostgres,
 }
 const FLAGS = new Set(['--quick', '--postgres'])

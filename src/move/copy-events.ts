@@ -2,7 +2,8 @@
  * Events of a data folder into PostgreSQL, with their leaves as they are: nothing is hashed, salted or stamped anew.
  *
  * A batch is one transaction: rows, salts, tiles, erasures, and the head that says so. So the database holds the beginning of the log
- * at any time, and its head says where to go on. A batch ends a bundle, but for the last one.
+ * at any time, and its head says where to go on. A batch ends a bundle, but for the last one. Blocks of counts are made of the rows
+ * behind the batch that completes them.
  */
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
@@ -10,6 +11,7 @@ import { SALT_BYTES } from '../evidence/leaf.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
 import { StoreError } from '../store/event-store.ts'
+import { countBlock } from '../store/postgres-counter.ts'
 import { makePartitions, writeTimes } from '../store/postgres-event-store.ts'
 import { lockHead, readHead, writeGrowth } from '../store/postgres-log.ts'
 import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from '../store/postgres-rows.ts'
@@ -33,6 +35,7 @@ export async function copyEvents(
     // Crash before the commit: nothing. A commit that nobody answered: the head says whether it happened.
     await postgres.transaction(session => copyBatch(session, copied, batch))
     copied = through
+    while (await countBlock(postgres));
     onCopied(copied)
   }
 }

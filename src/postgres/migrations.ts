@@ -112,10 +112,15 @@ async function storedVersion(session: Session, stage: string): Promise<number> {
  * A function that runs with the rights of the owner, finds the names of this schema only, and is nobody's to call without a grant.
  * One of that signature is replaced, and keeps its grants.
  */
-export async function createOwnersFunction(session: Session, signature: string, body: string): Promise<void> {
+export async function createOwnersFunction(
+  session: Session,
+  signature: string,
+  body: string,
+  returns: 'void' | 'boolean' = 'void',
+): Promise<void> {
   const { rows } = await session.query<{ schema: string }>('SELECT quote_ident(current_schema()) AS schema')
   await session.query(
-    `CREATE OR REPLACE FUNCTION ${signature} RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+    `CREATE OR REPLACE FUNCTION ${signature} RETURNS ${returns} LANGUAGE plpgsql SECURITY DEFINER
      SET search_path = ${rows[0]?.schema}, pg_temp AS $body$${body}$body$`,
   )
   await session.query(`REVOKE ALL ON FUNCTION ${signature} FROM PUBLIC`)

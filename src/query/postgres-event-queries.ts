@@ -24,6 +24,7 @@ import type { WalkRequest } from './walk.ts'
 
 /** Of one lane of one instance. */
 const CONNECTIONS = 3
+const SESSION_KEPT_MS = 600_000
 const QUERY_CANCELED = '57014'
 
 /** Every answer may also be a Refusal, as of createSqliteEventQueries. @param windows smaller than usual in tests only. */
@@ -34,6 +35,7 @@ export function createPostgresEventQueries(options: { url: string; windows?: Wal
     connectionsMax: CONNECTIONS,
     statementMsMax: LIMITS.queryMsMax,
     applicationName: 'ev-central queries',
+    keptMsMax: SESSION_KEPT_MS,
   })
   const times = createPostgresTimes()
 

@@ -1,35 +1,25 @@
 /**
- * Counts over a time range in PostgreSQL, from the rows: the server groups, here the groups are put in the order and the buckets
- * that summary.ts has. Costs about a microsecond a row of the range; whatever takes longer than a question may is QUERY_TIMEOUT.
+ * Counts over a time range in PostgreSQL: of the blocks that lie within it, what was counted once (store/postgres-counts-schema.ts),
+ * of everything else the rows. The server adds up; here the sums are put in the order and the buckets that summary.ts has.
+ *
+ * Blocks say in which minute or hour an event was, so kinds are counted from them where buckets are whole ones; names always are.
+ * Whatever takes longer than a question may is QUERY_TIMEOUT.
  */
 import { Refusal } from '../errors.ts'
-import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import type { Session } from '../postgres/postgres.ts'
+import { NAMED_ROWS } from '../store/postgres-counts-schema.ts'
 import type { Step, StepsRequest, Summary, SummaryRequest } from './event-queries.ts'
 import { parseTime } from './planner.ts'
-import type { PostgresTimes } from './postgres-times.ts'
-import { conditionsOf, idRanges, readIds } from './postgres-walk.ts'
+import { type Cover, type CoveredRange, coverRange } from './postgres-cover.ts'
+import type { IdRange, PostgresTimes } from './postgres-times.ts'
+import type { Conditions } from './postgres-walk.ts'
 
+const HOUR_MS = 3_600_000
 const MINUTE_MS = 60_000
-
-interface Scope {
-  /** The condition of the time range, in ids and times. */
-  readonly where: string
-  readonly values: readonly unknown[]
-}
-
-async function scopeOf(
-  session: Session,
-  times: PostgresTimes,
-  { start_time, end_time }: { start_time: string; end_time: string },
-): Promise<Scope> {
-  const filter = { start_time, end_time }
-  const { sql, values } = conditionsOf(filter)
-  const ranges = await idRanges(session, times, filter, await readIds(session))
-  const [first, last] = [ranges[0]?.first ?? 0, ranges.at(-1)?.last ?? -1]
-  return { where: `id BETWEEN ${first} AND ${last}${sql}`, values }
-}
+/** Names of a large range do not fit into what a server has by default, and files are several times slower. */
+const WORK_MEMORY = '32MB'
+const ALL_LEVELS = Number.POSITIVE_INFINITY
 
 interface KindCount {
   readonly at: string
@@ -50,14 +40,11 @@ export async function summarizePostgres(
   if (!(bucketMs > 0) || (endMs - startMs) / bucketMs > LIMITS.summaryBucketsMax) {
     throw new Refusal('VALIDATION_FAILED', 'too many buckets', { violations: [{ field: 'bucket', rule: 'too_small' }] })
   }
-  const scope = await scopeOf(session, times, request)
-  const { rows: kinds } = await session.query<KindCount & Record<string, unknown>>(
-    `SELECT left(date_time, ${charactersOf(bucketMs)}) AS at, action, severity, reason_code, count(*) AS n
-     FROM audit_events WHERE ${scope.where} GROUP BY 1, 2, 3, 4`,
-    scope.values,
-  )
-  const chargePoints = await topNames(session, scope, 'who', [...CHARGE_POINT_ACTIONS])
-  const addresses = await topNames(session, scope, 'ip', undefined)
+  await session.query(`SET LOCAL work_mem = '${WORK_MEMORY}'`)
+  const range = await coverRange(session, times, request)
+  const kinds = await countKinds(session, range, bucketMs)
+  const chargePoints = await topNames(session, range, 'who')
+  const addresses = await topNames(session, range, 'ip')
   const asChargePoint = ({ name, count, failures }: Counted) => ({ cp_id: name, count, failures })
   const asAddress = ({ name, count, failures }: Counted) => ({ ip: name, count, failures })
   return {
@@ -76,13 +63,47 @@ export async function summarizePostgres(
   }
 }
 
-/** How much of a time says in which bucket it lies: up to the minute, the second, or all of it. */
-function charactersOf(bucketMs: number): number {
-  return bucketMs % MINUTE_MS === 0 ? 16 : bucketMs % 1000 === 0 ? 19 : 24
+/** How much of a time says in which bucket it lies, up to the hour, the minute, the second, or all of it; and which blocks say as much. */
+function precisionOf(bucketMs: number): { characters: number; level: number } {
+  if (bucketMs % HOUR_MS === 0) return { characters: 13, level: ALL_LEVELS }
+  if (bucketMs % MINUTE_MS === 0) return { characters: 16, level: 0 }
+  return { characters: bucketMs % 1000 === 0 ? 19 : 24, level: -1 }
 }
 
-function msOf(at: string): number {
-  return Date.parse(at.length === 16 ? `${at}:00Z` : at.length === 19 ? `${at}Z` : at)
+const REST_OF_TIME: Readonly<Record<number, string>> = { 13: ':00Z', 16: ':00Z', 19: 'Z', 24: '' }
+
+const msOf = (at: string) => Date.parse(`${at}${REST_OF_TIME[at.length]}`)
+
+/** Lists are unnested where a result is made, which keeps no copy of them, as `FROM unnest` does. */
+async function countKinds(session: Session, range: CoveredRange, bucketMs: number): Promise<KindCount[]> {
+  const { characters, level } = precisionOf(bucketMs)
+  const { rows, blocks, values } = partsOf(range, range.upTo(level))
+  const { rows: kinds } = await session.query<KindCount & Record<string, unknown>>(
+    `SELECT at, action, severity, reason_code, sum(n) AS n FROM (
+       SELECT left(unnest(kind_at), ${characters}) AS at, unnest(kind_action) AS action, unnest(kind_severity) AS severity,
+         unnest(kind_reason) AS reason_code, unnest(kind_count) AS n
+       FROM event_counts WHERE ${blocks}
+       UNION ALL
+       SELECT left(date_time, ${characters}), action, severity, reason_code, count(*)::integer FROM audit_events WHERE ${rows} GROUP BY 1, 2, 3, 4
+     ) AS parts GROUP BY 1, 2, 3, 4`,
+    values,
+  )
+  return kinds
+}
+
+/** Conditions on the rows of both tables, and the values that they speak of. */
+function partsOf({ conditions }: CoveredRange, { blocks, rest }: Cover) {
+  const next = conditions.values.length + 1
+  return {
+    rows: rowsOf(conditions, rest),
+    blocks: `(level, first_id) IN (SELECT * FROM unnest($${next}::smallint[], $${next + 1}::bigint[]))`,
+    values: [...conditions.values, blocks.map(({ level }) => level), blocks.map(({ first }) => first)],
+  }
+}
+
+function rowsOf({ sql }: Conditions, ranges: readonly IdRange[]): string {
+  if (ranges.length === 0) return 'false'
+  return `(${ranges.map(({ first, last }) => `id BETWEEN ${first} AND ${last}`).join(' OR ')})${sql}`
 }
 
 function seriesOf(kinds: readonly KindCount[], bucketMs: number): Summary['series'] {
@@ -112,6 +133,7 @@ interface Counted {
   readonly name: string
   readonly count: number
   readonly failures: number
+  /** Ascending in the order in which the range first has them. */
   readonly first: number
 }
 
@@ -123,21 +145,24 @@ const TIES_MAX = 100
 /** Most events first, and most failures first; of equal count, the one that the log had first. */
 async function topNames(
   session: Session,
-  { where, values }: Scope,
+  range: CoveredRange,
   column: 'who' | 'ip',
-  actions: readonly string[] | undefined,
 ): Promise<{ byCount: Counted[]; byFailures: Counted[] }> {
-  const nobody = column === 'who' ? 'unknown' : '-'
+  const parts = partsOf(range, range.upTo(ALL_LEVELS))
   const most = (weight: Weight) =>
     `(SELECT *, '${weight}' AS most FROM names WHERE ${weight} > 0 ORDER BY ${weight} DESC, first LIMIT ${LIMITS.summaryTopMax + TIES_MAX})`
   const { rows } = await session.query<Counted & { most: Weight } & Record<string, unknown>>(
     `WITH names AS MATERIALIZED (
-       SELECT ${column} AS name, count(*) AS count, count(*) FILTER (WHERE action = 'AUTH_FAIL') AS failures, min(id) AS first
-       FROM audit_events WHERE ${where} AND ${column} NOT IN ('${nobody}', '')
-       ${actions === undefined ? '' : `AND action = ANY ($${values.length + 1}::text[])`}
-       GROUP BY 1)
+       SELECT name, sum(n) AS count, sum(failed) AS failures, min(first) AS first FROM (
+         SELECT unnest(${column}) AS name, unnest(${column}_count) AS n, unnest(${column}_failures) AS failed,
+           first_id + generate_subscripts(${column}, 1) - 1 AS first
+         FROM event_counts WHERE ${parts.blocks}
+         UNION ALL
+         SELECT ${column}, count(*)::integer, (count(*) FILTER (WHERE action = 'AUTH_FAIL'))::integer, min(id)
+         FROM audit_events WHERE ${parts.rows} AND ${NAMED_ROWS[column]} GROUP BY 1
+       ) AS parts GROUP BY 1)
      ${most('count')} UNION ALL ${most('failures')}`,
-    actions === undefined ? values : [...values, actions],
+    parts.values,
   )
   const placed = async (weight: Weight) =>
     placeTies(
@@ -185,12 +210,13 @@ export async function countStepsPostgres(
   const stepMs = request.stepSeconds * 1000
   const length = Math.max(0, Math.ceil((endMs - startMs) / stepMs))
   if (!(stepMs > 0 && length <= LIMITS.summaryBucketsMax)) throw new Refusal('VALIDATION_FAILED', 'too many steps')
-  const { where, values } = await scopeOf(session, times, request)
+  const { upTo, conditions } = await coverRange(session, times, request)
+  const { values } = conditions
   const place = values.length
   const { rows } = await session.query<{ step: number; action: string; reason_code: string | null; n: number }>(
     `SELECT floor((round(extract(epoch FROM date_time::timestamptz) * 1000) - $${place + 1}::numeric) / $${place + 2}::numeric)::integer
        AS step, action, reason_code, count(*) AS n
-     FROM audit_events WHERE ${where} GROUP BY 1, 2, 3`,
+     FROM audit_events WHERE ${rowsOf(conditions, upTo(-1).rest)} GROUP BY 1, 2, 3`,
     [...values, startMs, stepMs],
   )
   const steps = Map.groupBy(rows, ({ step }) => step)

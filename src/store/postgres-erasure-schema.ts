@@ -25,9 +25,11 @@ INSERT INTO journal_clearing (asked) VALUES (0);
 
 /**
  * Blanks the private columns of rows and destroys their salts; leaf, tree and every proof given before stay as they are. May be
- * repeated: the same rows, the same tombstone.
+ * repeated: the same rows, the same tombstone. Counts of blocks that have one of them (postgres-counts-schema.ts) go, to be made anew.
  */
-const ERASE = `
+export const ERASE_SIGNATURE = 'evc_erase_events(ids bigint[], by_event bigint)'
+
+export const ERASE = `
 DECLARE
   told text; batch record; one bigint; zeroed bytea;
 BEGIN
@@ -61,6 +63,13 @@ BEGIN
     END LOOP;
     UPDATE log_salts SET salts = zeroed WHERE first_id = batch.first_id;
   END LOOP;
+  UPDATE event_layout SET one = true; -- nobody counts meanwhile, and afterwards nobody who still sees what was there
+  WITH touched AS (
+    SELECT DISTINCT (i - 1) / block_ids * block_ids + 1 AS id FROM unnest(ids) AS i, event_layout
+  ), uncounted AS (
+    DELETE FROM event_counts WHERE EXISTS (SELECT FROM touched WHERE touched.id BETWEEN first_id AND last_id) RETURNING 1
+  )
+  INSERT INTO rewrites_due SELECT 'event_counts' WHERE EXISTS (SELECT FROM uncounted) ON CONFLICT DO NOTHING;
   INSERT INTO log_erasures SELECT i, by_event FROM unnest(ids) AS i ON CONFLICT DO NOTHING;
   INSERT INTO rewrites_due
     SELECT table_name FROM event_partitions WHERE EXISTS (SELECT FROM unnest(ids) AS i WHERE i BETWEEN first_id AND last_id)
@@ -90,7 +99,7 @@ END`
 
 export async function addErasure(session: Session): Promise<void> {
   await session.query(TABLES)
-  await createOwnersFunction(session, 'evc_erase_events(ids bigint[], by_event bigint)', ERASE)
+  await createOwnersFunction(session, ERASE_SIGNATURE, ERASE)
   await createOwnersFunction(session, 'evc_finish_erasure(due text)', FINISH)
 }
 

@@ -3,8 +3,8 @@
  *
  * Promise: see event-store.ts. One transaction a batch, and the row of the log's head is its lock: whoever has it knows the next
  * id, writes rows, tiles, salts and position, and moves the head. So ids are gapless, the log cannot fork, and a position says
- * exactly which records are rows. While the server takes some rows, the next ones are made lines of COPY here and leaves by
- * another thread. Rejected: no lock but a retry when the head has moved, which under load does most of its work in vain.
+ * exactly which records are rows. While the lock is waited for, rows are read and made lines of COPY; while the server takes some
+ * rows, the next ones are, and leaves are made of them by another thread. Rejected: no lock but a retry when the head has moved, which under load does most of its work in vain.
  *
  *   crash before the commit         nothing: the server rolls back, and the lock is free
  *   connection lost in the commit   either; the caller reads its position, which the same transaction moved
@@ -20,11 +20,12 @@ import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { type Appended, type Batch, type EventStore, type Row, StoreError } from './event-store.ts'
+import { createPostgresCounter } from './postgres-counter.ts'
 import { lockHead, type PostgresLogHead, readHead, readLogState, writeGrowth } from './postgres-log.ts'
 import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from './postgres-rows.ts'
 import { STORE_SCHEMA } from './postgres-schema.ts'
 
-/** One appends, and one answers questions meanwhile. */
+/** One appends, and one answers questions or counts meanwhile. */
 const CONNECTIONS = 2
 const PORTION_ROWS = 1_000
 const UNIQUE_VIOLATION = '23505'
@@ -60,6 +61,7 @@ export function createPostgresEventStore(options: {
     ...(statementMsMax === undefined ? {} : { statementMsMax }),
   })
   const log = startLog()
+  const counter = createPostgresCounter(postgres)
   const appends = inTurn()
   let ready: Promise<void> | undefined
   /** Whether the builder is where it left the log; if the head is there too, it goes on from there. */
@@ -99,11 +101,12 @@ export function createPostgresEventStore(options: {
 
   async function appendRows(session: Session, batch: Batch, now: string): Promise<Appended> {
     const { source, after } = batch
-    const head = await lockHead(session)
+    const portions = portionsOf(batch.rows, now)
+    const { locked: head, ready } = await prepareWhile(lockHead(session), portions)
     // Asked under the lock: a commit of ours that nobody answered may have been waited for.
     const position = await readPosition(session, source)
     if (position !== after) throw new StoreError('POSITION_MOVED', `${source} is at ${position}, not at ${after}`)
-    const lastId = await addRows(session, batch.rows, head, now)
+    const lastId = await addRows(session, joined(ready, portions), head)
     await movePosition(session, source, batch.through) // known only now
     return { lastId, written: lastId - head.size, room: undefined }
   }
@@ -112,33 +115,38 @@ export function createPostgresEventStore(options: {
     const head = await lockHead(session)
     const recorded = await work(session, head.size + 1)
     if (recorded === undefined) return
-    await addRows(session, [{ event: recorded.event, onceKey: null }], head, now)
+    await addRows(session, portionsOf([{ event: recorded.event, onceKey: null }], now), head)
     await recorded.apply?.(session)
   }
 
   /** Rows and their leaves, behind a head that is locked. @returns the last id */
-  async function addRows(session: Session, rows: Iterable<Row>, head: PostgresLogHead, now: string): Promise<number> {
+  async function addRows(session: Session, portions: Portions, head: PostgresLogHead): Promise<number> {
     if (!isLogKnown || log.size !== head.size) log.resume(await readLogState(session, head))
     isLogKnown = true
-    const lastId = await copyRows(session, rows, head.size, now)
+    const lastId = await copyRows(session, portions, head.size)
     if (lastId > head.size) {
-      await writeTimes(session, head.size, lastId)
-      await writeGrowth(session, head.size, log.finish())
+      const timesWritten = writeTimes(session, head.size, lastId) // under way while the last leaves are waited for
+      timesWritten.catch(() => {})
+      const growth = log.finish()
+      await timesWritten
+      await writeGrowth(session, head.size, growth)
     }
     return lastId
   }
 
   /** Some rows at a time, of which the next are prepared while the server takes those before. @returns the last id */
-  async function copyRows(session: Session, rows: Iterable<Row>, before: number, now: string): Promise<number> {
+  async function copyRows(session: Session, portions: Portions, before: number): Promise<number> {
     let lastId = before
     let copying: Promise<void> = Promise.resolve()
-    for (const prepared of portionsOf(rows, now)) {
-      await copying
+    for (const prepared of portions) {
+      if (prepared.some(({ key }) => key !== null)) await copying
       const claimed = await claimRows(session, prepared)
       const firstId = lastId + 1
       lastId += claimed.length
+      const lines = formatLines(claimed, firstId)
+      await copying
       if (partitionedThrough < lastId) partitionedThrough = await makePartitions(session, lastId)
-      copying = session.copy(COPY_ROWS, formatLines(claimed, firstId))
+      copying = session.copy(COPY_ROWS, lines)
       copying.catch(() => {}) // awaited above or below, unless the next rows cannot be read
       for (const [n, { event, createdAt, record }] of claimed.entries()) {
         log.add({ id: firstId + n, event, createdAt, record })
@@ -150,17 +158,53 @@ export function createPostgresEventStore(options: {
   }
 
   return {
-    position: source => reading(session => readPosition(session, source)),
-    append: batch => appends(() => writing((session, now) => appendRows(session, batch, now))),
+    async position(source) {
+      const position = await reading(session => readPosition(session, source))
+      counter.wake() // whoever asks is about to append: what was due when others ended is made now
+      return position
+    },
+    async append(batch) {
+      const appended = await appends(() => writing((session, now) => appendRows(session, batch, now)))
+      counter.wake()
+      return appended
+    },
     record: work => appends(() => writing((session, now) => recordRow(session, work, now))),
     lastId: () => reading(async session => (await readHead(session)).size),
     get: id => reading(session => readEvent(session, id)),
     checkpoint: () => reading(async () => {}),
     async close() {
+      await counter.close()
       await postgres.close()
       log.close()
     },
   }
+}
+
+type Portions = Iterable<readonly PreparedRow[]>
+
+/**
+ * Portions are made until what is waited for is there. Under load another instance has the lock, and with it the server's time:
+ * what is ready by then need not be made while others wait for us.
+ */
+async function prepareWhile<T>(waiting: Promise<T>, portions: Iterator<readonly PreparedRow[]>) {
+  const ready: (readonly PreparedRow[])[] = []
+  let isWaiting = true
+  const done = () => {
+    isWaiting = false
+  }
+  waiting.then(done, done)
+  while (isWaiting) {
+    const next = portions.next()
+    if (next.done) break
+    ready.push(next.value)
+    await setImmediate()
+  }
+  return { locked: await waiting, ready }
+}
+
+function* joined(ready: Portions, more: Portions): Generator<readonly PreparedRow[]> {
+  yield* ready
+  yield* more
 }
 
 function* portionsOf(rows: Iterable<Row>, now: string): Generator<readonly PreparedRow[]> {

@@ -5,7 +5,7 @@
  *   event_layout.keep_days  younger events do not leave, whoever asks; the owner's to set, 0 at first
  *
  * The runtime role drops nothing itself. `evc_archive_partition` takes out the oldest partition, and that alone: its rows, their
- * salts, and what is kept of their times. It does so only where an event of the log tells of exactly this archive, a checkpoint
+ * salts, and what is kept of their times and counts. It does so only where an event of the log tells of exactly this archive, a checkpoint
  * covers the partition and no legal hold keeps it; what it cannot see is the file, which its caller has read back by then. Tiles
  * and entries stay: proofs given before, and mirrors, need them. `evc_replace_archive` notes another digest of an archive that an
  * erasure has written anew, as its tombstone tells.
@@ -59,7 +59,7 @@ BEGIN
   last_chunk := (a.last_id - 1) / ${CHUNK_IDS};
   SELECT min(min_time)::timestamptz, max(max_time)::timestamptz INTO first_time, last_time FROM event_times
     WHERE chunk BETWEEN first_chunk AND last_chunk;
-  SELECT keep_days INTO days FROM event_layout;
+  SELECT keep_days INTO days FROM event_layout FOR UPDATE; -- nobody counts rows meanwhile (postgres-counts-schema.ts)
   IF days > 0 AND last_time > now() - days * interval '1 day' THEN
     RAISE EXCEPTION 'the owner keeps events of the last % days', days USING ERRCODE = 'check_violation';
   END IF;
@@ -75,6 +75,7 @@ BEGIN
   UPDATE log_salts SET first_id = a.last_id + 1,
     salts = substring(salts FROM ((a.last_id - first_id + 1) * ${SALT_BYTES} + 1)::integer) WHERE first_id <= a.last_id;
   DELETE FROM rewrites_due WHERE table_name = oldest.table_name;
+  DELETE FROM event_counts WHERE first_id <= a.last_id;
   INSERT INTO event_archives SELECT (a).*;
 END`
 

@@ -4,7 +4,7 @@
  * `audit_events` has the documented 14 columns and 6 index names, and one index more for reasons. It is partitioned by id: what grows old leaves as a whole table, and
  * the indexes that take rows stay small. Text is compared by bytes (COLLATE "C"), as SQLite does; that is also faster to index.
  *
- *   event_layout      how many ids a partition has
+ *   event_layout      how many ids a partition has, and a block of counts
  *   event_partitions  which ids are in which table
  *   event_times       the first and last time of every complete 1,024 ids: time ranges become id ranges
  *   positions         how far each source (a journal, an import) has been indexed
@@ -16,16 +16,18 @@
  *                     of those rows whose bundle was not full after it
  *   log_erasures      of each erased row the event that says so, its tombstone
  *
- * What erasure needs besides is in postgres-erasure-schema.ts, and what retention needs in postgres-retention-schema.ts.
+ * What erasure needs besides is in postgres-erasure-schema.ts, what retention needs in postgres-retention-schema.ts, and what summaries are
+ * made of in postgres-counts-schema.ts.
  *
  * The runtime role may insert rows, tiles and salts, and change none of them: only head, edge and positions move. Partitions are
- * made, taken out as archives, rows erased, and tables written anew after that, by functions that run with the owner's rights and
- * do nothing else.
+ * made, taken out as archives, rows counted and erased, and tables written anew after that, by functions that run with the owner's
+ * rights and do nothing else.
  */
 
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { createOwnersFunction, type Schema } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
+import { addCounts, COUNTS_GRANTS } from './postgres-counts-schema.ts'
 import { addErasure, ERASURE_GRANTS } from './postgres-erasure-schema.ts'
 import { addRetention, RETENTION_GRANTS } from './postgres-retention-schema.ts'
 
@@ -96,7 +98,7 @@ async function first(session: Session): Promise<void> {
 
 export const STORE_SCHEMA: Schema = {
   stage: 'events',
-  migrations: [first, addErasure, addRetention],
+  migrations: [first, addErasure, addRetention, addCounts],
   grants: [
     'SELECT, INSERT ON audit_events, event_times, once_keys, log_tiles, log_salts',
     'SELECT ON event_layout, event_partitions, log_erasures',
@@ -105,5 +107,6 @@ export const STORE_SCHEMA: Schema = {
     'EXECUTE ON FUNCTION evc_add_partition()',
     ...ERASURE_GRANTS,
     ...RETENTION_GRANTS,
+    ...COUNTS_GRANTS,
   ],
 }

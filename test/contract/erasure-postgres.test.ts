@@ -12,6 +12,7 @@ import { openPostgresSecurityState } from '../../src/security/postgres-security-
 import { prepareSharedAt } from '../../src/service/shared-database.ts'
 import { createPostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
+import { assertCounted } from '../harness/postgres-counts.ts'
 import { assertLogOfRows, relationsHolding } from '../harness/postgres-log.ts'
 import { runtimeUrl } from '../harness/runtime-role.ts'
 import { erasureContract, eventsWith, NOTHING, REQUEST, refused } from './erasure.ts'
@@ -19,6 +20,7 @@ import { erasureContract, eventsWith, NOTHING, REQUEST, refused } from './erasur
 const server = postgresServer()
 
 const SEGMENT = 1_024
+const BLOCK_IDS = 256
 const READERS_MS = 500
 /** Nothing has left here. */
 const archives = join(tmpdir(), 'no-archives')
@@ -46,6 +48,7 @@ erasureContract('erasure on PostgreSQL', {
         const rows = events.map(event => ({ event, onceKey: null }))
         await store.append({ source: 'test', after: written, through: written + rows.length, rows })
         written += rows.length
+        await assertCounted(owner, BLOCK_IDS)
       },
       rows: () => assertLogOfRows(owner),
       async root() {
@@ -60,6 +63,7 @@ erasureContract('erasure on PostgreSQL', {
       erasures: () => server.run(owner, 'SELECT id::int, tombstone::int FROM log_erasures ORDER BY id'),
       async check() {
         await assertLogOfRows(owner)
+        await assertCounted(owner, BLOCK_IDS)
         assert.deepEqual(await server.run(owner, 'SELECT * FROM rewrites_due'), [])
       },
       async startReading() {
@@ -77,7 +81,7 @@ async function migrated(): Promise<{ owner: string; url: string }> {
   const owner = await server.createDatabase()
   const url = await runtimeUrl(server, owner)
   await prepareSharedAt(owner)
-  await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}`)
+  await server.run(owner, `UPDATE event_layout SET partition_ids = ${SEGMENT}, block_ids = ${BLOCK_IDS}`)
   return { owner, url }
 }
 

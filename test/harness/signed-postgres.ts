@@ -54,7 +54,6 @@ export async function createSignedPostgres(server: PostgresServer, instances = 2
       signer: createPostgresSigner({ url, keys, origin: ORIGIN, recordHandOver }),
     }
   })
-  await opened[0]?.signer.prepare()
   let key: string | undefined
 
   async function appendEvents(instance: number, events: readonly AuditEvent[]): Promise<number> {
@@ -84,6 +83,7 @@ export async function createSignedPostgres(server: PostgresServer, instances = 2
     },
     async sign(instance = 0) {
       const { signer } = opened[instance]!
+      await signer.prepare()
       const outcome = await signer.sign()
       assert.ok('note' in outcome && outcome.note !== undefined, JSON.stringify(outcome))
       await run(`UPDATE log_checkpoints SET signed_at = signed_at - ${APART}`)

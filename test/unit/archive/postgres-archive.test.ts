@@ -16,18 +16,21 @@ import { eraseShared } from '../../../src/erasure/postgres-erase.ts'
 import { COLUMNS } from '../../../src/event/event.ts'
 import { createPostgres } from '../../../src/postgres/postgres.ts'
 import { createPostgresEventQueries } from '../../../src/query/postgres-event-queries.ts'
-import { openPostgresSecurityState } from '../../../src/security/postgres-security-state.ts'
+import { prepareSharedAt } from '../../../src/service/shared-database.ts'
 import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
 import { verifyPath } from '../../../src/verify/index.ts'
 import { temporaryFolder } from '../../cli/command-line.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
+import { assertCounted } from '../../harness/postgres-counts.ts'
 import { runtimeUrl } from '../../harness/runtime-role.ts'
 import { createSignedPostgres } from '../../harness/signed-postgres.ts'
 import { NEVER } from '../query/event-fixture.ts'
 
 const server = postgresServer()
 const PARTITION = 1_024
+/** Of counts; those of the next level are two partitions. */
+const BLOCK = 256
 const FUTURE = Date.UTC(2036, 0, 1)
 const GONE = 'CP-gone'
 const at = (id: number) => sampleEvent(id).date_time
@@ -39,9 +42,10 @@ async function oldTrail(t: TestContext) {
   t.after(() => log.close())
   const url = await runtimeUrl(server, log.url)
   await log.append(0) // makes the tables
-  await log.run(`UPDATE event_layout SET partition_ids = ${PARTITION}`)
+  await log.run(`UPDATE event_layout SET partition_ids = ${PARTITION}, block_ids = ${BLOCK}`)
   const event = (id: number) => sampleEvent(id, id % 500 === 7 ? { who: GONE } : {})
   for (const count of [700, 700, 1_000, 900]) await log.append(count, { event })
+  await assertCounted(log.url, BLOCK)
   const directory = join(temporaryFolder(t), 'archive')
   const place = { databaseUrl: url }
   /** @param meanwhile done once, after a block was written */
@@ -138,6 +142,7 @@ test('archive on PostgreSQL: the oldest partitions leave in order, proven, on re
   assert.equal((await queries.consistency({ from: 7, to: 3_000 }, NEVER)).length > 0, true, 'tiles stay')
   const summary = await queries.summary({ start_time: at(0), end_time: at(3_300), bucketSeconds: 3_600 }, NEVER)
   assert.equal(summary.total, 3_300 - 3_073)
+  await assertCounted(log.url, BLOCK)
 
   await log.append(1_500)
   await log.sign()
@@ -209,7 +214,7 @@ test('archive on PostgreSQL: whatever was taken out in another way is found, and
 
 test('archive on PostgreSQL: an erasure reaches archives at hand, and names the others', async t => {
   const { log, url, place, directory, archive, assertPristine } = await oldTrail(t)
-  await (await openPostgresSecurityState({ postgres: createPostgres({ url: log.url }), instance: '' })).close()
+  await prepareSharedAt(log.url)
   await log.sign()
   const { archived } = await archive()
   assert.equal(archived.length, 3)

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import test from 'node:test'
-import type pg from 'pg'
+import pg from 'pg'
 import { CHECKPOINT_SCHEMA } from '../../../src/checkpoint/postgres-schema.ts'
 import { COLUMNS } from '../../../src/event/event.ts'
 import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
@@ -13,6 +13,7 @@ import { createPostgresEventStore } from '../../../src/store/postgres-event-stor
 import { STORE_SCHEMA } from '../../../src/store/postgres-schema.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
+import { assertCounted } from '../../harness/postgres-counts.ts'
 import { assertLogOfRows } from '../../harness/postgres-log.ts'
 import { runtimeUrl } from '../../harness/runtime-role.ts'
 import { NEVER } from '../query/event-fixture.ts'
@@ -80,6 +81,9 @@ test('runtime role: cannot change or remove what was recorded, nor give itself t
     'DELETE FROM positions',
     'UPDATE event_times SET min_time = max_time',
     'UPDATE event_partitions SET last_id = 0',
+    'UPDATE event_layout SET block_ids = 1',
+    "INSERT INTO event_counts (level, first_id, last_id, min_time, max_time) VALUES (0, 1, 16384, '2026', '2026')",
+    'DELETE FROM event_counts',
     'UPDATE evc_schema SET version = 99',
     'INSERT INTO log_erasures VALUES (1, 2)',
     "INSERT INTO rewrites_due VALUES ('audit_events_1')",
@@ -97,6 +101,35 @@ test('runtime role: cannot change or remove what was recorded, nor give itself t
   assert.equal((await assertLogOfRows(owner)).length, 300)
 })
 
+function tombstoneOf(ids: readonly number[]) {
+  const ids_sha256 = createHash('sha256').update(ids.join('\n')).digest('hex')
+  const metadata_json = JSON.stringify({ count: ids.length, ids_sha256 })
+  const event = { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-', metadata_json } as const
+  return { event: sampleEvent(0, event), onceKey: null }
+}
+
+test('runtime role: whoever still sees what was erased cannot have it counted', async t => {
+  const { owner, runtime } = await createRoles()
+  await migrated(owner)
+  await server.run(owner, 'UPDATE event_layout SET block_ids = 64')
+  const first = createPostgresEventStore({ url: runtime })
+  await first.append(batchOf(0, rowsFrom(0, 100)))
+  await first.close()
+  await server.run(owner, 'DELETE FROM event_counts')
+  const client = new pg.Client({ connectionString: runtime })
+  await client.connect()
+  t.after(() => client.end())
+  await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ')
+  await client.query('SELECT who FROM audit_events WHERE id = 5')
+  const store = createPostgresEventStore({ url: runtime })
+  await store.append(batchOf(100, [tombstoneOf([5])]))
+  await store.close()
+  await server.run(runtime, 'SELECT evc_erase_events($1, $2)', [[5], 101])
+  await assert.rejects(client.query('SELECT evc_count_events()'), { code: '40001' })
+  await client.query('ROLLBACK')
+  await assertCounted(owner, 64)
+})
+
 test('runtime role: erases by the function alone, and only for a tombstone that is in the log', async () => {
   const { owner, runtime } = await createRoles()
   await migrated(owner)
@@ -107,12 +140,6 @@ test('runtime role: erases by the function alone, and only for a tombstone that 
     server.run(runtime, 'SELECT evc_erase_events($1, $2)', [ids, tombstone])
   await assert.rejects(erase([5], 300), /event 300 is no tombstone/)
   await assert.rejects(erase([5], 999), /is no tombstone/)
-  const tombstoneOf = (ids: readonly number[]) => {
-    const ids_sha256 = createHash('sha256').update(ids.join('\n')).digest('hex')
-    const metadata_json = JSON.stringify({ count: ids.length, ids_sha256 })
-    const event = { action: 'SYSTEM', reason_code: 'ERASED', who: 'system', ip: '-', metadata_json } as const
-    return { event: sampleEvent(0, event), onceKey: null }
-  }
   await store.append(batchOf(320, [tombstoneOf([2, 5, 310])]))
   for (const other of [[5], [2, 5], [2, 5, 310, 311], [2, 2, 5, 310], []]) {
     await assert.rejects(erase(other, 321), /event 321 tells of other rows/, other.join())
