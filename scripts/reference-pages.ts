@@ -102,7 +102,7 @@ A row is hidden if it is stored and a question of the service may leave it out:
   not lead to is \`DELETED\` first: nothing by id finds it;
 - row security is on for the table, so a role may be shown less than there is. If that is the role of the verifier, nothing is decided: \`MALFORMED\`.
 
-No gap of ids is explained: a missing id is \`DELETED\`, at the end \`TRUNCATED\`. A row behind the head of the log is \`INSERTED\`; so is one whose id is also
+What left as archives is no gap (\`event_archives\`); no other one is explained: a missing id is \`DELETED\`, at the end \`TRUNCATED\`. A row behind the head of the log is \`INSERTED\`; so is one whose id is also
 in a table that is no partition. An index that is gone makes questions slow, and hides nothing. That a role is shown another schema of the same
 names is not seen: compare the tree that \`/checkpoint\` shows with the verified one, by \`--trusted\`.`
 

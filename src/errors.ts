@@ -69,7 +69,7 @@ export const ERRORS = {
     title: 'No signed checkpoint covers the event yet',
     retry: 'after a while',
     exit: 1,
-    help: 'A checkpoint is signed every second while there is news; `/ready` says why when it is not.',
+    help: 'A checkpoint is signed every second while there is news; `/ready` says why when it is not, in detail to whoever has a key.',
   },
   EVIDENCE_TOO_LARGE: {
     status: 422,
@@ -83,7 +83,7 @@ export const ERRORS = {
     title: 'The keys of the log cannot be used',
     retry: 'no',
     exit: 1,
-    help: 'Put the private key back into `log-keys` of the data folder, or begin a new log with another `EVC_LOG_ORIGIN`.',
+    help: 'Put the private key back into `log-keys` of the data folder, or begin a new log with another `EVC_LOG_ORIGIN`. With PostgreSQL: into the table `log_keys`; the origin has to be that of the log.',
   },
   NOT_FOUND: {
     status: 404,
@@ -291,10 +291,10 @@ export const ERRORS = {
   },
   ARCHIVE_FAILED: {
     status: 503,
-    title: 'A segment could not be archived',
+    title: 'A segment or partition could not be archived',
     retry: 'no',
     exit: 1,
-    help: 'The segment is still in the database. `detail` says what does not fit.',
+    help: 'It is still in the database. `detail` says what does not fit.',
   },
   ARCHIVE_INVALID: {
     status: 409,
@@ -364,7 +364,7 @@ export const ERRORS = {
     title: 'The service is not ready',
     retry: 'after a while',
     exit: 1,
-    help: 'The failing `checks` say why.',
+    help: 'The failing `checks` say why, in detail to whoever has a key.',
   },
   STORE_UNAVAILABLE: {
     status: 503,

@@ -1,6 +1,6 @@
 -- The roles and the database, made once, when PostgreSQL starts with an empty volume (docs/postgresql.md).
 --   evc_owner    owns the tables: makes and migrates them, by the service `migrate`
---   evc_runtime  what an instance needs and no more: it cannot change or delete what was recorded
+--   evc_runtime  what an instance needs and no more: it cannot change or delete what was recorded, but by functions of the owner, on record
 --   evc          what the instances connect as
 \set owner_password `cat /run/secrets/database-owner-password`
 \set password `cat /run/secrets/database-password`

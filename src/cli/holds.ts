@@ -22,7 +22,7 @@ interface AddOptions {
 export function holdCommand(shell: Shell): Command {
   const group = new Command('hold')
     .description(
-      'Place, list and lift legal holds. While one lasts, no segment with events of its time range leaves, and none of them is erased.',
+      'Place, list and lift legal holds. While one lasts, no segment with events of its time range leaves (with PostgreSQL, no partition, and none behind it), and none of them is erased.',
     )
     .addHelpText('after', '\nExample:\n  ev-central archive hold list')
   group

@@ -47,7 +47,8 @@ async function show(options: { json?: boolean }, command: Command, shell: Shell)
   const { terminal } = shell
   const { databaseUrl } = shell.settings(command)
   const chain = databaseUrl === undefined ? chainOf(shell.folder(command)) : await readSharedChainAt(databaseUrl)
-  if (chain === undefined) throw new UsageError('there is no log in this PostgreSQL yet; the first start makes its key')
+  if (chain === undefined)
+    throw new UsageError('there is no log in this PostgreSQL yet; the first start, or `key generate`, makes its key')
   if (options.json === true) terminal.print(JSON.stringify(describe(chain)))
   else {
     printKeys(currentKeys(chain), shell)

@@ -142,14 +142,15 @@ export const SETTINGS = {
     parse: integer(0, 65_535),
   }),
   EVC_DATA_DIR: setting({
-    description: 'Folder of the journal, the databases and generated secrets.',
+    description:
+      'Folder of the journal, the databases and generated secrets; with PostgreSQL of the journal, archives and the newest checkpoint.',
     defaultText: './data',
     fallback: './data',
     parse: text(1024),
   }),
   EVC_DATABASE_URL: setting<string | undefined>({
     description:
-      '`postgres://user:password@host:port/database`: events and security state are in this PostgreSQL, shared by all instances that name it; each has a data folder of its own for its journal. Unset: the embedded SQLite in the data folder. See [instances.md](instances.md).',
+      '`postgres://user:password@host:port/database`: events, log and security state are in this PostgreSQL, shared by all instances that name it; each has a data folder of its own for its journal. Unset: the embedded SQLite in the data folder. See [instances.md](instances.md).',
     defaultText: 'none',
     fallback: undefined,
     parse: databaseUrl,
@@ -171,17 +172,18 @@ export const SETTINGS = {
   }),
   EVC_TOKEN_SECRET: setting<string | undefined>({
     description: 'Signs the tokens of charge points.',
-    defaultText: 'generated into the data folder in development; required in production',
+    defaultText: 'generated in development, into the data folder or the database; required in production',
     fallback: undefined,
     parse: secretText(32),
     secret: 'log in as any charge point',
   }),
   EVC_KEY_ENCRYPTION_KEY: setting<string | undefined>({
-    description: 'Wraps the stored keys and keys the hashes of credentials. Changing it makes both unreadable.',
-    defaultText: 'generated into the data folder in development; required in production',
+    description:
+      'Wraps the stored keys, with PostgreSQL also those that sign checkpoints, and keys the hashes of credentials. Changing it makes all of them unreadable.',
+    defaultText: 'generated in development, into the data folder or the database; required in production',
     fallback: undefined,
     parse: secretText(32),
-    secret: 'with the database, read every charge point key',
+    secret: 'with the database, read every charge point key, and with PostgreSQL sign checkpoints',
   }),
   EVC_TOKEN_TTL_SECONDS: setting({
     description: 'Life of a token, in seconds.',
@@ -222,14 +224,14 @@ export const SETTINGS = {
   }),
   EVC_POSITION_FILE: setting<string | undefined>({
     description:
-      'File on another disk where the service notes how far it is. A data folder that is older refuses to start. Without it the note lies in the data folder, and what is older there is only put on record.',
+      'File on another disk where the service notes how far it is. A data folder that is older refuses to start. Without it the note lies in the data folder, and what is older there is only put on record. Refused with PostgreSQL.',
     defaultText: 'none',
     fallback: undefined,
     parse: text(1024),
   }),
   EVC_LOG_ORIGIN: setting<string | undefined>({
     description:
-      'Name of the log in its checkpoints, best a host name and path without scheme. Another one than before begins the checkpoints and keys of a new log; those of the old one are kept beside it.',
+      'Name of the log in its checkpoints, best a host name and path without scheme. Another one than before begins the checkpoints and keys of a new log; those of the old one are kept beside it. With PostgreSQL another one is refused.',
     defaultText: 'made up at the first start and kept',
     fallback: undefined,
     parse: logOrigin,
@@ -250,7 +252,7 @@ export const SETTINGS = {
   }),
   EVC_SELF_CHECK_PERCENT: setting({
     description:
-      'Share of one core that is spent on reading the trail again, every row against its leaf in the log, round and round. 0: not at all.',
+      'Share of one core that is spent on reading the trail again, every row against its leaf in the log, round and round. 0: not at all. With PostgreSQL one instance at a time does it; the time of the server counts.',
     defaultText: '5',
     fallback: 5,
     parse: integer(0, 100),

@@ -26,7 +26,7 @@ test('older audit.db, and the journal was trimmed: not ready; --accept declares 
   place.bringBack('audit')
   const central = await place.start()
   const { body } = await eventually(
-    () => send(central.url, 'GET', '/ready', undefined, {}),
+    () => send(central.url, 'GET', '/ready'),
     answer => answer.status === 503,
   )
   assert.match(JSON.stringify(body), /record \d+ is in no segment of the journal/)

@@ -12,12 +12,12 @@ import { prepareSharedAt } from '../../src/service/shared-database.ts'
 import { StoreError } from '../../src/store/event-store.ts'
 import { createPostgresEventStore, type PostgresEventStore } from '../../src/store/postgres-event-store.ts'
 import { eventsWith, isHolder, NAME, NOTHING, REQUEST } from '../contract/erasure.ts'
-import { postgresServer } from '../harness/postgres.ts'
+import { ownPostgresServer } from '../harness/postgres.ts'
 import { assertLogOfRows, relationsHolding } from '../harness/postgres-log.ts'
 import { eventually, startTestCentral } from '../http/harness.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
 
-const server = postgresServer()
+const server = ownPostgresServer()
 const EVENTS = 4_000
 const HELD = eventsWith(EVENTS).filter(isHolder).length
 const KILLS = 4
