@@ -27,21 +27,21 @@ export async function lockArchivingShared(url: string, applicationName: string):
       .catch(rethrow)
     if (rows[0]?.got !== true) throw new Refusal('ARCHIVE_RUNNING')
     const { pid } = rows[0]
-    return {
-      async assertHeld(session) {
-        const held = await session.query(
-          `SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = $1 AND classid = 0 AND objid = $2 AND objsubid = 1
-           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
-          [pid, ARCHIVE_LOCK],
-        )
-        if (held.rowCount === 0) throw new Refusal('ARCHIVE_RUNNING', 'The lock of archiving was lost; try again.')
-      },
-      [Symbol.asyncDispose]: end,
-    }
+    return { assertHeld: session => assertHeldBy(session, pid), [Symbol.asyncDispose]: end }
   } catch (error) {
     await end()
     throw error
   }
+}
+
+/** @param pid of the session that took it. @throws {Refusal} ARCHIVE_RUNNING */
+export async function assertHeldBy(session: Session, pid: number): Promise<void> {
+  const held = await session.query(
+    `SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = $1 AND classid = 0 AND objid = $2 AND objsubid = 1
+     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+    [pid, ARCHIVE_LOCK],
+  )
+  if (held.rowCount === 0) throw new Refusal('ARCHIVE_RUNNING', 'The lock of archiving was lost; try again.')
 }
 
 function rethrow(error: unknown): never {

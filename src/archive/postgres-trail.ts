@@ -107,7 +107,10 @@ function tellInUse(error: unknown): never {
 /** Under the lock of the head. */
 async function whetherLeaves(session: Session, { number, firstId }: SealedSegment): Promise<TakenOut> {
   const segment = (await readSealed(session)).find(sealed => sealed.number === number && sealed.firstId === firstId)
-  if (segment === undefined) return 'gone'
+  if (segment === undefined) {
+    // Also when the owner keeps it since.
+    return (await readArchives(session)).some(archive => archive.first_id === firstId) ? 'gone' : 'held'
+  }
   return (await readHolds(session)).some(hold => isHeldBy(hold, segment)) ? 'held' : 'left'
 }
 

@@ -29,6 +29,10 @@ export interface SearchedArchives {
   readonly missing: readonly number[]
 }
 
+export function hasDrafts(directory: string): boolean {
+  return existsSync(directory) && readdirSync(directory).some(name => DRAFT.test(name))
+}
+
 /** Deletes what a crash left half-written. To be called while nobody archives. */
 export function removeDrafts(directory: string): void {
   if (!existsSync(directory)) return

@@ -106,8 +106,6 @@ export interface CheckpointOptions {
   readonly watchMs: number
   /** Nothing is signed any more then. Told again with each look that finds it so. */
   readonly onTampered: (found: FoundTampering) => void
-  /** A newer checkpoint than before, whoever signed it. */
-  readonly onNewer?: (note: string) => void
   /** Once for each cause. */
   readonly onRefused: (cause: RefusalCause, detail: string) => void
 }
@@ -117,7 +115,7 @@ const TAKE_OVER_MS = 10_000
 
 /** What cannot be used now, folder, keys or server, is waited for. */
 export function startCheckpoints(options: CheckpointOptions): Checkpoints {
-  const { signer, watchMs, onSigned = () => {}, onNewer = () => {} } = options
+  const { signer, watchMs, onSigned = () => {} } = options
   let phase: CheckpointStatus['phase'] = 'following'
   let newest: { readonly note: string | undefined; readonly size: number } = { note: undefined, size: 0 }
   /** When it was seen first. */
@@ -172,10 +170,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     const isNews = size > newest.size
     phase = 'following'
     lastError = null
-    if (isNews) {
-      newestSince = startedAt
-      onNewer(note)
-    }
+    if (isNews) newestSince = startedAt
     if (kind === 'signed' || (isNews && !isFound)) signedAt = Date.now()
     newest = { note, size }
     // What another holds the lock for may never be signed: only a new checkpoint ends the waiting.

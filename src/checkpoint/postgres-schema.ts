@@ -28,14 +28,16 @@ BEGIN
       WHERE before.signed_at > old.signed_at - least(apart, interval '1 hour'));
 END`
 
-const WITNESSED_GUARD = `
-  CREATE FUNCTION guard_witnessed() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN
-      IF split_part(NEW.note, E'\\n', 2) = NEW.size::text AND NEW.size <= (SELECT max(size) FROM log_checkpoints) THEN
-        RETURN NEW;
-      END IF;
-      RETURN NULL;
-    END $$;
+const GUARD_WITNESSED = `
+BEGIN
+  IF split_part(NEW.note, E'\\n', 2) = NEW.size::text AND NEW.size <= (SELECT max(size) FROM log_checkpoints)
+    AND NEW.size <= (SELECT size FROM log_head) THEN
+    RETURN NEW;
+  END IF;
+  RETURN NULL;
+END`
+
+const GUARDS = `
   CREATE TRIGGER guard BEFORE INSERT OR UPDATE ON log_witnessed FOR EACH ROW EXECUTE FUNCTION guard_witnessed();
   DO $$ BEGIN
     REVOKE UPDATE, DELETE ON log_checkpoints FROM ${RUNTIME_ROLE};
@@ -45,7 +47,8 @@ const WITNESSED_GUARD = `
 
 async function guardSigned(session: Session): Promise<void> {
   await createOwnersFunction(session, 'evc_forget_checkpoint(forgotten bigint, apart interval)', FORGET)
-  await session.query(WITNESSED_GUARD)
+  await createOwnersFunction(session, 'guard_witnessed()', GUARD_WITNESSED, 'trigger')
+  await session.query(GUARDS)
 }
 
 export const CHECKPOINT_SCHEMA: Schema = {

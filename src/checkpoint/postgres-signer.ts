@@ -22,21 +22,12 @@ import { Refusal } from '../errors.ts'
 import { formatCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
 import { currentKeys, formatKeyChain, type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
-import { EMPTY_ROOT, hashLeaf } from '../evidence/merkle.ts'
-import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
+import { EMPTY_ROOT } from '../evidence/merkle.ts'
+import type { TreeHead } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
 import { createSignature } from '../evidence/signature.ts'
-import {
-  formatTilePath,
-  hashesFromTiles,
-  parseBundle,
-  parseHashTile,
-  TILE_WIDTH,
-  type Tile,
-  tileAt,
-  tilesFor,
-} from '../evidence/tile.ts'
+import { TILE_WIDTH } from '../evidence/tile.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
@@ -45,6 +36,7 @@ import { findOtherMlDsa } from '../store/postgres-instances.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
 import type { LogSigner, SizedNote, Tampered } from './checkpoint-host.ts'
 import { isManifestOf } from './pack-note.ts'
+import { bytesDiffer, findWrongPartial, fullBundles, isBundleSound, proveHead, refuse } from './postgres-head.ts'
 import {
   beginSharedChain,
   handOverShared,
@@ -56,7 +48,7 @@ import {
 } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
 import { readWatch, type WatchState } from './postgres-watch.ts'
-import type { Outcome, RefusalCause } from './signer.ts'
+import type { Outcome } from './signer.ts'
 import { unusable } from './signing-keys.ts'
 
 /** All stages' tables are there (service/shared-database.ts), or `prepare` was called. */
@@ -80,6 +72,8 @@ export interface PostgresSignerDeps {
   readonly withMlDsa44?: boolean
   /** A checkpoint that an earlier process signed or saw: of what comes before it nothing is signed any more. */
   readonly kept?: string | undefined
+  /** A larger one than before, whoever signed it, that was proven to continue what is known here. */
+  readonly keep?: (note: string) => void
   /** Leaves the event that tells of a hand-over, in the transaction that makes it. */
   readonly recordHandOver: (session: Session, note: string) => Promise<void>
   /** It was not started with the same `withMlDsa44`, so the log stays as it is. Once for each, and not while it may just be starting. */
@@ -111,7 +105,16 @@ const BUNDLES_AT_ONCE = 64
 const HISTORY_INTERVAL = { one: '10 minutes', two: '60 minutes' } as const
 
 export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
-  const { url, keys, origin, withMlDsa44 = false, kept, recordHandOver, onDisagreement = () => {} } = deps
+  const {
+    url,
+    keys,
+    origin,
+    withMlDsa44 = false,
+    kept,
+    keep = () => {},
+    recordHandOver,
+    onDisagreement = () => {},
+  } = deps
   const postgres = createPostgres({ url, connectionsMax: CONNECTIONS, applicationName: 'ev-central signer' })
   let ready: Promise<void> | undefined
   /** As of the last `sign`. */
@@ -166,8 +169,15 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
       },
     )
     known = stored
-    seen = committing ?? seen
+    see(committing, outcome)
     return outcome
+  }
+
+  /** Undefined: nothing was proven this time. */
+  function see(proven: Seen | undefined, outcome: Outcome | Tampered): void {
+    if (proven === undefined) return
+    if ('note' in outcome && proven.size > (seen?.size ?? 0)) keep(outcome.note)
+    seen = proven
   }
 
   /**
@@ -381,57 +391,7 @@ function openWitnessed(note: string | null, chain: KeyChain | undefined): SizedN
   return note !== null && opened?.isTrusted ? { size: opened.checkpoint.size, note } : undefined
 }
 
-/** Step 3: the head, if it continues what was signed and the tiles have its root. */
-async function proveHead({ size, root, readTiles }: PostgresLogSnapshot, last: TreeHead): Promise<TreeHead | Outcome> {
-  if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
-  const tiles = new Map<string, Uint8Array>()
-  const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])
-  try {
-    const read = await readTiles(needed)
-    for (const [n, tile] of needed.entries()) tiles.set(formatTilePath(tile), read[n] as Uint8Array)
-    const readHash = hashesFromTiles(size, tile => tiles.get(formatTilePath(tile)) as Uint8Array)
-    if (!areSameBytes(rootHash(size, readHash), root))
-      return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
-    if (!verifyConsistency(last, { size, root }, consistencyProof(last.size, size, readHash)))
-      return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
-  } catch (error) {
-    if (error instanceof RangeError) return refuse('BYTES_DIFFER', error.message) // a tile is not there, or is cut short
-    throw error
-  }
-  return { size, root }
-}
-
-const fullBundles = ({ size }: TreeHead) => Math.floor(size / TILE_WIDTH)
-
-async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | undefined> {
-  const index = fullBundles(log)
-  return log.size % TILE_WIDTH === 0 || (await isBundleSound(log, index)) ? undefined : index
-}
-
-/** Its entries have the hashes of their tile. */
-async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: number): Promise<boolean> {
-  const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
-  try {
-    const [bundleBytes, tileBytes] = (await readTiles([bundle, tile])) as [Uint8Array, Uint8Array]
-    const entries = parseBundle(bundleBytes, bundle.width)
-    const hashes = parseHashTile(tileBytes, tile.width)
-    if (entries === undefined || hashes === undefined) return false
-    return entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Uint8Array))
-  } catch (error) {
-    if (error instanceof RangeError) return false
-    throw error
-  }
-}
-
 /** The one before is kept as history if there is none of the interval before it. */
 async function forgetBetween(session: Session, size: number, interval: string): Promise<void> {
   await session.query('SELECT evc_forget_checkpoint($1, $2)', [size, interval])
-}
-
-function refuse(cause: RefusalCause, detail: string): Outcome {
-  return { kind: 'refused', cause, detail }
-}
-
-function bytesDiffer(bundle: number): Outcome {
-  return refuse('BYTES_DIFFER', `the entries from ${bundle * TILE_WIDTH} on do not have the hashes of their tile`)
 }

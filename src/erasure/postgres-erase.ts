@@ -31,9 +31,9 @@ import {
   stageErasure,
   stageManifests,
 } from '../archive/erase-archives.ts'
-import { ARCHIVE_LOCK } from '../archive/postgres-lock.ts'
+import { ARCHIVE_LOCK, assertHeldBy } from '../archive/postgres-lock.ts'
 import { readBlocks } from '../archive/postgres-trail.ts'
-import { removeDrafts } from '../archive/text-search.ts'
+import { hasDrafts, removeDrafts } from '../archive/text-search.ts'
 import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
@@ -119,7 +119,7 @@ export async function eraseShared(
   const { postgres } = trail
   const { subject } = request
   refuseNames(request)
-  return alone(postgres, async session => {
+  return alone(postgres, async (session, lockPid) => {
     const erased = await available(async () => {
       await refuseInUse(session, subject)
       await indexEverything(session, subject)
@@ -133,7 +133,7 @@ export async function eraseShared(
       for (const archive of remains.unfinished) {
         await removeOrRefuse({ sealed: () => readSealed(session), blocks }, archive)
       }
-      return { ...(await eraseRows(trail, request, { rows, through: size, known, remains })), remains }
+      return { ...(await eraseRows(trail, request, { rows, through: size, known, remains, lockPid })), remains }
     })
     return finishing(async () => {
       await finishArchives(trail, session)
@@ -154,8 +154,9 @@ export async function finishShared(trail: SharedTrail): Promise<boolean> {
   const { postgres, archives } = trail
   const due = await available(() => postgres.use(rewritesDue))
   const known = await available(() => postgres.use(readArchives))
-  if (due.length === 0 && !areErasuresUnfinished(known, archives)) return false
+  if (due.length === 0 && !areErasuresUnfinished(known, archives) && !hasDrafts(archives)) return false
   await alone(postgres, async session => {
+    removeDrafts(archives) // of an archiver that was killed
     await finishArchives(trail, session)
     await finishing(() => clean(trail, session, undefined, READERS_MS_MAX))
   })
@@ -195,6 +196,8 @@ interface FoundSubject {
   /** The archives that were on record then. */
   readonly known: readonly ArchiveRecord[]
   readonly remains: ArchivedRemains
+  /** Of the session that keeps others from archiving meanwhile. */
+  readonly lockPid: number
 }
 
 /** Archives are written anew beside themselves; then step 3. */
@@ -204,7 +207,7 @@ async function eraseRows(
   found: FoundSubject,
 ): Promise<Pick<Erased, 'erased' | 'eventId'>> {
   const { subject } = request
-  const { through, known, remains } = found
+  const { through, known, remains, lockPid } = found
   const archived = eventsIn(remains.archives)
   const staged: StagedArchive[] = []
   let done: { erased: number; eventId: number; first: number } | undefined
@@ -215,7 +218,8 @@ async function eraseRows(
         // A commit before, of which nobody answered whether it happened.
         if (done !== undefined && (await isErasedBy(session, done.first, done.eventId))) return undefined
         done = undefined
-        if (!areSame(known, await readArchives(session))) throw new Refusal('ARCHIVE_RUNNING') // our lock was lost
+        await assertHeldBy(session, lockPid)
+        if (!areSame(known, await readArchives(session))) throw new Refusal('ARCHIVE_RUNNING') // it was lost before, and taken again
         const since = await findHolding(session, subject, { after: through, through: tombstone - 1 })
         const rows = inOrder([...(await withoutErased(session, [...found.rows, ...since])), ...archived])
         const [first] = rows
@@ -317,13 +321,14 @@ const unfinished = (cause?: unknown) =>
   new Refusal('ERASURE_UNFINISHED', undefined, { retryAfterSeconds: RETRY_AFTER_SECONDS, cause })
 
 /** A session that is lost gives the lock away; so what is written asks again whether it is still to be done. */
-async function alone<T>(postgres: Postgres, work: (session: Session) => Promise<T>): Promise<T> {
+async function alone<T>(postgres: Postgres, work: (session: Session, lockPid: number) => Promise<T>): Promise<T> {
   return available(() =>
     postgres.use(async session => {
-      const { rows } = await session.query<{ got: boolean }>('SELECT pg_try_advisory_lock($1) AS got', [ARCHIVE_LOCK])
+      const sql = 'SELECT pg_try_advisory_lock($1) AS got, pg_backend_pid() AS pid'
+      const { rows } = await session.query<{ got: boolean; pid: number }>(sql, [ARCHIVE_LOCK])
       if (rows[0]?.got !== true) throw new Refusal('ARCHIVE_RUNNING')
       try {
-        return await work(session)
+        return await work(session, rows[0].pid)
       } finally {
         await session.query('SELECT pg_advisory_unlock($1)', [ARCHIVE_LOCK]).catch(() => {})
       }

@@ -116,7 +116,7 @@ export async function createOwnersFunction(
   session: Session,
   signature: string,
   body: string,
-  returns: 'void' | 'boolean' = 'void',
+  returns: 'void' | 'boolean' | 'trigger' = 'void',
 ): Promise<void> {
   const { rows } = await session.query<{ schema: string }>('SELECT quote_ident(current_schema()) AS schema')
   await session.query(

@@ -58,6 +58,8 @@ export interface PostgresOptions {
 const ANSWER_MARGIN_MS = 2_000
 const KEPT_MS_MAX = 10_000
 const INT8 = 20
+/** A connection whose other end is gone is noticed within half a minute, here and by the server: what its session held is free then. */
+const KEEP_ALIVE_MS = 10_000
 
 /** Connects with the first use. @throws {Error} when the URL is not one (parsePostgresUrl) */
 export function createPostgres(options: PostgresOptions): Postgres {
@@ -142,6 +144,7 @@ function clientConfig({ url, applicationName = 'ev-central' }: PostgresOptions):
     application_name: named ?? applicationName,
     connectionTimeoutMillis: LIMITS.postgresConnectMsMax, // also of the wait for a session of the pool
     keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     types: { getTypeParser: parserOf as typeof pg.types.getTypeParser },
   }
 }
@@ -158,7 +161,8 @@ function parserOf(type: number, format?: 'text' | 'binary'): unknown {
 async function prepareSession(client: pg.ClientBase, statementMsMax: number): Promise<void> {
   await client.query(
     `SET statement_timeout = ${statementMsMax}; SET lock_timeout = ${Math.min(statementMsMax, LIMITS.postgresLockMsMax)};
-     SET idle_in_transaction_session_timeout = ${LIMITS.postgresIdleMsMax}; SET timezone = 'UTC'; SET jit = off; SET standard_conforming_strings = on;
+     SET idle_in_transaction_session_timeout = ${LIMITS.postgresIdleMsMax}; SET timezone = 'UTC'; SET jit = off;
+     SET tcp_keepalives_idle = ${KEEP_ALIVE_MS / 1_000}; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET standard_conforming_strings = on;
      SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
   )
 }

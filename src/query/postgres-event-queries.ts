@@ -73,6 +73,12 @@ export function createPostgresEventQueries(options: { url: string; windows?: Wal
 
   const use = <T>(work: (session: Session) => Promise<T>) => refusing(postgres.use(work))
   const snapshot = <T>(work: (session: Session) => Promise<T>) => refusing(postgres.snapshot(work))
+  /** No partition leaves meanwhile: its rows would be gone from a moment that still has its counts. */
+  const snapshotOfRows = <T>(work: (session: Session) => Promise<T>) =>
+    snapshot(async session => {
+      await session.query('LOCK TABLE ONLY audit_events IN ACCESS SHARE MODE')
+      return work(session)
+    })
 
   return {
     page: (request, deadline) => use(session => walk(session, request, deadline)),
@@ -88,12 +94,12 @@ export function createPostgresEventQueries(options: { url: string; windows?: Wal
     summary: (request, deadline) =>
       inTime(
         deadline,
-        snapshot(session => summarizePostgres(session, times, request)),
+        snapshotOfRows(session => summarizePostgres(session, times, request)),
       ),
     steps: (request, deadline) =>
       inTime(
         deadline,
-        snapshot(session => countStepsPostgres(session, times, request)),
+        snapshotOfRows(session => countStepsPostgres(session, times, request)),
       ),
     episodes: (request, deadline) => use(session => answerWalking(session, findEpisodes(request, deadline), deadline)),
     tile: request => snapshot(session => readTileOf(session, request)),

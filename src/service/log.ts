@@ -92,7 +92,6 @@ export function startLog(deps: LogDeps): ServedLog {
     watchMs: percent * 10,
     onTampered: tamperingRecorder({ audit, logger }),
     onSigned: witnesses.submit,
-    onNewer: note => kept?.keep(note),
     onRefused(cause, detail) {
       logger.fatal({ cause }, 'no checkpoint of the log is signed any more')
       const description = `No checkpoint is signed: ${detail}`
@@ -157,6 +156,7 @@ function createSigner(deps: LogDeps, kept: KeptCheckpoint | undefined): LogSigne
     origin,
     withMlDsa44,
     kept: kept?.note,
+    keep: note => kept?.keep(note),
     recordHandOver,
     onDisagreement(journal) {
       const wanted = `EVC_LOG_ML_DSA is ${withMlDsa44} here`

@@ -14,7 +14,6 @@
  * A database that cannot be reached ends the turn. Owns the session that holds the lock, and the thread; must not delay a request.
  */
 import { createHash } from 'node:crypto'
-import { once } from 'node:events'
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
@@ -103,12 +102,28 @@ export function startSharedWatch(deps: {
     const thread = new Worker(THREAD, { workerData, name: 'evc-self-check', execArgv: [], resourceLimits: HEAP })
     const news: WatchMessage[] = []
     thread.on('message', (message: WatchMessage) => news.push(message))
-    const isOver = once(thread, 'exit').then(() => true) // or the error that ends it
+    let isOver = false
+    let failure: unknown
+    let wake = () => {}
+    thread.on('error', error => {
+      failure = error
+    })
+    thread.on('exit', () => {
+      isOver = true
+      wake()
+    })
+    const pause = () =>
+      new Promise<void>(resolve => {
+        wake = resolve
+        if (isOver) resolve()
+        else setTimeout(resolve, NOTE_MS).unref()
+      })
     const abort = () => void thread.terminate()
     signal.addEventListener('abort', abort)
     try {
       if (signal.aborted) abort()
-      while (!(await Promise.race([isOver, pause(NOTE_MS)]))) await note(session, news.splice(0))
+      for (await pause(); !isOver; await pause()) await note(session, news.splice(0))
+      if (failure !== undefined) throw failure
       if (!signal.aborted) await note(session, news)
     } finally {
       signal.removeEventListener('abort', abort)
@@ -171,11 +186,4 @@ export function tamperingRecorder(deps: {
 async function tryLock(session: Session): Promise<boolean> {
   const { rows } = await session.query<{ held: boolean }>('SELECT pg_try_advisory_lock($1) AS held', [WATCH_LOCK])
   return rows[0]?.held === true
-}
-
-/** Resolves with false. */
-function pause(ms: number): Promise<false> {
-  return new Promise(resolve => {
-    setTimeout(resolve, ms, false).unref()
-  })
 }

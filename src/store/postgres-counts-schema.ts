@@ -8,7 +8,8 @@
  *
  * A block of level 0 has the 16,384 ids of `event_layout`, one of any other level eight of the level below. So whatever a summary
  * adds up, it is a few blocks of each level, and names that occur again and again are added once for millions of rows. Where they
- * do not, as when somebody invents them, blocks of more than four million names are not made one. A list is several arrays of equal
+ * do not, as when somebody invents them, blocks of more than a million names are not made one: that would take long, and whoever archives
+ * or erases waits for it. A list is several arrays of equal
  * length; names stand in the order in which the block first has them.
  *
  * What is here is made of the rows, by the function `evc_count_events` alone, at any time after they are there
@@ -17,13 +18,13 @@
  * block is made of rows that are being erased. How many ids a block has never changes while there is one.
  */
 import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
-import { LIMITS } from '../limits.ts'
 import { createOwnersFunction } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
 import { ERASE, ERASE_SIGNATURE } from './postgres-erasure-schema.ts'
 
 const BLOCK_IDS = 16_384
 const BLOCKS_OF_NEXT_LEVEL = 8
+const MERGED_NAMES_MAX = 1_000_000
 /** Blocks of half a billion rows: their counts are integers, as arrays of them take half the space of larger ones. */
 const LEVEL_MAX = 5
 
@@ -98,15 +99,15 @@ const COUNT = `
 DECLARE
   ids bigint; size bigint; oldest bigint; span bigint; start bigint; l integer; unknown text;
 BEGIN
-  SELECT h.size, coalesce((SELECT min(first_id) FROM event_partitions), 1) INTO size, oldest FROM log_head h;
-  SELECT block_ids INTO ids FROM event_layout;
   FOR look IN 1..2 LOOP
+    SELECT h.size, coalesce((SELECT min(first_id) FROM event_partitions), 1) INTO size, oldest FROM log_head h;
+    SELECT block_ids INTO ids FROM event_layout;
     FOR level_looked_at IN 0..${LEVEL_MAX} LOOP
       l := level_looked_at;
       span := ids * (${BLOCKS_OF_NEXT_LEVEL} ^ l)::bigint;
       SELECT n * span + 1 INTO start FROM generate_series((oldest + span - 2) / span, size / span - 1) AS n
         WHERE NOT EXISTS (SELECT FROM event_counts c WHERE c.level = l AND c.first_id = n * span + 1)
-        AND (l = 0 OR (SELECT count(*) = ${BLOCKS_OF_NEXT_LEVEL} AND sum(c.names) <= ${LIMITS.summaryNamesMax} FROM event_counts c
+        AND (l = 0 OR (SELECT count(*) = ${BLOCKS_OF_NEXT_LEVEL} AND sum(c.names) <= ${MERGED_NAMES_MAX} FROM event_counts c
           WHERE c.level = l - 1 AND c.first_id BETWEEN n * span + 1 AND (n + 1) * span))
         ORDER BY n LIMIT 1;
       EXIT WHEN FOUND;

@@ -64,16 +64,13 @@ BEGIN
     UPDATE log_salts SET salts = zeroed WHERE first_id = batch.first_id;
   END LOOP;
   UPDATE event_layout SET one = true; -- nobody counts meanwhile, and afterwards nobody who still sees what was there
-  WITH touched AS (
-    SELECT DISTINCT (i - 1) / block_ids * block_ids + 1 AS id FROM unnest(ids) AS i, event_layout
-  ), uncounted AS (
-    DELETE FROM event_counts WHERE EXISTS (SELECT FROM touched WHERE touched.id BETWEEN first_id AND last_id) RETURNING 1
-  )
-  INSERT INTO rewrites_due SELECT 'event_counts' WHERE EXISTS (SELECT FROM uncounted) ON CONFLICT DO NOTHING;
+  DELETE FROM event_counts WHERE EXISTS (
+    SELECT FROM (SELECT DISTINCT (i - 1) / block_ids * block_ids + 1 AS id FROM unnest(ids) AS i, event_layout) AS touched
+    WHERE touched.id BETWEEN first_id AND last_id);
   INSERT INTO log_erasures SELECT i, by_event FROM unnest(ids) AS i ON CONFLICT DO NOTHING;
   INSERT INTO rewrites_due
     SELECT table_name FROM event_partitions WHERE EXISTS (SELECT FROM unnest(ids) AS i WHERE i BETWEEN first_id AND last_id)
-    UNION SELECT unnest(ARRAY['log_salts', 'legal_holds'])
+    UNION SELECT unnest(ARRAY['log_salts', 'legal_holds', 'event_counts']) -- also of counts that are gone, as with a partition
     ON CONFLICT DO NOTHING;
   UPDATE journal_clearing SET asked = asked + 1;
 END`

@@ -57,8 +57,12 @@ BEGIN
   END IF;
   first_chunk := (a.first_id - 1) / ${CHUNK_IDS};
   last_chunk := (a.last_id - 1) / ${CHUNK_IDS};
-  SELECT min(min_time)::timestamptz, max(max_time)::timestamptz INTO first_time, last_time FROM event_times
-    WHERE chunk BETWEEN first_chunk AND last_chunk;
+  -- Of the rows, not of event_times: that the runtime role may write.
+  EXECUTE format('SELECT min(date_time)::timestamptz, max(date_time)::timestamptz FROM %I', oldest.table_name)
+    INTO STRICT first_time, last_time;
+  IF last_time IS NULL THEN
+    RAISE EXCEPTION 'the oldest partition has no rows' USING ERRCODE = 'check_violation';
+  END IF;
   SELECT keep_days INTO days FROM event_layout FOR UPDATE; -- nobody counts rows meanwhile (postgres-counts-schema.ts)
   IF days > 0 AND last_time > now() - days * interval '1 day' THEN
     RAISE EXCEPTION 'the owner keeps events of the last % days', days USING ERRCODE = 'check_violation';

@@ -9,7 +9,16 @@ import { areSameBytes, HASH_BYTES } from '../../evidence/encoding.ts'
 import type { Hash } from '../../evidence/merkle.ts'
 import { countAt, parseHashTile, perfectRoot, TILE_WIDTH } from '../../evidence/tile.ts'
 import type { OddBundle, RangeReport } from '../source.ts'
-import { createPostgresBundles, type EdgeTiles, nameOf, readEdge, readLeft, readTiles } from './postgres-bundles.ts'
+import {
+  createPostgresBundles,
+  type EdgeTiles,
+  type Ids,
+  nameOf,
+  readEdge,
+  readLeft,
+  readTiles,
+} from './postgres-bundles.ts'
+import { endOf } from './postgres-reach.ts'
 import { openShortSnapshots, type SnapshotReader } from './postgres-snapshot.ts'
 import { createTextMaker } from './postgres-tuples.ts'
 
@@ -50,10 +59,22 @@ async function checkPiece(snapshot: SnapshotReader, makeText: TextMaker, first: 
   if (first >= bundles) return { changed: undefined, next: undefined }
   const end = Math.min(first + PIECE_BUNDLES, bundles)
   const edge = await readEdge(snapshot)
-  const left = await readLeft(snapshot)
+  const left = await readLeftBefore(snapshot)
   const report = await createPostgresBundles(snapshot, edge, left, makeText).checkRange({ first, end, size, sizes: [] })
   const changed = firstChanged(report) ?? (await findWrongAbove(snapshot, edge, { first, size }))
   return { changed, next: end < bundles ? end : undefined }
+}
+
+/**
+ * What leaves are the oldest events. A range that is said to have left from among those that are there would hide that they were deleted; so
+ * then nothing is believed to have left.
+ */
+async function readLeftBefore(snapshot: SnapshotReader): Promise<readonly Ids[]> {
+  const left = await readLeft(snapshot)
+  const last = endOf(left)
+  const [there] = await snapshot.rows('SELECT min(first_id)::bigint AS first FROM event_partitions')
+  const isBefore = left.every(range => range.last <= last) && last < Number(there?.first ?? Number.POSITIVE_INFINITY)
+  return isBefore ? left : []
 }
 
 function firstChanged({ odd, findings }: RangeReport): Changed | undefined {

@@ -127,7 +127,7 @@ async function findStrayTiles(snapshot: Snapshot, size: number): Promise<Finding
 }
 
 /** What leaves are the oldest events, so archives follow on each other from the first. @returns the last id that has left so */
-function endOf(left: readonly Ids[]): number {
+export function endOf(left: readonly Ids[]): number {
   let end = 0
   for (const { first, last } of left.toSorted((a, b) => a.first - b.first)) if (first === end + 1) end = last
   return end

@@ -1,0 +1,70 @@
+/** Whether the head of a log in PostgreSQL may be signed, by what is stored: its bytes, its tiles and what was signed before. */
+import { areSameBytes } from '../evidence/encoding.ts'
+import { hashLeaf } from '../evidence/merkle.ts'
+import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
+import {
+  formatTilePath,
+  hashesFromTiles,
+  parseBundle,
+  parseHashTile,
+  TILE_WIDTH,
+  type Tile,
+  tileAt,
+  tilesFor,
+} from '../evidence/tile.ts'
+import type { PostgresLogSnapshot } from '../store/postgres-log-view.ts'
+import type { Outcome, RefusalCause } from './signer.ts'
+
+/** The head, if it continues what was signed and the tiles have its root. */
+export async function proveHead(
+  { size, root, readTiles }: PostgresLogSnapshot,
+  last: TreeHead,
+): Promise<TreeHead | Outcome> {
+  if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
+  const tiles = new Map<string, Uint8Array>()
+  const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])
+  try {
+    const read = await readTiles(needed)
+    for (const [n, tile] of needed.entries()) tiles.set(formatTilePath(tile), read[n] as Uint8Array)
+    const readHash = hashesFromTiles(size, tile => tiles.get(formatTilePath(tile)) as Uint8Array)
+    if (!areSameBytes(rootHash(size, readHash), root))
+      return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
+    if (!verifyConsistency(last, { size, root }, consistencyProof(last.size, size, readHash)))
+      return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
+  } catch (error) {
+    if (error instanceof RangeError) return refuse('BYTES_DIFFER', error.message) // a tile is not there, or is cut short
+    throw error
+  }
+  return { size, root }
+}
+
+export const fullBundles = ({ size }: TreeHead) => Math.floor(size / TILE_WIDTH)
+
+/** The bundle that is not full, if it does not fit. */
+export async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | undefined> {
+  const index = fullBundles(log)
+  return log.size % TILE_WIDTH === 0 || (await isBundleSound(log, index)) ? undefined : index
+}
+
+/** Its entries have the hashes of their tile. */
+export async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: number): Promise<boolean> {
+  const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
+  try {
+    const [bundleBytes, tileBytes] = (await readTiles([bundle, tile])) as [Uint8Array, Uint8Array]
+    const entries = parseBundle(bundleBytes, bundle.width)
+    const hashes = parseHashTile(tileBytes, tile.width)
+    if (entries === undefined || hashes === undefined) return false
+    return entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Uint8Array))
+  } catch (error) {
+    if (error instanceof RangeError) return false
+    throw error
+  }
+}
+
+export function refuse(cause: RefusalCause, detail: string): Outcome {
+  return { kind: 'refused', cause, detail }
+}
+
+export function bytesDiffer(bundle: number): Outcome {
+  return refuse('BYTES_DIFFER', `the entries from ${bundle * TILE_WIDTH} on do not have the hashes of their tile`)
+}
