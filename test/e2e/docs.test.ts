@@ -30,6 +30,8 @@ describe('the reference page', { skip: noBrowserHere }, () => {
   let service: ServiceProcess
   let browser: TestBrowser
   let operations: ListedOperation[]
+  /** For the tests that leave nothing behind on it: drawing it takes seconds. */
+  let reference: SeenPage
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), 'docs-page-'))
     service = await startServiceProcess(join(folder, 'data'))
@@ -38,6 +40,7 @@ describe('the reference page', { skip: noBrowserHere }, () => {
     operations = Object.entries(body.paths as Record<string, Record<string, Operation>>).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => ({ ...operation, method: method.toUpperCase(), path })),
     )
+    reference = await openReference()
   })
   after(async () => {
     await browser?.close()
@@ -46,7 +49,7 @@ describe('the reference page', { skip: noBrowserHere }, () => {
   })
 
   test('docs: every group and every route of the description is on the page', async () => {
-    const { page, seen } = await openReference()
+    const { page, seen } = reference
     assert.ok(operations.length > 0)
     const groups = await page.locator('.opblock-tag').evaluateAll(tags => tags.map(tag => tag.getAttribute('data-tag')))
     assert.deepEqual(groups.toSorted(), [...new Set(operations.flatMap(({ tags }) => tags))].sort())
@@ -62,7 +65,7 @@ describe('the reference page', { skip: noBrowserHere }, () => {
   })
 
   test('docs: a route opens, and shows every error it can answer with an example', async () => {
-    const { page, seen } = await openReference()
+    const { page, seen } = reference
     const groups = Map.groupBy(operations, ({ tags }) => tags[0])
     // One of some groups: the page takes half a second to draw one, and all are drawn alike.
     for (const [operation] of [...groups.values()].slice(0, GROUPS_OPENED)) {
@@ -84,7 +87,7 @@ describe('the reference page', { skip: noBrowserHere }, () => {
   })
 
   test('docs: an error with several codes shows the example of the chosen one', async () => {
-    const { page, seen } = await openReference()
+    const { page, seen } = reference
     const block = await open(page, 'authenticateByCredentials')
     const row = block.locator('tr.response[data-code="403"]')
     await row.locator('.examples-select select').selectOption('CP_OUT_OF_SERVICE')
@@ -95,14 +98,14 @@ describe('the reference page', { skip: noBrowserHere }, () => {
   })
 
   test('docs: a route without a key is tried from the page', async () => {
-    const { page, seen } = await openReference()
+    const { page, seen } = reference
     const answer = await tryOut(page, 'health')
     assert.equal(answer.status, '200')
     assert.deepEqual(JSON.parse(answer.body), { status: 'ok' })
     assertQuiet(seen)
   })
 
-  test('docs: a route that wants a key answers 401 without it and 200 with it, and the page keeps no key', async () => {
+  test('docs: a route that wants a key answers 401 without it and 200 with it, examples work as they are, and the page keeps no key', async () => {
     await send(service.url, 'POST', '/charge-points', { cp_id: 'CP-SHOWN' })
     const { page, seen } = await openReference()
     const refused = await tryOut(page, 'listChargePoints')
@@ -114,16 +117,9 @@ describe('the reference page', { skip: noBrowserHere }, () => {
     const answer = await tryOut(page, 'listChargePoints')
     assert.equal(answer.status, '200')
     assert.match(answer.body, /"cp_id": "CP-SHOWN"/)
+    assert.equal((await tryOut(page, 'registerChargePoint')).status, '201')
     const stored = await page.evaluate('JSON.stringify({ ...localStorage, ...sessionStorage }) + document.cookie')
     assert.equal(stored, '{}')
-    assertQuiet(seen)
-  })
-
-  test('docs: the request examples work as they are', async () => {
-    const { page, seen } = await openReference()
-    await authorize(page, 'adminKey', ADMIN_KEY)
-    const answer = await tryOut(page, 'registerChargePoint')
-    assert.equal(answer.status, '201')
     assertQuiet(seen)
   })
 

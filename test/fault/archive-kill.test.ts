@@ -29,7 +29,7 @@ test('archive: killed at random instants, every event is a row or in an archive 
   const seen = new Map<number, ArchiveRecord>()
   let kills = 0
   for (let isDone = false; !isDone; ) {
-    isDone = await archiveOrDie(data, 5 + random() * 120)
+    isDone = await archiveOrDie(data, 10 + random() * 170)
     if (!isDone) kills++
     const known = readRetention(pathsOf(data).auditDatabase, listArchives)
     for (const [number, record] of seen) assert.deepEqual(known[number - 1], record, 'what left has left')
@@ -57,7 +57,7 @@ test('archive: killed at random instants, every event is a row or in an archive 
     }
   }
   t.diagnostic(`${kills} kills before it was done`)
-  assert.ok(kills >= 5, `${kills}`)
+  assert.ok(kills >= 3, `${kills}`)
   assert.equal(seen.size, SEGMENTS)
   assert.deepEqual(checkStore(pathsOf(data).auditDatabase), [])
   assert.deepEqual(

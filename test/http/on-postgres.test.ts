@@ -7,13 +7,11 @@ await import('./login.test.ts')
 await import('./session.test.ts')
 await import('./console.test.ts')
 await import('./operators.test.ts')
-await import('./admin-guessing.test.ts')
 await import('./stream.test.ts')
 await import('./trail.test.ts')
 await import('./export.test.ts')
 await import('./evidence-pack.test.ts')
 await import('./evidence.test.ts')
-await import('./service.test.ts')
 
 // Behind the hooks of these files, which close their services.
 const { stopPostgres } = await import('./harness.ts')
