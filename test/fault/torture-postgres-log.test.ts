@@ -11,7 +11,7 @@ import {
 
 const server = postgresServer()
 /** Copying a log takes longer than most of the verifying: so one in so many here. */
-const EACH = 4
+const EACH = 6
 let grounds: Promise<PostgresGrounds> | undefined
 
 // The server copies a log for one while another is looked at.

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import test, { after, before } from 'node:test'
 import { LIMITS } from '../../src/limits.ts'
@@ -254,12 +255,18 @@ test('bad input: hundreds of idle sockets are no hindrance, and leave no event',
 test('overload: more requests than can be served at once are turned away with Retry-After, until there is room', async () => {
   const head =
     'POST /auth/credentials HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n'
-  const sockets = Array.from({ length: LIMITS.requestsInFlightMax }, () => {
-    const socket = connect(central.port, '127.0.0.1')
-    socket.on('error', () => {})
-    socket.write(head) // the body never comes
-    return socket
-  })
+  const sockets: Socket[] = []
+  // A few at a time, or a server that is busy has no place for them in its queue; and some more, for those that are cut off meanwhile.
+  while (sockets.length < LIMITS.requestsInFlightMax + 100) {
+    const opened = Array.from({ length: 100 }, () => {
+      const socket = connect(central.port, '127.0.0.1')
+      socket.on('error', () => {})
+      return socket
+    })
+    await Promise.all(opened.map(socket => once(socket, 'connect')))
+    for (const socket of opened) socket.write(head) // the body never comes
+    sockets.push(...opened)
+  }
   let refused: Answer | undefined
   await eventually(async () => {
     const answer = await central.send('GET', '/ready')
