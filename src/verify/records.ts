@@ -77,8 +77,9 @@ export function* checkArchives({ archives, erasures = [] }: RowsOverview, seen: 
     const tombstones = erasures.filter(({ id }) => id >= claim.first && id <= claim.last).map(each => each.tombstone)
     const last = Math.max(0, ...tombstones)
     const isTold = seen.rows.some(record => isRecordOf(record, claim, last))
-    // While rows are wrong, the one that tells of it may be among them.
-    if (!isTold && seen.bad.size === 0 && leftAlong-- <= 0) {
+    // While rows are wrong, the one that tells of it may be among them; and by a wrong tombstone it looks like that of another archive.
+    const isCertain = seen.bad.size === 0 && tombstones.every(tombstone => isTombstone(tombstone, seen))
+    if (!isTold && isCertain && leftAlong-- <= 0) {
       yield { verdict: 'DELETED', at, detail: `No event says that it left with archive ${claim.number}` }
     }
     const part = { part: `the manifest of archive ${claim.number}` }
