@@ -5,9 +5,9 @@
 import test from 'node:test'
 import { killUnderLoad } from '../torture/kill-under-load.ts'
 
-const CYCLES = Number(process.env.KILL_CYCLES ?? 6)
+const CYCLES = Number(process.env.KILL_CYCLES ?? 4)
 
 test(`service: ${CYCLES} times killed under load, no answered event is lost and none is doubled`, async t => {
-  const { answered } = await killUnderLoad({ cycles: CYCLES, checkEvery: 3 })
+  const { answered } = await killUnderLoad({ cycles: CYCLES, checkEvery: 2 })
   t.diagnostic(`${answered} answered logins over ${CYCLES} kills`)
 })
