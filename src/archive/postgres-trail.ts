@@ -14,7 +14,7 @@ import { SALT_BYTES } from '../evidence/leaf.ts'
 import { formatTilePath, hashesFromTiles, TILE_WIDTH, type Tile, tileAt, tilesFor } from '../evidence/tile.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { createPostgres, type Postgres, type Session } from '../postgres/postgres.ts'
-import { PostgresError } from '../postgres/postgres-error.ts'
+import { available, PostgresError } from '../postgres/postgres-error.ts'
 import { patiently } from '../store/patience.ts'
 import { createPostgresEventStore } from '../store/postgres-event-store.ts'
 import { readHolds } from '../store/postgres-holds.ts'
@@ -132,15 +132,6 @@ async function readSigned(session: Session): Promise<SignedLog | 'unsigned'> {
   const { newest, chain } = await readSharedSigned(session)
   if (newest === undefined || chain === undefined) return 'unsigned'
   return signedLogOf(newest, formatKeyChain(chain)) ?? 'unsigned'
-}
-
-async function available<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (!(error instanceof PostgresError)) throw error
-    throw new Refusal('STORE_UNAVAILABLE', error.message, { cause: error, retryAfterSeconds: 1 })
-  }
 }
 
 const SELECT_ROWS = `SELECT ${COLUMNS.join(', ')} FROM audit_events WHERE id BETWEEN $1 AND $2 ORDER BY id`

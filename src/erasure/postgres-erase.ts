@@ -37,7 +37,7 @@ import { hasDrafts, removeDrafts } from '../archive/text-search.ts'
 import { networkOf } from '../context/client-address.ts'
 import { Refusal } from '../errors.ts'
 import type { Postgres, Session } from '../postgres/postgres.ts'
-import { PostgresError } from '../postgres/postgres-error.ts'
+import { available, PostgresError } from '../postgres/postgres-error.ts'
 import { findNameInUse, isInOutbox, rewriteState, scrubState } from '../security/postgres-remains.ts'
 import { type HeldRow, holdOn } from '../store/erasures.ts'
 import { patiently } from '../store/patience.ts'
@@ -334,15 +334,6 @@ async function alone<T>(postgres: Postgres, work: (session: Session, lockPid: nu
       }
     }),
   )
-}
-
-async function available<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (!(error instanceof PostgresError)) throw error
-    throw new Refusal('STORE_UNAVAILABLE', error.message, { cause: error, retryAfterSeconds: 1 })
-  }
 }
 
 async function refuseInUse(session: Session, subject: Subject): Promise<void> {

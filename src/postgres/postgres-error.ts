@@ -9,6 +9,7 @@
  * Whatever else a statement may fail with is a defect of ours and stays the error it is.
  */
 import pg from 'pg'
+import { Refusal } from '../errors.ts'
 
 export type PostgresErrorCode = 'UNAVAILABLE' | 'CONFLICT' | 'FOREIGN'
 
@@ -66,4 +67,14 @@ function reasonOf(error: Error): string {
   const first = error instanceof AggregateError ? (error.errors[0] as Error) : error
   const code = 'code' in first && typeof first.code === 'string' ? `${first.code}: ` : ''
   return `${code}${first.message}`
+}
+
+/** For whoever asks a trail to do something: what the server refuses may pass. @throws {Refusal} STORE_UNAVAILABLE */
+export async function available<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!(error instanceof PostgresError)) throw error
+    throw new Refusal('STORE_UNAVAILABLE', error.message, { cause: error, retryAfterSeconds: 1 })
+  }
 }
