@@ -243,7 +243,11 @@ test('migrate: killed again and again, changed under its hands, the log goes on 
   const hashes = JSON.parse(text).hashes.map((hash: string) => Buffer.from(hash, 'base64'))
   assert.ok(verifyConsistency(before, newest, hashes), 'the log continues what was signed before')
   const trusted = { origin: ORIGIN, log: allKeys(chain).map(createVerifier) }
-  for (const proof of [known.proof, (await get(at, '/audit/events/1234/proof', as)).text]) {
+  const given = await eventually(
+    () => get(at, '/audit/events/1234/proof', as),
+    ({ status }) => status === 200,
+  )
+  for (const proof of [known.proof, given.text]) {
     const verdict = verifyProof(proof, trusted)
     assert.ok(verdict.isProven, JSON.stringify(verdict))
   }

@@ -45,6 +45,7 @@ test('backup: rows and journal of a copy fit together, however often the journal
     rmSync(to, { recursive: true })
     rmSync(directory, { recursive: true })
   }
+  await writer.stop() // it would go on in the folder that is removed
 })
 
 test('backup: a segment that is trimmed after it was seen is copied all the same; one that was never seen is a gap', async t => {
@@ -91,17 +92,19 @@ async function startWriter(t: TestContext, folder: DataFolder, segmentBytes: num
   const child: ChildProcess = spawn(process.execPath, [entry, folder.path, String(segmentBytes)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  t.after(async () => {
-    const exit = once(child, 'exit')
+  const exit = once(child, 'exit')
+  const stop = async () => {
     child.kill('SIGKILL')
     await exit
-  })
+  }
+  t.after(stop)
   let durable = 0
   const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
   lines.on('line', line => {
     durable = Number(line)
   })
   return {
+    stop,
     durable: () => durable,
     async reached(sequence: number) {
       while (durable < sequence) await once(lines, 'line')

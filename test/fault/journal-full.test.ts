@@ -309,8 +309,11 @@ test('journal: what a placed segment of the reserve is superseded by is not trim
   assert.ok(segments(directory).includes(placed) && successors > 3, `${successors} successors`)
   held.resolve()
   await until(() => !segments(directory).includes(placed))
-  await journal.trim(80)
-  assert.ok(segments(directory).length < successors)
+  // It is released a little after it has its old name back.
+  await until(() => {
+    void journal.trim(80)
+    return segments(directory).length < successors
+  })
 })
 
 test('journal: killed after a segment superseded the reserve and before it held its records, nothing is forgotten', async t => {

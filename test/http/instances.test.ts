@@ -35,8 +35,14 @@ const login = (at: TestCentral, cpId: string, credentials: string, from?: string
     ...(from === undefined ? {} : { from }),
   })
 
+/** It is there once the instance has read it. */
 async function chainOf(at: TestCentral): Promise<KeyChain> {
-  return parseKeyChain((await at.send('GET', '/evidence/keys', { as: 'auditor' })).text) ?? assert.fail()
+  let chain: KeyChain | undefined
+  await eventually(async () => {
+    chain = parseKeyChain((await at.send('GET', '/evidence/keys', { as: 'auditor' })).text)
+    return chain !== undefined
+  })
+  return chain ?? assert.fail()
 }
 
 /** On the command line, in this process. */
