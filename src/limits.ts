@@ -179,6 +179,7 @@ export const LIMITS = {
   usualAddressesPerChargePointMax: 8,
   detectorSubjectsMax: 50_000,
   replayEventsMax: 20_000,
+  replayRecordsMax: 500_000,
   throttlePairsMax: 100_000,
   throttleAddressesMax: 10_000,
   throttleDelaySecondsMax: 900,

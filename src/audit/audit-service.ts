@@ -13,7 +13,7 @@ import { createContext, currentContext, type RequestContext } from '../context/c
 import { INCIDENT, NOT_A_GUESS } from '../event/catalogue.ts'
 import { type Clock, pastByMonotonic, systemClock } from '../event/clock.ts'
 import { formatEntry } from '../event/codec.ts'
-import type { AuditEvent, StoredEvent } from '../event/event.ts'
+import type { AuditEvent } from '../event/event.ts'
 import { type Acknowledgement, type Journal, JournalError } from '../journal/journal.ts'
 import type { Audit } from './audit.ts'
 import type { BruteForceReport, Detector } from './detector.ts'
@@ -28,8 +28,8 @@ const DECLARE_MS = 250
 const NOTHING_TO_WAIT_FOR: Promise<Acknowledgement> = Promise.resolve('durable')
 
 export interface AuditService extends Audit {
-  /** Feeds stored AUTH_FAIL and BRUTE_FORCE_SUSPECTED events, oldest first, back into the detector after a restart. */
-  replay(stored: readonly StoredEvent[]): void
+  /** Feeds AUTH_FAIL and BRUTE_FORCE_SUSPECTED events of before, oldest first, back into the detector after a restart. */
+  replay(past: readonly AuditEvent[]): void
   /** The record that declares the losses that are not declared yet; undefined when there are none. */
   declaration(): string | undefined
   status(): { recorded: number; lost: number; undeclaredLosses: number; detectorSubjects: number }
@@ -197,9 +197,9 @@ export function createAuditService(deps: {
       return sequence === undefined ? NOTHING_TO_WAIT_FOR : journal.acknowledged(sequence)
     },
 
-    replay(stored) {
+    replay(past) {
       const monotonic = pastByMonotonic(clock)
-      for (const event of stored) {
+      for (const event of past) {
         const at = monotonic(Date.parse(event.date_time))
         if (event.action === 'AUTH_FAIL') {
           if (!NOT_A_GUESS.has(event.reason_code)) detector.fail(event.ip, event.who, at)

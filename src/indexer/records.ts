@@ -42,7 +42,7 @@ const OPTIONAL = ['reason_code', 'request_id', 'endpoint', 'http_method', 'metad
 const TIME = /^[+-]?\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
 /** The store takes what it is given, and one value it cannot bind would stop the log: so the types are looked at here. */
-function checkedEntry(text: string): JournalEntry {
+export function checkedEntry(text: string): JournalEntry {
   const entry = parseEntry(text)
   const event: { readonly [column in keyof AuditEvent]: unknown } = entry.event
   const isEvent =

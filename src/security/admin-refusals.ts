@@ -7,7 +7,7 @@ import { networkOf } from '../context/client-address.ts'
 import { currentContext } from '../context/context.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
 import { INCIDENT } from '../event/catalogue.ts'
-import type { StoredEvent } from '../event/event.ts'
+import type { AuditEvent } from '../event/event.ts'
 import { createAdminThrottle, DIGEST_CHARACTERS } from './admin-throttle.ts'
 
 export interface AdminRefusals {
@@ -16,7 +16,7 @@ export interface AdminRefusals {
   /** Of a secret that was sent and is nobody's, or that of a revoked admin. `hash` tells it from others. */
   refuseWrong(who: string, hash: string, cause: string): Refusal
   /** Stored incidents of other instances, oldest first, into the throttle; other events are skipped. */
-  replay(stored: readonly StoredEvent[]): void
+  replay(past: readonly AuditEvent[]): void
 }
 
 interface Wrong {
@@ -57,9 +57,9 @@ export function createAdminRefusals(deps: {
       if (wait > 0) return refuse(who, 'TOO_MANY_ATTEMPTS', 'throttled', { retryAfterSeconds: wait })
       return refuse(who, 'UNAUTHORIZED', cause, { hash })
     },
-    replay(stored) {
+    replay(past) {
       const since = Date.now() - windowMs
-      for (const { reason_code, date_time, ip, metadata_json } of stored) {
+      for (const { reason_code, date_time, ip, metadata_json } of past) {
         if (reason_code !== INCIDENT.UNAUTHORIZED_ADMIN_ACCESS || Date.parse(date_time) < since) continue
         const { guess } = JSON.parse(metadata_json ?? '{}')
         if (typeof guess === 'string') throttle.followed(networkOf(ip), guess)

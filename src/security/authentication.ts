@@ -20,7 +20,7 @@ import { currentContext } from '../context/context.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
 import { NOT_A_GUESS, REASON, type Reason } from '../event/catalogue.ts'
 import { type Clock, pastByMonotonic } from '../event/clock.ts'
-import type { StoredEvent } from '../event/event.ts'
+import type { AuditEvent } from '../event/event.ts'
 import type { Credentials } from './credentials.ts'
 import type { LastSeenNotes } from './last-seen.ts'
 import type { ChargePoint, Login, Security } from './security.ts'
@@ -33,7 +33,7 @@ type Method = 'credentials' | 'token'
 export interface Authentication {
   readonly doors: Security['authentication']
   /** Stored AUTH_FAIL events, oldest first, into the throttles: after a restart, or of another instance; others are skipped. */
-  replay(stored: readonly StoredEvent[]): Promise<void>
+  replay(past: readonly AuditEvent[]): Promise<void>
 }
 
 const SUCCESS_METADATA = {
@@ -173,9 +173,9 @@ export function createAuthentication(deps: {
     return publicPart((await checkToken(token ?? '', undefined)).record)
   }
 
-  async function replay(stored: readonly StoredEvent[]): Promise<void> {
+  async function replay(past: readonly AuditEvent[]): Promise<void> {
     const monotonic = pastByMonotonic(clock)
-    for (const { action, reason_code, who, ip, date_time, metadata_json } of stored) {
+    for (const { action, reason_code, who, ip, date_time, metadata_json } of past) {
       if (action !== 'AUTH_FAIL' || !isCheckedGuess(reason_code)) continue
       const network = networkOf(ip)
       const attempt = { network, cpId: who, isUsual: await lastSeen.isUsual(who, network) }

@@ -8,7 +8,7 @@ import type { Audit } from '../audit/audit.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { loggableError } from '../audit/redaction.ts'
 import { type Clock, systemClock } from '../event/clock.ts'
-import type { StoredEvent } from '../event/event.ts'
+import type { AuditEvent } from '../event/event.ts'
 import { createAdminRefusals } from './admin-refusals.ts'
 import { type Admins, createAdmins } from './admins.ts'
 import { createAuthentication } from './authentication.ts'
@@ -29,8 +29,8 @@ import { createTokens } from './tokens.ts'
 
 export interface SecurityService extends Security {
   readonly bootstrap: Admins['bootstrap']
-  /** Feeds stored failures, oldest first, into the throttles: after a restart, or of another instance; other events are skipped. */
-  replay(stored: readonly StoredEvent[]): Promise<void>
+  /** Feeds failures of before, oldest first, into the throttles: after a restart, or of another instance; other events are skipped. */
+  replay(past: readonly AuditEvent[]): Promise<void>
   /** Saves last logins, hands over the events of changes, and forgets those that are durable; false when it cannot now. */
   settle(): Promise<boolean>
   /** Saves what is held in memory and stops. The state is closed by whoever opened it. */
@@ -114,9 +114,9 @@ export async function createSecurity(deps: {
     sessions: createSessions({ state, change, admins, refusals }),
     incidents: createIncidents(change),
     bootstrap: admins.bootstrap,
-    async replay(stored) {
-      await authentication.replay(stored)
-      refusals.replay(stored)
+    async replay(past) {
+      await authentication.replay(past)
+      refusals.replay(past)
     },
     async settle() {
       await lastSeen.save()

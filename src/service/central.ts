@@ -124,7 +124,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     logger,
   })
   undo.defer(() => security.close())
-  await security.replay(pipeline.recentFailures)
+  await security.replay([...pipeline.recentFailures, ...pipeline.unindexedFailures])
   if (detector !== undefined) {
     detector.replay(pipeline.recentFailures)
     const after = pipeline.replayedThrough

@@ -2,17 +2,16 @@
  * The audit pipeline: audit -> journal -> indexer -> store -> query, wired in that order over one data folder.
  *
  * Shared by the service (central.ts) and the embedded library (embed/). Opening recovers what a crash left: the journal
- * cuts a torn tail, the indexer catches up, the detector is replayed. Closing goes the other way: the journal is made
+ * cuts a torn tail, the indexer goes on where it was, the detector is replayed from rows and records. Closing goes the other way: the journal is made
  * durable, the indexer drains it, then the connections go.
  */
 import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
 import { createDetector, type Detector } from '../audit/detector.ts'
 import { Refusal } from '../errors.ts'
-import { isErased, type StoredEvent } from '../event/event.ts'
+import type { AuditEvent, StoredEvent } from '../event/event.ts'
 import { type IndexerStatus, startIndexer } from '../indexer/indexer-host.ts'
 import type { JournalStatus } from '../journal/journal.ts'
 import { openJournal } from '../journal/segment-journal.ts'
-import { LIMITS } from '../limits.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
@@ -20,6 +19,7 @@ import type { StoreLocation } from '../store/location.ts'
 import { watchClock } from './clock-watch.ts'
 import type { DataFolder } from './data-folder.ts'
 import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
+import { failureRecords, failureRows } from './recent-failures.ts'
 
 export interface PipelineOptions {
   readonly folder: DataFolder
@@ -40,6 +40,8 @@ export interface Pipeline {
   readonly journalId: string
   /** Stored AUTH_FAIL and brute-force events of the recent past, oldest first, as replayed into the detector. */
   readonly recentFailures: readonly StoredEvent[]
+  /** Those behind them that are no rows yet; none where rows are shared: there they are counted as rows, by all alike. */
+  readonly unindexedFailures: readonly AuditEvent[]
   /** The last row that there was when those were read. */
   readonly replayedThrough: number
   /** Calls back whenever rows were added; returns how to stop that. */
@@ -56,12 +58,11 @@ export interface Pipeline {
   close(): Promise<void>
 }
 
-/** How long opening waits for the indexer to catch up, so that the detector sees what was not indexed before a crash. */
-const CATCH_UP_MS = 5_000
+/** How long opening waits for the indexer to reach the store. */
+const REACHED_MS = 5_000
 const DRAIN_MS = 5_000
 /** How long a question waits for the rows of what was durable when it was asked. */
 const FRESH_MS = 250
-const REPLAY_HOURS = 24
 /** How often an instance asks for rows of others. */
 const HEAD_MS = 150
 
@@ -128,13 +129,17 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const audit = createAuditService({ journal, detector, logger, windowSeconds: options.bruteForceWindowSeconds })
   declaration = audit.declaration
 
-  if (!(await indexer.caughtUp(journal.status().durableSequence, CATCH_UP_MS))) {
-    logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
-  }
+  const isReached = await indexer.caughtUp(0, REACHED_MS)
+  if (!isReached) logger.warn(indexer.status(), 'the event store is not reached; events wait in the journal')
   // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
-  if (indexer.status().indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
+  const { indexedSequence, lastEventId: lastRow } = indexer.status()
+  if (indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
   isOpen = true
-  if (store.kind === 'postgres')
+  const isShared = store.kind === 'postgres'
+  // In the same turn as the status, so that neither more is a row nor less a record.
+  const unindexedFailures =
+    isReached && !isShared ? failureRecords(folder.journalDirectory, indexedSequence, openedSequence, logger) : []
+  if (isShared) {
     undo.use(
       followHead(
         () => reader.lastId(),
@@ -142,9 +147,11 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
         () => lastEventId,
       ),
     )
-  const replayedThrough = await readLastId(reader, lastEventId)
-  const recentFailures = (await readRecentFailures(queries, logger)).filter(({ id }) => id <= replayedThrough)
-  audit.replay(recentFailures)
+  }
+  const ownRows = isReached ? lastRow : Number.MAX_SAFE_INTEGER
+  const replayedThrough = isShared ? await readLastId(reader, lastRow) : ownRows
+  const recentFailures = await failureRows(reader, replayedThrough, logger)
+  audit.replay([...recentFailures, ...unindexedFailures])
   undo.use(watchClock({ audit, logger }))
 
   const owned = undo.move()
@@ -154,6 +161,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     queries,
     journalId: journal.id,
     recentFailures,
+    unindexedFailures,
     replayedThrough,
     onIndexed(listener) {
       listeners.add(listener)
@@ -221,29 +229,4 @@ async function within(ms: number, work: Promise<boolean>): Promise<boolean> {
   const { promise, resolve } = Promise.withResolvers<boolean>()
   const timer = setTimeout(resolve, ms, false)
   return Promise.race([work, promise]).finally(() => clearTimeout(timer))
-}
-
-async function readRecentFailures(queries: EventQueries, logger: AuditLogger): Promise<StoredEvent[]> {
-  const start_time = new Date(Date.now() - REPLAY_HOURS * 3_600_000).toISOString()
-  const filter = { action: ['AUTH_FAIL', 'INCIDENT'], start_time } as const
-  const newestFirst: StoredEvent[] = []
-  let after: number | undefined
-  try {
-    do {
-      const page = await queries.page({
-        filter,
-        limit: LIMITS.pageEventsMax,
-        order: 'desc',
-        ...(after === undefined ? {} : { after }),
-      })
-      newestFirst.push(...page.events.filter(event => !isErased(event)))
-      after = page.next ?? undefined
-    } while (after !== undefined && newestFirst.length < LIMITS.replayEventsMax)
-  } catch (error) {
-    logger.warn(
-      { code: (error as { code?: string }).code },
-      'brute-force windows start empty: the event store cannot be read',
-    )
-  }
-  return newestFirst.reverse()
 }

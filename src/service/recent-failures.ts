@@ -1,0 +1,82 @@
+/**
+ * The failures of the recent past, for whoever counts them: at a start, those that are rows, and those that a crash left in the
+ * journal and the indexer has not come to. A start does not wait for it: a hundred thousand records take it more than a second.
+ *
+ * Promise: of the failures up to `through` each is in one of the two, as the caller takes the indexer's sequence and its last row
+ * from one status. What cannot be read is left out, with a warning: the windows start with what there is.
+ */
+import type { AuditLogger } from '../audit/audit-service.ts'
+import { MalformedRecordError } from '../event/codec.ts'
+import { type AuditEvent, isErased, type StoredEvent } from '../event/event.ts'
+import { checkedEntry } from '../indexer/records.ts'
+import { openJournalReader } from '../journal/segment-reader.ts'
+import { LIMITS } from '../limits.ts'
+import type { EventQueries } from '../query/event-queries.ts'
+
+const REPLAY_HOURS = 24
+const ACTIONS = ['AUTH_FAIL', 'INCIDENT'] as const
+const RECORDS_AT_ONCE = 10_000
+
+/** Rows with an id up to `throughId`, oldest first. */
+export async function failureRows(
+  queries: EventQueries,
+  throughId: number,
+  logger: AuditLogger,
+): Promise<StoredEvent[]> {
+  const start_time = new Date(Date.now() - REPLAY_HOURS * 3_600_000).toISOString()
+  const newestFirst: StoredEvent[] = []
+  let after: number | undefined
+  try {
+    do {
+      const page = await queries.page({
+        filter: { action: ACTIONS, start_time },
+        limit: LIMITS.pageEventsMax,
+        order: 'desc',
+        ...(after === undefined ? {} : { after }),
+      })
+      newestFirst.push(...page.events.filter(event => event.id <= throughId && !isErased(event)))
+      after = page.next ?? undefined
+    } while (after !== undefined && newestFirst.length < LIMITS.replayEventsMax)
+  } catch (error) {
+    logger.warn(
+      { code: (error as { code?: string }).code },
+      'brute-force windows start empty: the event store cannot be read',
+    )
+  }
+  return newestFirst.reverse()
+}
+
+/** Records behind sequence `after`, up to `through`, which is durable; oldest first. Synchronous: nothing is trimmed meanwhile. */
+export function failureRecords(directory: string, after: number, through: number, logger: AuditLogger): AuditEvent[] {
+  const reader = openJournalReader({ directory, after: Math.max(after, through - LIMITS.replayRecordsMax) })
+  const since = new Date(Date.now() - REPLAY_HOURS * 3_600_000).toISOString()
+  const failures: AuditEvent[] = []
+  try {
+    for (let records = reader.read(through, RECORDS_AT_ONCE); records.length > 0; ) {
+      for (const { text } of records) {
+        const event = failureIn(text)
+        if (event !== undefined && event.date_time >= since) failures.push(event)
+      }
+      records = reader.read(through, RECORDS_AT_ONCE)
+    }
+  } catch (error) {
+    logger.warn(
+      { code: (error as { code?: string }).code },
+      'brute-force windows start without what is no row yet: the journal cannot be read',
+    )
+  } finally {
+    reader.close()
+  }
+  return failures.slice(-LIMITS.replayEventsMax)
+}
+
+function failureIn(text: string): AuditEvent | undefined {
+  if (!ACTIONS.some(action => text.includes(action))) return undefined // most are none, and need not be parsed
+  try {
+    const { event } = checkedEntry(text)
+    return ACTIONS.some(action => action === event.action) ? event : undefined
+  } catch (error) {
+    if (error instanceof MalformedRecordError) return undefined // the indexer declares it lost
+    throw error
+  }
+}
