@@ -71,6 +71,8 @@ function openStore(at: StoreLocation): { store: EventStore; checkpointer: Checkp
 async function run(): Promise<void> {
   const checkpoints = createCheckpoints()
   let retryMs = RETRY_MS_MIN
+  await indexer.begin()
+  report()
   for (;;) {
     const started = performance.now()
     const asked = Atomics.load(wanted, 0)

@@ -39,6 +39,8 @@ export interface IndexerProgress {
 }
 
 export interface Indexer {
+  /** Asks the store how far it is, as the first step would: so that this is known before a first large batch. */
+  begin(): Promise<void>
   /**
    * Indexes one batch of the records up to `durableSequence`, and returns how many records that was; 0 when there
    * were none or it could not be done now (the phase tells). One step at a time.
@@ -135,6 +137,13 @@ export function createIndexer(deps: {
   }
 
   return {
+    async begin() {
+      try {
+        position ??= await locate()
+      } catch (error) {
+        settle(error)
+      }
+    },
     async step(durableSequence) {
       if (phase === 'halted' || phase === 'stopped') return 0
       try {
