@@ -9,6 +9,8 @@ export const LIMITS = {
   bodyDrainBytesMax: 16 * 1024 * 1024,
   bodyDepthMax: 16,
   bodyFieldsMax: 64,
+  /** How many broken rules a refusal tells. */
+  violationsMax: 8,
   headerBytesMax: 16 * 1024,
   urlBytesMax: 8 * 1024,
   requestTimeoutMs: 15_000,
