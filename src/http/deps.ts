@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify'
 import type { Registry } from 'prom-client'
 import type { Audit } from '../audit/audit.ts'
@@ -7,6 +6,7 @@ import type { AddressResolver } from '../context/client-address.ts'
 import type { PackSource } from '../pack/write-pack.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import type { Security } from '../security/security.ts'
+import type { SchemaTypes } from './schema.ts'
 
 /** What the HTTP door is built from. */
 export interface HttpDeps {
@@ -114,10 +114,4 @@ export interface EventSignal {
   lastEventId(): number
 }
 
-export type App = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  TypeBoxTypeProvider
->
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, SchemaTypes>

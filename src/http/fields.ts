@@ -1,7 +1,7 @@
 /** Field schemas that several routes share. Every text has a length and a set of characters. */
-import { Type } from 'typebox'
 import { LIMITS } from '../limits.ts'
-import { CP_STATUSES, type CpStatus } from '../security/security.ts'
+import { CP_STATUSES } from '../security/security.ts'
+import { closed } from './schema.ts'
 
 /**
  * Free text without C0, DEL and C1 controls, line and paragraph separators, bidirectional controls, BOM, and surrogates
@@ -17,36 +17,40 @@ export function isCpId(value: unknown): value is string {
   return typeof value === 'string' && CP_ID_REGEXP.test(value)
 }
 
-export const cpId = Type.String({ pattern: CP_ID, description: 'Identity of the charge point.' })
+export const cpId = { type: 'string', pattern: CP_ID, description: 'Identity of the charge point.' } as const
 
-export const nullableText = (options: { description?: string } = {}) =>
-  Type.Unsafe<string | null>({ type: ['string', 'null'], ...options })
-export const nullableInteger = (options: { description?: string } = {}) =>
-  Type.Unsafe<number | null>({ type: ['integer', 'null'], ...options })
+export const nullableText = (notes: { description?: string } = {}) => ({ type: ['string', 'null'], ...notes }) as const
+export const nullableInteger = (notes: { description?: string } = {}) =>
+  ({ type: ['integer', 'null'], ...notes }) as const
 
-export const reason = Type.String({
+export const reason = {
+  type: 'string',
   minLength: 1,
   maxLength: LIMITS.reasonCharactersMax,
   pattern: SAFE_TEXT,
   description: 'Why, for the audit trail.',
-})
+} as const
 
-export const cpStatus = Type.Unsafe<CpStatus>({ type: 'string', enum: [...CP_STATUSES] })
+export const cpStatus = { type: 'string', enum: CP_STATUSES } as const
 
-export const location = Type.String({ minLength: 1, maxLength: LIMITS.locationCharactersMax, pattern: SAFE_TEXT })
+export const location = {
+  type: 'string',
+  minLength: 1,
+  maxLength: LIMITS.locationCharactersMax,
+  pattern: SAFE_TEXT,
+} as const
 
-export const closed = { additionalProperties: false } as const
-
-export const cursorText = Type.String({
+export const cursorText = {
+  type: 'string',
   minLength: 1,
   maxLength: 512,
   pattern: '^[A-Za-z0-9_-]+$',
   description: '`next_cursor` of the page before, with the same filters.',
-})
+} as const
 
 export const nextCursor = nullableText({ description: 'Where the next page begins; null at the end.' })
 
 /** Of the form that generated ones have. */
 export const EXAMPLE_CREDENTIALS = '0123456789abcdef'.repeat(4)
 
-export const cpParams = Type.Object({ cp_id: cpId }, closed)
+export const cpParams = closed({ cp_id: cpId })

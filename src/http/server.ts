@@ -8,7 +8,6 @@
  * Must not decide anything about credentials, roles or state, and must not log or echo what a caller wrote.
  */
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyReply,
@@ -51,6 +50,7 @@ import { overviewRoutes } from './routes/overview.ts'
 import { serviceRoutes } from './routes/service.ts'
 import { sessionRoutes } from './routes/session.ts'
 import { statusRoutes } from './routes/status.ts'
+import type { SchemaTypes } from './schema.ts'
 import { refuseStrayQuery, schemaValidator } from './validation.ts'
 
 /** Ready to listen. `close()` finishes the requests under way; what is not done after a few seconds is cut. */
@@ -67,7 +67,7 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
   const incidentBook = createIncidentBook(deps.queries)
   const overview = createOverview(deps, incidentBook)
 
-  const app: App = Fastify<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>({
+  const app: App = Fastify<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, SchemaTypes>({
     serverFactory: handler => createListener(admitted(handler as RequestListener), deps.tls),
     clientErrorHandler: clientErrors.handle,
     // An address that cannot be decoded is met before any hook.

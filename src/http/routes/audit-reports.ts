@@ -1,11 +1,9 @@
 /** What /audit/summary and /audit/incidents take and answer. */
-import { Type } from 'typebox'
 import { LIMITS } from '../../limits.ts'
 import type { SummaryRequest } from '../../query/event-queries.ts'
-import type { IncidentStep } from '../../security/security.ts'
 import { timeFields, timeFilter } from '../audit-filter.ts'
-import { closed, nullableInteger, nullableText } from '../fields.ts'
-import type { IncidentState } from '../incident-book.ts'
+import { nullableInteger, nullableText } from '../fields.ts'
+import { closed, object, type ValueOf } from '../schema.ts'
 import { DURATION, parseDuration } from '../times.ts'
 import { invalid } from '../validation.ts'
 
@@ -15,21 +13,20 @@ const YEAR_0_MS = Date.UTC(-1, 12)
 const DEFAULT_BUCKETS_MAX = 100
 const DEFAULT_BUCKETS_SECONDS = [60, 300, 900, 3_600, 21_600, 86_400] as const
 
-export const SummaryQuery = Type.Object(
+export const SummaryQuery = closed(
+  {},
   {
     ...timeFields,
-    bucket: Type.Optional(
-      Type.String({
-        pattern: DURATION,
-        description: `Length of a bucket of the series: 90s, 15m, 1h, 1d, minute, hour, day, or seconds. At most ${LIMITS.summaryBucketsMax} buckets, at most ${LIMITS.summaryDaysMax} days. Default: what makes at most ${DEFAULT_BUCKETS_MAX} of 1m, 5m, 15m, 1h, 6h or 1d.`,
-      }),
-    ),
+    bucket: {
+      type: 'string',
+      pattern: DURATION,
+      description: `Length of a bucket of the series: 90s, 15m, 1h, 1d, minute, hour, day, or seconds. At most ${LIMITS.summaryBucketsMax} buckets, at most ${LIMITS.summaryDaysMax} days. Default: what makes at most ${DEFAULT_BUCKETS_MAX} of 1m, 5m, 15m, 1h, 6h or 1d.`,
+    },
   },
-  closed,
 )
 
 /** The last 24 hours unless times are given. @throws {Refusal} VALIDATION_FAILED */
-export function summaryRequest(query: Type.Static<typeof SummaryQuery>, now: number): SummaryRequest {
+export function summaryRequest(query: ValueOf<typeof SummaryQuery>, now: number): SummaryRequest {
   const range = timeFilter(query)
   const given = { start: Date.parse(range.start_time ?? ''), end: Date.parse(range.end_time ?? '') }
   const end = range.end_time === undefined ? Math.max(now, given.start || 0) : given.end
@@ -44,12 +41,21 @@ export function summaryRequest(query: Type.Static<typeof SummaryQuery>, now: num
   return { start_time: new Date(start).toISOString(), end_time: new Date(end).toISOString(), bucketSeconds }
 }
 
-export const counts = Type.Unsafe<Record<string, number>>({ type: 'object', additionalProperties: { type: 'integer' } })
+export const counts = { type: 'object', additionalProperties: { type: 'integer' } } as const
 
 export const chargePointCounts = (description: string) =>
-  Type.Array(Type.Object({ cp_id: Type.String(), count: Type.Integer(), failures: Type.Integer() }), { description })
+  ({
+    type: 'array',
+    items: object({ cp_id: { type: 'string' }, count: { type: 'integer' }, failures: { type: 'integer' } }),
+    description,
+  }) as const
+
 export const addressCounts = (description: string) =>
-  Type.Array(Type.Object({ ip: Type.String(), count: Type.Integer(), failures: Type.Integer() }), { description })
+  ({
+    type: 'array',
+    items: object({ ip: { type: 'string' }, count: { type: 'integer' }, failures: { type: 'integer' } }),
+    description,
+  }) as const
 
 const SUMMARY_EXAMPLE = {
   start_time: '2025-12-13T09:00:00.000Z',
@@ -66,11 +72,11 @@ const SUMMARY_EXAMPLE = {
   series: [{ start: '2025-12-14T08:30:00.000Z', total: 97, by_severity: { INFO: 40, WARN: 55, CRITICAL: 2 } }],
 }
 
-export const Summary = Type.Object(
+export const Summary = object(
   {
-    start_time: Type.String(),
-    end_time: Type.String(),
-    total: Type.Integer(),
+    start_time: { type: 'string' },
+    end_time: { type: 'string' },
+    total: { type: 'integer' },
     by_action: counts,
     by_severity: counts,
     by_reason: counts,
@@ -78,10 +84,12 @@ export const Summary = Type.Object(
     top_addresses: addressCounts('Most events first.'),
     top_failing_charge_points: chargePointCounts('Most failed logins first.'),
     top_failing_addresses: addressCounts('Most failed logins first.'),
-    bucket_seconds: Type.Integer(),
-    series: Type.Array(Type.Object({ start: Type.String(), total: Type.Integer(), by_severity: counts }), {
+    bucket_seconds: { type: 'integer' },
+    series: {
+      type: 'array',
+      items: object({ start: { type: 'string' }, total: { type: 'integer' }, by_severity: counts }),
       description: 'Only buckets that hold events, oldest first.',
-    }),
+    },
   },
   { description: 'The summary.', examples: [SUMMARY_EXAMPLE] },
 )
@@ -103,48 +111,43 @@ const INCIDENT_EXAMPLE = {
   ],
 } as const
 
-export const Incidents = Type.Object(
+export const Incidents = object(
   {
-    episodes: Type.Array(
-      Type.Object({
-        episode_id: Type.Integer({ description: 'Id of its first incident event.' }),
-        reason_code: Type.String(),
+    episodes: {
+      type: 'array',
+      items: object({
+        episode_id: { type: 'integer', description: 'Id of its first incident event.' },
+        reason_code: { type: 'string' },
         scope: nullableText({ description: '`ip` or `cp_id` for brute force, null for other kinds.' }),
-        ip: Type.String(),
-        who: Type.String(),
-        first_seen: Type.String(),
-        last_seen: Type.String(),
+        ip: { type: 'string' },
+        who: { type: 'string' },
+        first_seen: { type: 'string' },
+        last_seen: { type: 'string' },
         failure_count: nullableInteger({ description: 'As of its last incident event; null for other kinds.' }),
-        event_ids: Type.Array(Type.Integer()),
-        description: Type.String(),
-        state: Type.Unsafe<IncidentState>({
+        event_ids: { type: 'array', items: { type: 'integer' } },
+        description: { type: 'string' },
+        state: {
           type: 'string',
           enum: ['open', 'acknowledged', 'resolved'],
           description: 'By what was done last. One that goes on after it was resolved is open again.',
-        }),
-        handling: Type.Array(
-          Type.Object({
-            event_id: Type.Integer({ description: 'The event that says so.' }),
-            at: Type.String(),
-            who: Type.String(),
-            step: Type.Unsafe<IncidentStep>({ type: 'string', enum: ['ACKNOWLEDGED', 'NOTED', 'RESOLVED'] }),
+        },
+        handling: {
+          type: 'array',
+          items: object({
+            event_id: { type: 'integer', description: 'The event that says so.' },
+            at: { type: 'string' },
+            who: { type: 'string' },
+            step: { type: 'string', enum: ['ACKNOWLEDGED', 'NOTED', 'RESOLVED'] },
             note: nullableText(),
           }),
-          { description: 'What was done about it, oldest first.' },
-        ),
+          description: 'What was done about it, oldest first.',
+        },
       }),
-    ),
-    count: Type.Integer(),
+    },
+    count: { type: 'integer' },
   },
   {
     description: 'Newest first. Incidents of one attack are one episode.',
-    examples: [
-      {
-        episodes: [
-          { ...INCIDENT_EXAMPLE, event_ids: [...INCIDENT_EXAMPLE.event_ids], handling: [...INCIDENT_EXAMPLE.handling] },
-        ],
-        count: 1,
-      },
-    ],
+    examples: [{ episodes: [INCIDENT_EXAMPLE], count: 1 }],
   },
 )

@@ -1,30 +1,28 @@
 /** The trail as server-sent events. */
 import type { FastifyReply } from 'fastify'
-import { Type } from 'typebox'
 import { createAccessRecorder } from '../access.ts'
 import { eventFilter, filterFields } from '../audit-filter.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import { EVENT_EXAMPLE } from '../event-schema.ts'
 import type { EventStreams } from '../event-stream.ts'
-import { closed } from '../fields.ts'
 import type { FollowerStream } from '../followers.ts'
 import type { Guards } from '../guards.ts'
+import { closed } from '../schema.ts'
 import { invalid } from '../validation.ts'
 
 const EVENT_ID = /^(?:0|[1-9]\d{0,15})$/
 
-const StreamQuery = Type.Object(
+const StreamQuery = closed(
+  {},
   {
     ...filterFields,
-    last_event_id: Type.Optional(
-      Type.Integer({
-        minimum: 0,
-        maximum: Number.MAX_SAFE_INTEGER,
-        description: 'Go on after this event, where the header cannot be sent. The header wins.',
-      }),
-    ),
+    last_event_id: {
+      type: 'integer',
+      minimum: 0,
+      maximum: Number.MAX_SAFE_INTEGER,
+      description: 'Go on after this event, where the header cannot be sent. The header wins.',
+    },
   },
-  closed,
 )
 
 const Stream = {
@@ -32,11 +30,11 @@ const Stream = {
     'One message per event: `id:` is the event id, `data:` the event as JSON with its 14 columns; no `event:` field, so it is the default message. A message of the type `position`, at the beginning and after 15 s without any, says up to which id the trail has been looked at.',
   content: {
     'text/event-stream': {
-      schema: Type.String(),
+      schema: { type: 'string' },
       example: `id: ${EVENT_EXAMPLE.id}\ndata: ${JSON.stringify(EVENT_EXAMPLE)}\n\n`,
     },
   },
-}
+} as const
 
 export function auditStreamRoute(app: App, deps: HttpDeps, guards: Guards, streams: EventStreams): void {
   const access = createAccessRecorder(deps.audit)

@@ -1,5 +1,4 @@
 /** Questions to the audit trail that are answered in one piece. */
-import { Type } from 'typebox'
 import { Refusal } from '../../errors.ts'
 import { LIMITS } from '../../limits.ts'
 import type { EventFilter, Order } from '../../query/event-queries.ts'
@@ -8,54 +7,58 @@ import { addressFilter, eventFilter, filterFields, orderField } from '../audit-f
 import { formatCursor, parseCursor } from '../cursor.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import { EVENT_EXAMPLE, Event, EventItem } from '../event-schema.ts'
-import { closed, cpId, cursorText, nextCursor } from '../fields.ts'
+import { cpId, cursorText, nextCursor } from '../fields.ts'
 import type { Guards } from '../guards.ts'
+import { closed, object, type ValueOf } from '../schema.ts'
 import { invalid } from '../validation.ts'
 import { Summary, SummaryQuery, summaryRequest } from './audit-reports.ts'
 
 const id = (description: string) =>
-  Type.Optional(Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description }))
+  ({ type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description }) as const
 
-const EventsQuery = Type.Object(
+const EventsQuery = closed(
+  {},
   {
     ...filterFields,
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.pageEventsMax, description: 'Default 100.' })),
-    cursor: Type.Optional(cursorText),
+    limit: { type: 'integer', minimum: 1, maximum: LIMITS.pageEventsMax, description: 'Default 100.' },
+    cursor: cursorText,
     before_id: id('Begin below this id, going down. Not with `cursor`.'),
     after_id: id('Begin above this id, going up: `order` is asc. Not with `cursor`.'),
     order: orderField('By id. Default desc: newest first.'),
   },
-  closed,
 )
 
-const Events = Type.Object(
-  { events: Type.Array(EventItem), next_cursor: nextCursor },
+const Events = object(
+  { events: { type: 'array', items: EventItem }, next_cursor: nextCursor },
   {
     description: 'A page. It may be short before the end when time ran out; only `next_cursor: null` is the end.',
     examples: [{ events: [EVENT_EXAMPLE], next_cursor: 'p5c1bHb8ZDEwNDE' }],
   },
 )
 
-const FailuresQuery = Type.Object(
+const FailuresQuery = closed(
+  {},
   {
     ip: filterFields.ip,
-    cp_id: Type.Optional(cpId),
-    minutes: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: LIMITS.failureMinutesMax, description: 'How far back. Default 10.' }),
-    ),
+    cp_id: cpId,
+    minutes: {
+      type: 'integer',
+      minimum: 1,
+      maximum: LIMITS.failureMinutesMax,
+      description: 'How far back. Default 10.',
+    },
   },
-  closed,
 )
 
-const Failures = Type.Object(
-  { events: Type.Array(EventItem), count: Type.Integer() },
+const Failures = object(
+  { events: { type: 'array', items: EventItem }, count: { type: 'integer' } },
   {
     description: `AUTH_FAIL events, newest first, at most ${LIMITS.failureEventsMax}.`,
     examples: [{ events: [EVENT_EXAMPLE], count: 1 }],
   },
 )
 
-const EventParams = Type.Object({ id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) }, closed)
+const EventParams = closed({ id: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER } })
 
 export function auditRoutes(app: App, deps: HttpDeps, guards: Guards): void {
   const { queries } = deps
@@ -166,7 +169,7 @@ function cursorAt(order: Order, after: number, filter: EventFilter): string {
   return formatCursor(`${ORDER_LETTER[order]}${after}`, JSON.stringify(filter))
 }
 
-type Place = Pick<Type.Static<typeof EventsQuery>, 'cursor' | 'before_id' | 'after_id' | 'order'>
+type Place = Pick<ValueOf<typeof EventsQuery>, 'cursor' | 'before_id' | 'after_id' | 'order'>
 
 /** Where a page begins. A cursor and an id bring their order along; another one asked for next to it is refused. */
 function position({ cursor, before_id, after_id, order }: Place, filter: EventFilter) {

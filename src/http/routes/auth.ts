@@ -1,36 +1,35 @@
 /** Charge points log in: by credentials, or again by the token they were given. */
-import { Type } from 'typebox'
 import { LIMITS } from '../../limits.ts'
 import type { Login } from '../../security/security.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, cpId, cpStatus, EXAMPLE_CREDENTIALS, SAFE_TEXT } from '../fields.ts'
+import { cpId, cpStatus, EXAMPLE_CREDENTIALS, SAFE_TEXT } from '../fields.ts'
+import { closed, object } from '../schema.ts'
 
-const CredentialsRequest = Type.Object(
+const CredentialsRequest = closed(
   {
     cp_id: cpId,
-    credentials: Type.String({ minLength: 1, maxLength: LIMITS.credentialsCharactersMax, pattern: SAFE_TEXT }),
+    credentials: { type: 'string', minLength: 1, maxLength: LIMITS.credentialsCharactersMax, pattern: SAFE_TEXT },
   },
-  { ...closed, examples: [{ cp_id: 'CP-0042', credentials: EXAMPLE_CREDENTIALS }] },
+  {},
+  { examples: [{ cp_id: 'CP-0042', credentials: EXAMPLE_CREDENTIALS }] },
 )
 
-const TokenRequest = Type.Object(
-  {
-    cp_id: cpId,
-    token: Type.String({ minLength: 1, maxLength: LIMITS.tokenCharactersMax, pattern: SAFE_TEXT }),
-  },
-  { ...closed, examples: [{ cp_id: 'CP-0042', token: '<the token of the last login>' }] },
+const TokenRequest = closed(
+  { cp_id: cpId, token: { type: 'string', minLength: 1, maxLength: LIMITS.tokenCharactersMax, pattern: SAFE_TEXT } },
+  {},
+  { examples: [{ cp_id: 'CP-0042', token: '<the token of the last login>' }] },
 )
 
-const Authenticated = Type.Object(
+const Authenticated = object(
   {
-    success: Type.Literal(true),
+    success: { type: 'boolean', const: true },
     cp_id: cpId,
     security_status: cpStatus,
-    is_authorized: Type.Literal(true),
-    message: Type.String(),
-    token: Type.String(),
-    token_type: Type.Literal('Bearer'),
-    expires_in: Type.Integer({ description: 'Seconds.' }),
+    is_authorized: { type: 'boolean', const: true },
+    message: { type: 'string' },
+    token: { type: 'string' },
+    token_type: { type: 'string', const: 'Bearer' },
+    expires_in: { type: 'integer', description: 'Seconds.' },
   },
   {
     description: 'The charge point is who it says it is, and may work.',

@@ -1,11 +1,9 @@
 /** Operators register charge points, issue credentials, list and remove. */
-import { Type } from 'typebox'
 import { LIMITS } from '../../limits.ts'
 import { formatCursor, parseCursor } from '../cursor.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import {
   CP_ID,
-  closed,
   cpId,
   cpParams,
   cpStatus,
@@ -18,59 +16,57 @@ import {
   SAFE_TEXT,
 } from '../fields.ts'
 import { actorOf, type Guards } from '../guards.ts'
+import { closed, object, type ValueOf } from '../schema.ts'
 
-const RegisterRequest = Type.Object(
+const RegisterRequest = closed(
+  { cp_id: cpId },
   {
-    cp_id: cpId,
-    location: Type.Optional(location),
-    credentials: Type.Optional(
-      Type.String({
-        minLength: LIMITS.credentialsCharactersMin,
-        maxLength: LIMITS.credentialsCharactersMax,
-        pattern: SAFE_TEXT,
-        description: 'Generated if not given, which is better.',
-      }),
-    ),
+    location,
+    credentials: {
+      type: 'string',
+      minLength: LIMITS.credentialsCharactersMin,
+      maxLength: LIMITS.credentialsCharactersMax,
+      pattern: SAFE_TEXT,
+      description: 'Generated if not given, which is better.',
+    },
   },
-  { ...closed, examples: [{ cp_id: 'CP-0042', location: 'Depot north, bay 7' }] },
+  { examples: [{ cp_id: 'CP-0042', location: 'Depot north, bay 7' }] },
 )
 
 const chargePointFields = { cp_id: cpId, location: nullableText(), security_status: cpStatus }
 const EXAMPLE = { cp_id: 'CP-0042', location: 'Depot north, bay 7', security_status: 'ACTIVE' }
 
-const Registered = Type.Object(
-  {
+const Registered = {
+  ...object(chargePointFields, {
+    description: 'Registered.',
+    examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }],
+  }),
+  properties: {
     ...chargePointFields,
-    credentials: Type.Optional(Type.String({ description: 'Only if generated; shown this once.' })),
+    credentials: { type: 'string', description: 'Only if generated; shown this once.' },
   },
-  { description: 'Registered.', examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }] },
-)
+} as const
 
-const ReissueRequest = Type.Object(
-  { reason: Type.Optional(reason) },
-  { ...closed, examples: [{ reason: 'unit replaced' }] },
-)
+const ReissueRequest = closed({}, { reason }, { examples: [{ reason: 'unit replaced' }] })
 
-const Reissued = Type.Object(
-  { ...chargePointFields, credentials: Type.String({ description: 'Shown this once.' }) },
+const Reissued = object(
+  { ...chargePointFields, credentials: { type: 'string', description: 'Shown this once.' } },
   { description: 'New credentials.', examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }] },
 )
 
 /** Also of the security status list: both walk charge points by id. */
-export const ListQuery = Type.Object(
+export const ListQuery = closed(
+  {},
   {
-    status: Type.Optional(cpStatus),
-    cp_id_prefix: Type.Optional(Type.String({ pattern: CP_ID, description: 'Only those whose id begins so.' })),
-    limit: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: LIMITS.listChargePointsMax, description: 'Default 100.' }),
-    ),
-    cursor: Type.Optional(cursorText),
+    status: cpStatus,
+    cp_id_prefix: { type: 'string', pattern: CP_ID, description: 'Only those whose id begins so.' },
+    limit: { type: 'integer', minimum: 1, maximum: LIMITS.listChargePointsMax, description: 'Default 100.' },
+    cursor: cursorText,
   },
-  closed,
 )
 
-const ChargePoints = Type.Object(
-  { charge_points: Type.Array(Type.Object(chargePointFields)), next_cursor: nextCursor },
+const ChargePoints = object(
+  { charge_points: { type: 'array', items: object(chargePointFields) }, next_cursor: nextCursor },
   { description: 'Ordered by cp_id.', examples: [{ charge_points: [EXAMPLE], next_cursor: null }] },
 )
 
@@ -149,7 +145,7 @@ export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guar
         description: 'Its audit trail stays.',
         security: [{ adminKey: [] }],
         params: cpParams,
-        response: { 204: Type.Null({ description: 'Removed.' }) },
+        response: { 204: { type: 'null', description: 'Removed.' } },
       },
     },
     async (request, reply) => {
@@ -159,7 +155,7 @@ export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guar
   )
 }
 
-type List = Type.Static<typeof ListQuery>
+type List = ValueOf<typeof ListQuery>
 
 /** @throws {Refusal} VALIDATION_FAILED when the cursor is not of a list with these filters. */
 export function listRequest(query: List) {

@@ -1,37 +1,35 @@
 /** Erasure: whatever the trail holds of a charge point, a former admin or an address is overwritten. Only admins may. */
-import { Type } from 'typebox'
 import { canonicalAddress } from '../../context/client-address.ts'
 import { LIMITS } from '../../limits.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, nullableInteger, reason, SAFE_TEXT } from '../fields.ts'
+import { nullableInteger, reason, SAFE_TEXT } from '../fields.ts'
 import { actorOf, type Guards } from '../guards.ts'
+import { closed, object } from '../schema.ts'
 import { invalid } from '../validation.ts'
 
-const ErasureRequest = Type.Object(
+const ErasureRequest = closed(
+  { reason },
   {
-    who: Type.Optional(
-      Type.String({
-        minLength: 1,
-        maxLength: LIMITS.whoCharactersMax,
-        pattern: SAFE_TEXT,
-        description: 'Charge point or former admin, as `who` of events has it.',
-      }),
-    ),
-    ip: Type.Optional(Type.String({ minLength: 2, maxLength: 64, description: 'Client address.' })),
-    reason,
+    who: {
+      type: 'string',
+      minLength: 1,
+      maxLength: LIMITS.whoCharactersMax,
+      pattern: SAFE_TEXT,
+      description: 'Charge point or former admin, as `who` of events has it.',
+    },
+    ip: { type: 'string', minLength: 2, maxLength: 64, description: 'Client address.' },
   },
   {
-    ...closed,
     description: 'Exactly one of `who` and `ip`. The reason stays for ever and must not name the subject.',
     examples: [{ who: 'CP-0042', reason: 'request 2026-118' }],
   },
 )
 
-const Erasure = Type.Object(
+const Erasure = object(
   {
-    erased: Type.Integer({ description: 'How many events.' }),
+    erased: { type: 'integer', description: 'How many events.' },
     event_id: nullableInteger({ description: 'The event that says so; null when no event held the subject.' }),
-    message: Type.String(),
+    message: { type: 'string' },
   },
   { description: 'Done.', examples: [{ erased: 118, event_id: 1042, message: '118 events were erased' }] },
 )

@@ -1,45 +1,38 @@
 /** Evidence packs: events, their proofs, and a page that checks them, as one zip. */
 import { Readable } from 'node:stream'
-import { Type } from 'typebox'
 import { Refusal } from '../../errors.ts'
 import { LIMITS } from '../../limits.ts'
 import { writePack } from '../../pack/write-pack.ts'
 import { createAccessRecorder } from '../access.ts'
 import { timeFields, timeFilter } from '../audit-filter.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, SAFE_TEXT } from '../fields.ts'
+import { SAFE_TEXT } from '../fields.ts'
 import type { Guards } from '../guards.ts'
+import { closed } from '../schema.ts'
 
-const PackQuery = Type.Object(
-  {
-    start_time: Type.String({ ...timeFields.start_time }),
-    end_time: Type.String({ ...timeFields.end_time }),
-    cp_id: Type.Optional(
-      Type.String({
-        minLength: 1,
-        maxLength: LIMITS.cpIdCharactersMax,
-        pattern: SAFE_TEXT,
-        description: 'Only events of this charge point.',
-      }),
-    ),
-    incident: Type.Optional(
-      Type.Integer({
-        minimum: 1,
-        maximum: Number.MAX_SAFE_INTEGER,
-        description: 'Id of an INCIDENT event: only events of its address, or of its charge point if it is about that.',
-      }),
-    ),
+const PackQuery = closed(timeFields, {
+  cp_id: {
+    type: 'string',
+    minLength: 1,
+    maxLength: LIMITS.cpIdCharactersMax,
+    pattern: SAFE_TEXT,
+    description: 'Only events of this charge point.',
   },
-  closed,
-)
+  incident: {
+    type: 'integer',
+    minimum: 1,
+    maximum: Number.MAX_SAFE_INTEGER,
+    description: 'Id of an INCIDENT event: only events of its address, or of its charge point if it is about that.',
+  },
+})
 
 const PackAnswer = {
   description:
     'A zip: `index.html`, `events.ndjson`, `proofs.ndjson`, `checkpoint`, `keys`, `manifest.json`, `manifest.note`.',
   content: {
-    'application/zip': { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }), example: '' },
+    'application/zip': { schema: { type: 'string', format: 'binary' }, example: '' },
   },
-}
+} as const
 
 export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): void {
   const access = createAccessRecorder(deps.audit)

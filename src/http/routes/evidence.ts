@@ -2,7 +2,6 @@
  * The log, for those who check it: checkpoints and tiles as C2SP tlog-tiles has them, and proofs. Tiles hold no personal data;
  * a proof of an event does, and reading one is put on record as reading the event is.
  */
-import { Type } from 'typebox'
 import { Refusal } from '../../errors.ts'
 import { parseCheckpoint } from '../../evidence/checkpoint.ts'
 import { formatBase64 } from '../../evidence/encoding.ts'
@@ -12,8 +11,8 @@ import { formatDisclosure, formatProof } from '../../evidence/proof.ts'
 import { parseTilePath } from '../../evidence/tile.ts'
 import { createAccessRecorder } from '../access.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed } from '../fields.ts'
 import type { Guards } from '../guards.ts'
+import { closed, object } from '../schema.ts'
 import { invalid } from '../validation.ts'
 
 const TEXT = 'text/plain; charset=utf-8'
@@ -31,23 +30,20 @@ ${NOTE_EXAMPLE}`
 
 const note = (description: string, example: string) => ({
   description,
-  content: { 'text/plain': { schema: Type.String(), example } },
+  content: { 'text/plain': { schema: { type: 'string' }, example } },
 })
 
-const size = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
-const ConsistencyQuery = Type.Object({ from: size, to: size }, closed)
-const Consistency = Type.Object(
-  { from: size, to: size, hashes: Type.Array(Type.String({ description: 'A node hash, base64.' })) },
+const size = { type: 'integer', minimum: 0, maximum: Number.MAX_SAFE_INTEGER } as const
+const ConsistencyQuery = closed({ from: size, to: size })
+const Consistency = object(
+  { from: size, to: size, hashes: { type: 'array', items: { type: 'string', description: 'A node hash, base64.' } } },
   {
     description: 'RFC 6962, section 2.1.2.',
     examples: [{ from: 256, to: 1041, hashes: ['CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I='] }],
   },
 )
-const TileParams = Type.Object(
-  { '*': Type.String({ description: '`<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`.' }) },
-  closed,
-)
-const EventParams = Type.Object({ id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }) }, closed)
+const TileParams = closed({ '*': { type: 'string', description: '`<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`.' } })
+const EventParams = closed({ id: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER } })
 
 export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
   const { queries, checkpoint } = deps
@@ -127,7 +123,7 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
             description: 'The tile.',
             content: {
               'application/octet-stream': {
-                schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }),
+                schema: { type: 'string', format: 'binary' },
                 example: '',
               },
             },

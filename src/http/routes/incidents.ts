@@ -1,41 +1,38 @@
 /** Incidents: listed as episodes, with what people did about them; and doing something about one. */
-import { Type } from 'typebox'
 import { Refusal } from '../../errors.ts'
 import { LIMITS } from '../../limits.ts'
 import type { IncidentStep } from '../../security/security.ts'
 import { createAccessRecorder } from '../access.ts'
 import { timeFields, timeFilter } from '../audit-filter.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, SAFE_TEXT } from '../fields.ts'
+import { SAFE_TEXT } from '../fields.ts'
 import { actorOf, type Guards } from '../guards.ts'
 import type { IncidentBook } from '../incident-book.ts'
+import { closed, object } from '../schema.ts'
 import { Incidents } from './audit-reports.ts'
 
-const IncidentsQuery = Type.Object(
-  {
-    ...timeFields,
-    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: LIMITS.episodesMax, description: 'Default 100.' })),
-  },
-  closed,
+const IncidentsQuery = closed(
+  {},
+  { ...timeFields, limit: { type: 'integer', minimum: 1, maximum: LIMITS.episodesMax, description: 'Default 100.' } },
 )
 
-const note = Type.String({
+const note = {
+  type: 'string',
   minLength: 1,
   maxLength: LIMITS.incidentNoteCharactersMax,
   pattern: SAFE_TEXT,
   description: 'For the audit trail; it stays there.',
-})
+} as const
 const example = { examples: [{ note: 'The site was called: a technician with an old card.' }] }
-const OptionalNote = Type.Object({ note: Type.Optional(note) }, { ...closed, ...example })
-const RequiredNote = Type.Object({ note }, { ...closed, ...example })
+const OptionalNote = closed({}, { note }, example)
+const RequiredNote = closed({ note }, {}, example)
 
-const IncidentParams = Type.Object(
-  { id: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Of any INCIDENT event of it.' }) },
-  closed,
-)
+const IncidentParams = closed({
+  id: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Of any INCIDENT event of it.' },
+})
 
-const Handled = Type.Object(
-  { success: Type.Literal(true), incident: Type.Integer(), message: Type.String() },
+const Handled = object(
+  { success: { type: 'boolean', const: true }, incident: { type: 'integer' }, message: { type: 'string' } },
   { description: 'On record.', examples: [{ success: true, incident: 1046, message: 'Incident 1046 resolved' }] },
 )
 

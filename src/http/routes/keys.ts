@@ -1,25 +1,22 @@
 /** Keys of charge points: operators generate, reset and revoke them; only the charge point itself can read its own. */
-import { Type } from 'typebox'
 import type { KeyInfo } from '../../security/security.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, cpId, reason } from '../fields.ts'
+import { cpId, reason } from '../fields.ts'
 import { actorOf, chargePointOf, type Guards } from '../guards.ts'
+import { closed, object } from '../schema.ts'
 
-const KeyRequest = Type.Object(
-  { cp_id: cpId, reason: Type.Optional(reason) },
-  { ...closed, examples: [{ cp_id: 'CP-0042', reason: 'yearly rotation' }] },
-)
+const KeyRequest = closed({ cp_id: cpId }, { reason }, { examples: [{ cp_id: 'CP-0042', reason: 'yearly rotation' }] })
 
 const KEY_EXAMPLE = { cp_id: 'CP-0042', key_id: '019b1f6e-7a55-7cc0-8d0f-6f2f6f0c1a11', version: 2 }
 
-const KeyChanged = Type.Object(
+const KeyChanged = object(
   {
-    success: Type.Literal(true),
+    success: { type: 'boolean', const: true },
     cp_id: cpId,
-    key_id: Type.String(),
-    version: Type.Integer(),
-    fingerprint: Type.String({ description: 'First 16 hex digits of SHA-256 of the key.' }),
-    message: Type.String(),
+    key_id: { type: 'string' },
+    version: { type: 'integer' },
+    fingerprint: { type: 'string', description: 'First 16 hex digits of SHA-256 of the key.' },
+    message: { type: 'string' },
   },
   {
     description: 'Done.',
@@ -27,13 +24,13 @@ const KeyChanged = Type.Object(
   },
 )
 
-const CurrentKey = Type.Object(
+const CurrentKey = object(
   {
     cp_id: cpId,
-    key_id: Type.String(),
-    version: Type.Integer(),
-    algorithm: Type.Literal('AES-256-GCM'),
-    key: Type.String({ description: 'Base64 of 32 bytes.' }),
+    key_id: { type: 'string' },
+    version: { type: 'integer' },
+    algorithm: { type: 'string', const: 'AES-256-GCM' },
+    key: { type: 'string', description: 'Base64 of 32 bytes.' },
   },
   {
     description: 'The key.',

@@ -1,25 +1,27 @@
 /** Charge points deliver encrypted messages. */
-import { Type } from 'typebox'
 import { LIMITS } from '../../limits.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, cpId } from '../fields.ts'
+import { cpId } from '../fields.ts'
 import { chargePointOf, type Guards } from '../guards.ts'
+import { closed, object } from '../schema.ts'
 
-const MessageRequest = Type.Object(
+const MessageRequest = closed(
   {
-    payload: Type.String({
+    payload: {
+      type: 'string',
       minLength: 1,
       maxLength: LIMITS.messageCharactersMax,
       pattern: '^[A-Za-z0-9+/]+={0,2}$',
       description:
         'Base64 of nonce (12 bytes) || ciphertext || tag (16 bytes): AES-256-GCM with the current key and the cp_id as associated data. A nonce is good for one message.',
-    }),
+    },
   },
-  { ...closed, examples: [{ payload: 'MDEyMzQ1Njc4OWFiTDM3HTNV7n7ISDuZkku+P3vCeeXS/MqbAVNJutWfXYpPzmU=' }] },
+  {},
+  { examples: [{ payload: 'MDEyMzQ1Njc4OWFiTDM3HTNV7n7ISDuZkku+P3vCeeXS/MqbAVNJutWfXYpPzmU=' }] },
 )
 
-const Accepted = Type.Object(
-  { accepted: Type.Literal(true), cp_id: cpId, key_version: Type.Integer() },
+const Accepted = object(
+  { accepted: { type: 'boolean', const: true }, cp_id: cpId, key_version: { type: 'integer' } },
   { description: 'The message is authentic.', examples: [{ accepted: true, cp_id: 'CP-0042', key_version: 2 }] },
 )
 

@@ -1,5 +1,4 @@
 /** The trail and the service at a glance: once, or followed. Following is one read of the trail, however long it lasts. */
-import { Type } from 'typebox'
 import { SEVERITIES } from '../../event/catalogue.ts'
 import { CP_STATUSES } from '../../security/security.ts'
 import { createAccessRecorder } from '../access.ts'
@@ -8,6 +7,7 @@ import { nullableInteger, nullableText } from '../fields.ts'
 import type { Followers } from '../followers.ts'
 import type { Guards } from '../guards.ts'
 import type { Overview, OverviewSource } from '../overview.ts'
+import { object } from '../schema.ts'
 import { addressCounts, chargePointCounts, counts } from './audit-reports.ts'
 import { sendStream } from './audit-stream.ts'
 import { EVIDENCE_EXAMPLE, evidenceFields } from './evidence-status.ts'
@@ -47,48 +47,52 @@ const EXAMPLE: Overview = {
   charge_points: { ACTIVE: 118, OUT_OF_SERVICE: 2, REVOKED: 1 },
 }
 
-const perMinute = Type.Array(Type.Integer())
-const overview = Type.Object(
+const perMinute = { type: 'array', items: { type: 'integer' } } as const
+const overview = object(
   {
-    at: Type.String(),
-    version: Type.String(),
-    last_event_id: Type.Integer(),
-    ready: Type.Boolean(),
-    checks: Type.Array(Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.String() })),
-    evidence: Type.Object(evidenceFields),
-    events: Type.Object({
-      start_time: Type.String(),
-      end_time: Type.String(),
-      total: Type.Integer(),
+    at: { type: 'string' },
+    version: { type: 'string' },
+    last_event_id: { type: 'integer' },
+    ready: { type: 'boolean' },
+    checks: {
+      type: 'array',
+      items: object({ name: { type: 'string' }, ok: { type: 'boolean' }, detail: { type: 'string' } }),
+    },
+    evidence: object(evidenceFields),
+    events: object({
+      start_time: { type: 'string' },
+      end_time: { type: 'string' },
+      total: { type: 'integer' },
       by_severity: counts,
-      per_minute: Type.Object(Object.fromEntries(SEVERITIES.map(severity => [severity, perMinute])), {
+      per_minute: object(Object.fromEntries(SEVERITIES.map(severity => [severity, perMinute])), {
         description: 'Events of each minute since `start_time`.',
       }),
     }),
     failed_logins: counts,
     attacked_charge_points: chargePointCounts('Most failed logins first.'),
     attacking_addresses: addressCounts('Most failed logins first.'),
-    incidents: Type.Object({
-      by_state: Type.Object({ open: Type.Integer(), acknowledged: Type.Integer(), resolved: Type.Integer() }),
-      newest: Type.Array(
-        Type.Object({
-          episode_id: Type.Integer(),
-          reason_code: Type.String(),
-          who: Type.String(),
-          ip: Type.String(),
+    incidents: object({
+      by_state: object({ open: { type: 'integer' }, acknowledged: { type: 'integer' }, resolved: { type: 'integer' } }),
+      newest: {
+        type: 'array',
+        items: object({
+          episode_id: { type: 'integer' },
+          reason_code: { type: 'string' },
+          who: { type: 'string' },
+          ip: { type: 'string' },
           scope: nullableText(),
-          last_seen: Type.String(),
+          last_seen: { type: 'string' },
           failure_count: nullableInteger(),
-          state: Type.String(),
+          state: { type: 'string' },
         }),
-        { description: 'Those that are not resolved, of the newest hundred.' },
-      ),
+        description: 'Those that are not resolved, of the newest hundred.',
+      },
     }),
-    charge_points: Type.Unsafe<Overview['charge_points']>({
+    charge_points: {
       type: 'object',
       description: `How many have each status: ${CP_STATUSES.join(', ')}.`,
       additionalProperties: { type: 'integer' },
-    }),
+    },
   },
   { description: 'The last 24 hours, and how things stand.', examples: [EXAMPLE] },
 )
@@ -115,7 +119,7 @@ export function overviewRoutes(
         response: { 200: overview },
       },
     },
-    request => access.read(request, 'overview', {}, parts.overview.read) as never,
+    request => access.read(request, 'overview', {}, parts.overview.read),
   )
 
   app.get(
@@ -132,7 +136,7 @@ export function overviewRoutes(
           200: {
             description: 'Server-sent events; each has an overview.',
             content: {
-              'text/event-stream': { schema: Type.String(), example: `data: ${JSON.stringify(EXAMPLE)}\n\n` },
+              'text/event-stream': { schema: { type: 'string' }, example: `data: ${JSON.stringify(EXAMPLE)}\n\n` },
             },
           },
         },

@@ -1,18 +1,24 @@
 /** The service about itself: for load balancers, Prometheus, and people who want to know what the API can do. */
 import type { FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
 import { Refusal } from '../../errors.ts'
 import type { App, HttpDeps, ReadinessReport } from '../deps.ts'
 import type { Guards } from '../guards.ts'
 import { problem, sendProblemBody } from '../problem.ts'
+import { object } from '../schema.ts'
 import { sessionSecretOf } from '../session-cookie.ts'
 
-const Alive = Type.Object({ status: Type.Literal('ok') }, { description: 'Alive.', examples: [{ status: 'ok' }] })
+const Alive = object(
+  { status: { type: 'string', const: 'ok' } },
+  { description: 'Alive.', examples: [{ status: 'ok' }] },
+)
 
-const checks = Type.Array(Type.Object({ name: Type.String(), ok: Type.Boolean(), detail: Type.String() }))
+const checks = {
+  type: 'array',
+  items: object({ name: { type: 'string' }, ok: { type: 'boolean' }, detail: { type: 'string' } }),
+} as const
 
-const Ready = Type.Object(
-  { ready: Type.Boolean(), checks },
+const Ready = object(
+  { ready: { type: 'boolean' }, checks },
   {
     description: 'Ready.',
     examples: [{ ready: true, checks: [{ name: 'journal', ok: true, detail: 'open' }] }],
@@ -84,7 +90,7 @@ export function serviceRoutes(app: App, { health, logger }: HttpDeps, guards: Gu
         response: {
           200: {
             description: 'Prometheus text format.',
-            content: { 'text/plain': { schema: Type.String(), example: 'evc_http_requests_in_flight 3\n' } },
+            content: { 'text/plain': { schema: { type: 'string' }, example: 'evc_http_requests_in_flight 3\n' } },
           },
         },
       },

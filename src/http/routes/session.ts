@@ -1,25 +1,24 @@
 /** Sign-in for people at a browser: an admin key becomes a session, whose secret only the cookie has. */
-import { Type } from 'typebox'
 import { Refusal } from '../../errors.ts'
 import { LIMITS } from '../../limits.ts'
-import { ROLES, type Role } from '../../security/security.ts'
+import { ROLES } from '../../security/security.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, SAFE_TEXT } from '../fields.ts'
+import { SAFE_TEXT } from '../fields.ts'
 import { type Guards, sessionOf } from '../guards.ts'
+import { closed, object } from '../schema.ts'
 import { sessionSecretOf, setSessionCookie } from '../session-cookie.ts'
 
-const SignIn = Type.Object(
-  {
-    admin_key: Type.String({ minLength: 1, maxLength: LIMITS.adminKeyCharactersMax, pattern: SAFE_TEXT }),
-  },
-  { ...closed, examples: [{ admin_key: `evca_${'0123456789abcdef'.repeat(4)}` }] },
+const SignIn = closed(
+  { admin_key: { type: 'string', minLength: 1, maxLength: LIMITS.adminKeyCharactersMax, pattern: SAFE_TEXT } },
+  {},
+  { examples: [{ admin_key: `evca_${'0123456789abcdef'.repeat(4)}` }] },
 )
 
-const SignedIn = Type.Object(
+const SignedIn = object(
   {
-    name: Type.String(),
-    role: Type.Unsafe<Role>({ type: 'string', enum: [...ROLES] }),
-    expires_at: Type.String({ description: 'When the session ends unless it is renewed.' }),
+    name: { type: 'string' },
+    role: { type: 'string', enum: ROLES },
+    expires_at: { type: 'string', description: 'When the session ends unless it is renewed.' },
   },
   {
     description: 'The session.',
@@ -27,7 +26,7 @@ const SignedIn = Type.Object(
   },
 )
 
-const ended = { 204: Type.Null({ description: 'Signed out.' }) }
+const ended = { 204: { type: 'null', description: 'Signed out.' } } as const
 
 export function sessionRoutes(app: App, deps: HttpDeps, guards: Guards): void {
   const { sessions } = deps.security
@@ -64,7 +63,7 @@ export function sessionRoutes(app: App, deps: HttpDeps, guards: Guards): void {
         operationId: 'session',
         summary: 'Who is signed in',
         description: 'Asked by every page that opens, so that nobody is signed in is an answer, and no incident.',
-        response: { 200: SignedIn, 204: Type.Null({ description: 'Nobody.' }) },
+        response: { 200: SignedIn, 204: { type: 'null', description: 'Nobody.' } },
       },
     },
     async (request, reply) => {

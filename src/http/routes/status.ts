@@ -1,22 +1,22 @@
 /** Operators take charge points out of service, restore and revoke them; everybody with a key sees how they are. */
-import { Type } from 'typebox'
 import type { StatusChange } from '../../security/security.ts'
 import type { App, HttpDeps } from '../deps.ts'
-import { closed, cpId, cpParams, cpStatus, nextCursor, nullableInteger, nullableText, reason } from '../fields.ts'
+import { cpId, cpParams, cpStatus, nextCursor, nullableInteger, nullableText, reason } from '../fields.ts'
 import { actorOf, type Guards } from '../guards.ts'
+import { closed, object } from '../schema.ts'
 import { ListQuery, listCursor, listRequest } from './charge-points.ts'
 
 const example = { examples: [{ cp_id: 'CP-0042', reason: 'cable damaged' }] }
-const ReasonedRequest = Type.Object({ cp_id: cpId, reason }, { ...closed, ...example })
-const RestoreRequest = Type.Object({ cp_id: cpId, reason: Type.Optional(reason) }, { ...closed, ...example })
+const ReasonedRequest = closed({ cp_id: cpId, reason }, {}, example)
+const RestoreRequest = closed({ cp_id: cpId }, { reason }, example)
 
-const StatusChanged = Type.Object(
+const StatusChanged = object(
   {
-    success: Type.Literal(true),
+    success: { type: 'boolean', const: true },
     cp_id: cpId,
     old_status: cpStatus,
     new_status: cpStatus,
-    message: Type.String(),
+    message: { type: 'string' },
   },
   {
     description: 'Changed.',
@@ -48,18 +48,19 @@ const statusFields = {
   cp_id: cpId,
   location: nullableText(),
   security_status: cpStatus,
-  has_key: Type.Boolean(),
+  has_key: { type: 'boolean' },
   key_version: nullableInteger(),
   key_age_seconds: nullableInteger({ description: 'Since the current key was made.' }),
   last_success: nullableText({ description: 'Time of the last successful login.' }),
-  failures_in_window: Type.Integer({
+  failures_in_window: {
+    type: 'integer',
     description: 'Failed logins within the brute-force window that may have been guesses.',
-  }),
-  updated_at: Type.String(),
-}
-const SecurityStatus = Type.Object(statusFields, { description: 'How it is.', examples: [STATUS_EXAMPLE] })
-const SecurityStatuses = Type.Object(
-  { charge_points: Type.Array(Type.Object(statusFields)), next_cursor: nextCursor },
+  },
+  updated_at: { type: 'string' },
+} as const
+const SecurityStatus = object(statusFields, { description: 'How it is.', examples: [STATUS_EXAMPLE] })
+const SecurityStatuses = object(
+  { charge_points: { type: 'array', items: object(statusFields) }, next_cursor: nextCursor },
   { description: 'Ordered by cp_id.', examples: [{ charge_points: [STATUS_EXAMPLE], next_cursor: null }] },
 )
 
