@@ -21,7 +21,8 @@ const server = postgresServer()
 
 const SEGMENT = 1_024
 const BLOCK_IDS = 256
-const READERS_MS = 500
+/** How long an erasure waits for those who read: for one that does not end, and for one that is about to. */
+const READERS_MS = { reading: 500, ending: 30_000 }
 /** Nothing has left here. */
 const archives = join(tmpdir(), 'no-archives')
 
@@ -34,6 +35,7 @@ erasureContract('erasure on PostgreSQL', {
     const store = createPostgresEventStore({ url })
     const state = await openPostgresSecurityState({ postgres: createPostgres({ url }), instance: 'one' })
     const queries = createPostgresEventQueries({ url })
+    let readersMs = READERS_MS.ending
     t.after(async () => {
       await queries.close()
       await state.close()
@@ -55,7 +57,7 @@ erasureContract('erasure on PostgreSQL', {
         const [head] = await server.run<{ root: Buffer }>(owner, 'SELECT root FROM log_head')
         return new Uint8Array(head?.root ?? assert.fail())
       },
-      erase: request => eraseShared({ postgres, store, archives }, request, READERS_MS),
+      erase: request => eraseShared({ postgres, store, archives }, request, readersMs),
       plan: subject => planErasureShared({ postgres, archives }, subject),
       placeHold: hold => placeSharedHold(url, hold, 'ada'),
       liftHold: id => liftSharedHold(url, id, 'ada'),
@@ -70,7 +72,11 @@ erasureContract('erasure on PostgreSQL', {
         const reader = new pg.Client({ connectionString: owner })
         await reader.connect()
         await reader.query('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM event_layout')
-        return () => reader.end()
+        readersMs = READERS_MS.reading
+        return () => {
+          readersMs = READERS_MS.ending
+          return reader.end()
+        }
       },
     }
   },

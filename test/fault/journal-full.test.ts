@@ -56,8 +56,8 @@ function contents(directory: string, journal: SegmentJournal): { texts: Map<numb
   return { texts, lost: durableSequence - texts.size }
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise(resolve => setTimeout(resolve, 5))
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise(resolve => setTimeout(resolve, 5))
 }
 
 const segments = (directory: string) => readdirSync(directory).filter(name => name.endsWith('.journal'))
@@ -310,8 +310,8 @@ test('journal: what a placed segment of the reserve is superseded by is not trim
   held.resolve()
   await until(() => !segments(directory).includes(placed))
   // It is released a little after it has its old name back.
-  await until(() => {
-    void journal.trim(80)
+  await until(async () => {
+    await journal.trim(80)
     return segments(directory).length < successors
   })
 })
