@@ -20,7 +20,7 @@ import { createSignedPostgres } from '../harness/signed-postgres.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
 
 const server = postgresServer()
-const SEGMENTS = 12
+const SEGMENTS = 7
 
 test('archive: killed at random instants, every event is a row or in an archive on record, never neither', async t => {
   const data = join(temporaryFolder(t), 'data')

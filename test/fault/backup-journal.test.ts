@@ -24,7 +24,7 @@ test('backup: rows and journal of a copy fit together, however often the journal
   const path = temporaryFolder(t)
   const folder = dataFolder(join(path, 'data'))
   const writer = await startWriter(t, folder, 1024 * 1024)
-  for (let round = 0; round < 5; round++) {
+  for (let round = 0; round < 3; round++) {
     await writer.reached(writer.durable() + 20_000)
     const durableBefore = writer.durable()
     const segmentsBefore = readdirSync(folder.journalDirectory)

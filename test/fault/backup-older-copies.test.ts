@@ -1,8 +1,9 @@
 /** Older copies put in the place of what was there: each is noticed, none silently gone on from. */
 import assert from 'node:assert/strict'
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test, { type TestContext } from 'node:test'
+import test, { after, before, type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { type Central, startCentral } from '../../src/service/central.ts'
@@ -163,25 +164,38 @@ test('position file: in the data folder, not writable or of something else, it i
 
 type Part = 'audit' | 'journal' | 'security'
 
-/** A data folder as it was (CP-1 registered) and as it is (CP-2 too), both after a clean stop. */
+/** Once for all tests: CP-1 registered, and then CP-2 too, both after a clean stop. */
+const states = mkdtempSync(join(tmpdir(), 'evc-older-'))
+const [WITH_ONE, WITH_BOTH] = [join(states, 'one'), join(states, 'both')]
+before(async () => {
+  await visit(WITH_ONE, 'CP-1', {})
+  cpSync(WITH_ONE, WITH_BOTH, { recursive: true })
+  await visit(WITH_BOTH, 'CP-2', {})
+})
+after(() => rmSync(states, { recursive: true }))
+
+async function visit(data: string, cpId: string, environment: Record<string, string>): Promise<void> {
+  const central = await serve(data, environment)
+  const { status } = await send(central.url, 'POST', '/charge-points', { cp_id: cpId })
+  await central.stop()
+  assert.equal(status, 201)
+}
+
+/** A data folder as it was (CP-1 registered) and as it is (CP-2 too). */
 async function twoStates(
   t: TestContext,
   options: { environment?: Record<string, string>; trimmed?: boolean; between?: (data: string) => Promise<void> } = {},
 ) {
-  const folder = temporaryFolder(t)
-  const [data, old] = [join(folder, 'data'), join(folder, 'old')]
+  const data = join(temporaryFolder(t), 'data')
   const environment = options.environment ?? {}
   const start = () => startOn(t, data, environment)
-  const visit = async (cpId: string) => {
-    const central = await start()
-    assert.equal((await send(central.url, 'POST', '/charge-points', { cp_id: cpId })).status, 201)
-    await central.stop()
+  if (options.environment === undefined) cpSync(WITH_BOTH, data, { recursive: true })
+  else {
+    cpSync(WITH_ONE, data, { recursive: true })
+    await options.between?.(data)
+    await visit(data, 'CP-2', environment)
   }
-  await visit('CP-1')
-  const rowsBefore = auditRows(data)
-  cpSync(data, old, { recursive: true })
-  await options.between?.(data)
-  await visit('CP-2')
+  const rowsBefore = auditRows(WITH_ONE)
   if (options.trimmed === true) {
     const isTrimmed = () => (readDataPosition(dataFolder(data)).journal?.firstSequence ?? 0) > rowsBefore.length + 1
     for (let starts = 0; !isTrimmed(); starts++) {
@@ -200,7 +214,7 @@ async function twoStates(
     /** A part, or the whole folder, as it was. */
     bringBack(part?: Part) {
       rmSync(join(data, part ?? ''), { recursive: true })
-      cpSync(join(old, part ?? ''), join(data, part ?? ''), { recursive: true })
+      cpSync(join(WITH_ONE, part ?? ''), join(data, part ?? ''), { recursive: true })
     },
     /** The rows after a start and a clean stop. */
     async servedRows() {
@@ -220,9 +234,13 @@ async function twoStates(
   }
 }
 
-async function startOn(t: TestContext, data: string, environment: Record<string, string>): Promise<Central> {
+function serve(data: string, environment: Record<string, string>): Promise<Central> {
   const settings = readSettings({ EVC_PORT: '0', EVC_DATA_DIR: data, EVC_ADMIN_KEY: ADMIN_KEY, ...environment })
-  const central = await startCentral(settings, pino({ level: 'silent' }))
+  return startCentral(settings, pino({ level: 'silent' }))
+}
+
+async function startOn(t: TestContext, data: string, environment: Record<string, string>): Promise<Central> {
+  const central = await serve(data, environment)
   t.after(() => central.stop())
   return central
 }

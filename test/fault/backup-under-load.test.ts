@@ -123,11 +123,11 @@ test('backup: killed at any moment it leaves a folder that is not taken for a ba
   const service = await startServiceProcess(data)
   t.after(() => service.kill('SIGKILL'))
   let unfinished = 0
-  for (let round = 0; round < 8; round++) {
+  for (let round = 0; round < 4; round++) {
     const backup = join(folder, `backup-${round}`)
     const running = start(t, ['--data-dir', data, 'backup', backup])
     await eventually(
-      () => existsSync(join(backup, ['audit', 'security', 'journal', 'manifest.json'][round % 4] as string)),
+      () => existsSync(join(backup, ['audit', 'security', 'journal', 'manifest.json'][round] as string)),
       isThere => isThere || running.child.exitCode !== null,
     )
     await running.stop('SIGKILL')
@@ -140,6 +140,6 @@ test('backup: killed at any moment it leaves a folder that is not taken for a ba
       assert.match(check.stderr, /it has no manifest\.json, so the backup did not end.* \(BACKUP_INVALID\)/)
     }
   }
-  t.diagnostic(`${unfinished} of 8 were killed before the manifest`)
+  t.diagnostic(`${unfinished} of 4 were killed before the manifest`)
   assert.equal(await service.kill('SIGTERM'), 0)
 })
