@@ -164,7 +164,7 @@ function isEachGroupIn(
   const entries = db.prepare(`SELECT b.${column}, ${sums} FROM ${table} b INDEXED BY ${index} GROUP BY b.${column}`)
   entries.setReturnArrays(true)
   let fitting = 0
-  for (const row of entries.iterate() as Iterable<unknown>) {
+  for (const row of entries.all() as unknown[]) {
     const [value, count, sum] = row as [unknown, number, number]
     const group = groups.get(value)
     if (group?.count === count && group.sum === sum) fitting++
