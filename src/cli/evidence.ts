@@ -15,10 +15,12 @@ import { type PackSource, writePack } from '../pack/write-pack.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { dataFolder, trailPlace } from '../service/data-folder.ts'
 import { keyFolders } from '../service/rotate-key.ts'
+import { signSharedManifest } from '../service/shared-keys.ts'
 import { chooseCheckpoint, readStoredNotes, type StoredNotes } from '../service/stored-checkpoint.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
+import { silentLogger } from './security-door.ts'
 import type { Shell } from './shell.ts'
 import { parseTime } from './times.ts'
 import { openTrail } from './trail.ts'
@@ -88,7 +90,10 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
     queries,
     checkpoint: shown?.note,
     keys: chain && formatKeyChain(chain),
-    signManifest: async manifest => folders && signManifest(folders, manifest), // the key of a shared log is its instances'
+    signManifest: async manifest =>
+      folders === undefined
+        ? signSharedManifest({ settings, url: databaseUrl as string, logger: silentLogger() }, manifest)
+        : signManifest(folders, manifest),
   }
   const { manifest, isSelectionSigned, zip } = await writePack(source, selection, { onProgress }).finally(() =>
     terminal.progressDone(),

@@ -8,13 +8,16 @@ import type { KeyWrap } from '../checkpoint/postgres-keys.ts'
 import { createPostgresSigner, type PostgresSigner } from '../checkpoint/postgres-signer.ts'
 import { handOverDetails } from '../checkpoint/signing-keys.ts'
 import { createContext } from '../context/context.ts'
+import { Refusal } from '../errors.ts'
 import { currentKeys, type LogKeys } from '../evidence/key-chain.ts'
 import type { Session } from '../postgres/postgres.ts'
+import { PostgresError } from '../postgres/postgres-error.ts'
 import { refuseOtherKey } from '../security/create-security.ts'
 import { deriveKey } from '../security/derived-keys.ts'
 import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
-import type { Settings } from '../settings/settings.ts'
+import { SecurityStateError } from '../security/security-state.ts'
+import { type Settings, SettingsError } from '../settings/settings.ts'
 import { openSharedState } from './open-state.ts'
 import { sharedSecrets } from './secrets.ts'
 
@@ -39,6 +42,17 @@ export function generateSharedKeys(log: SharedLog): Promise<{ readonly keys: Log
 /** @returns those that sign from now on. @throws {Refusal, SettingsError, PostgresError} */
 export function rotateSharedKeys(log: SharedLog): Promise<LogKeys> {
   return withSigner(log, async signer => currentKeys(await signer.rotate()))
+}
+
+/** Undefined: the key-encryption key of the log is not here, or the manifest is none of this log; then the pack is made without. */
+export async function signSharedManifest(log: SharedLog, manifest: string): Promise<string | undefined> {
+  try {
+    return await withSigner(log, signer => signer.signManifest(manifest))
+  } catch (error) {
+    const isExpected = [Refusal, SettingsError, SecurityStateError, PostgresError].some(kind => error instanceof kind)
+    if (isExpected) return undefined
+    throw error
+  }
 }
 
 async function withSigner<T>({ settings, url, logger }: SharedLog, work: (signer: PostgresSigner) => Promise<T>) {

@@ -76,13 +76,19 @@ test('postgres: verify judges the database of the settings or of a URL, puts onl
     [0, 0],
     mirrored.stderr,
   )
+  const lacking = { ...environment, EVC_KEY_ENCRYPTION_KEY: 'another-key-than-that-of-the-log' }
+  const unsigned = await runHere(['evidence', '--from', '-1h', '--to', 'now', '-o', `${zip}.unsigned`], {
+    environment: lacking,
+  })
+  assert.match(unsigned.stderr, /the selection is not signed, as the private key of the log is not here/)
   const pack = await here('evidence', '--from', '-1h', '--to', 'now', '-o', zip)
   assert.equal(pack.code, 0, pack.stderr)
+  assert.doesNotMatch(pack.stderr, /not signed/)
   const key = parseVerifierKey(/by another way: (\S+)/.exec(pack.stdout)?.[1] ?? '') ?? assert.fail(pack.stdout)
   const checking = verifyPack(new Map(Object.entries(unzipSync(readFileSync(zip)))), [key])
   let step = checking.next()
   while (!step.done) step = checking.next()
-  assert.deepEqual([step.value.problems, step.value.key], [[], 'given'])
+  assert.deepEqual([step.value.problems, step.value.key, step.value.selection], [[], 'given', 'signed'])
   assert.ok(step.value.events.some(({ row }) => row.reason_code === 'STARTED'))
   await running.stop()
   await server.run(url, "UPDATE audit_events SET description = 'nothing' WHERE id = 1")
