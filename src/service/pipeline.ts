@@ -58,7 +58,7 @@ export interface Pipeline {
   close(): Promise<void>
 }
 
-/** How long opening waits for the indexer to reach the store. */
+/** How long opening waits for the indexer to reach the store; one that is shared, with what was not indexed before a crash. */
 const REACHED_MS = 5_000
 const DRAIN_MS = 5_000
 /** How long a question waits for the rows of what was durable when it was asked. */
@@ -129,13 +129,13 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const audit = createAuditService({ journal, detector, logger, windowSeconds: options.bruteForceWindowSeconds })
   declaration = audit.declaration
 
-  const isReached = await indexer.caughtUp(0, REACHED_MS)
-  if (!isReached) logger.warn(indexer.status(), 'the event store is not reached; events wait in the journal')
+  const isShared = store.kind === 'postgres'
+  const isReached = await indexer.caughtUp(isShared ? openedSequence : 0, REACHED_MS)
+  if (!isReached) logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
   // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
   const { indexedSequence, lastEventId: lastRow } = indexer.status()
   if (indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
   isOpen = true
-  const isShared = store.kind === 'postgres'
   // In the same turn as the status, so that neither more is a row nor less a record.
   const unindexedFailures =
     isReached && !isShared ? failureRecords(folder.journalDirectory, indexedSequence, openedSequence, logger) : []
