@@ -130,15 +130,16 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   declaration = audit.declaration
 
   const isShared = store.kind === 'postgres'
-  const isReached = await indexer.caughtUp(isShared ? openedSequence : 0, REACHED_MS)
+  const isReached = await indexer.caughtUp(isShared ? journal.status().durableSequence : 0, REACHED_MS)
   if (!isReached) logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
   // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
   const { indexedSequence, lastEventId: lastRow } = indexer.status()
   if (indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
   isOpen = true
   // In the same turn as the status, so that neither more is a row nor less a record.
+  const { durableSequence } = journal.status()
   const unindexedFailures =
-    isReached && !isShared ? failureRecords(folder.journalDirectory, indexedSequence, openedSequence, logger) : []
+    isReached && !isShared ? failureRecords(folder.journalDirectory, indexedSequence, durableSequence, logger) : []
   if (isShared) {
     undo.use(
       followHead(
