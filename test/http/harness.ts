@@ -249,7 +249,7 @@ export async function eventually(holds: () => Promise<boolean> | boolean, patien
   const deadline = performance.now() + patienceMs
   while (!(await holds())) {
     assert.ok(performance.now() < deadline, 'it did not come to hold in time')
-    await new Promise(resolve => setTimeout(resolve, 10))
+    await new Promise(resolve => setTimeout(resolve, 30))
   }
 }
 
