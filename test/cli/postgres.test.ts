@@ -19,13 +19,14 @@ async function shared(t: TestContext) {
   return { environment, here: (...args: string[]) => runHere(args, { environment }) }
 }
 
-test('postgres: what cp and admin do is right at every instance and reaches the trail, which query shows', async t => {
+test('postgres: what cp and admin do is right at every instance and reaches the trail, which query, verify, mirror and evidence show', async t => {
   const { environment, here } = await shared(t)
   const before = await here('cp', 'add', 'CP-1') // before there was any instance
   assert.equal(before.code, 0, before.stderr)
   const credentials = /[0-9a-f]{64}/.exec(before.stdout)?.[0]
-  const { url } = await serve(t, temporaryFolder(t), { EVC_DATABASE_URL: environment.EVC_DATABASE_URL as string })
-  const login = await fetch(`${url}/auth/credentials`, {
+  const url = environment.EVC_DATABASE_URL as string
+  const running = await serve(t, temporaryFolder(t), { EVC_DATABASE_URL: url })
+  const login = await fetch(`${running.url}/auth/credentials`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ cp_id: 'CP-1', credentials }),
@@ -33,7 +34,7 @@ test('postgres: what cp and admin do is right at every instance and reaches the 
   assert.equal(login.status, 200, await login.text())
   const admin = await here('admin', 'add', 'olga', '--role', 'operator')
   const key = /evca_\w+/.exec(admin.stdout)?.[0] ?? ''
-  const listed = await fetch(`${url}/charge-points`, { headers: { 'x-admin-key': key } })
+  const listed = await fetch(`${running.url}/charge-points`, { headers: { 'x-admin-key': key } })
   assert.equal(listed.status, 200, await listed.text())
   for (const reason of ['CP_REGISTERED', 'ADMIN_ADDED', 'READ']) {
     const found = await eventually(
@@ -43,23 +44,8 @@ test('postgres: what cp and admin do is right at every instance and reaches the 
     assert.equal(found.code, 0, found.stderr)
   }
   assert.match((await here('summary')).stdout, /AUTH_SUCCESS/)
-})
 
-test('postgres: what works on the files of the embedded SQLite says that it does not on PostgreSQL', async t => {
-  const { here } = await shared(t)
-  for (const args of [['backup', 'x'], ['check']]) {
-    const { code, stderr } = await here(...args)
-    assert.equal(code, 2, `${args.join(' ')}: ${stderr}`)
-    assert.match(stderr, /NOT_WITH_POSTGRESQL/, args.join(' '))
-  }
-})
-
-test('postgres: verify judges the database of the settings or of a URL, puts only the former on record, and shows no password', async t => {
-  const { environment, here } = await shared(t)
-  const url = environment.EVC_DATABASE_URL as string
-  const none = await here('verify')
-  assert.deepEqual([none.code, /MALFORMED: .* no table audit_events/.test(none.stdout)], [22, true], none.stdout)
-  const running = await serve(t, temporaryFolder(t), { EVC_DATABASE_URL: url })
+  // Only the database of the settings has its verification on record.
   const verified = await eventually(
     () => here('verify'),
     ({ code }) => code === 0,
@@ -84,8 +70,8 @@ test('postgres: verify judges the database of the settings or of a URL, puts onl
   const pack = await here('evidence', '--from', '-1h', '--to', 'now', '-o', zip)
   assert.equal(pack.code, 0, pack.stderr)
   assert.doesNotMatch(pack.stderr, /not signed/)
-  const key = parseVerifierKey(/by another way: (\S+)/.exec(pack.stdout)?.[1] ?? '') ?? assert.fail(pack.stdout)
-  const checking = verifyPack(new Map(Object.entries(unzipSync(readFileSync(zip)))), [key])
+  const logKey = parseVerifierKey(/by another way: (\S+)/.exec(pack.stdout)?.[1] ?? '') ?? assert.fail(pack.stdout)
+  const checking = verifyPack(new Map(Object.entries(unzipSync(readFileSync(zip)))), [logKey])
   let step = checking.next()
   while (!step.done) step = checking.next()
   assert.deepEqual([step.value.problems, step.value.key, step.value.selection], [[], 'given', 'signed'])
@@ -104,6 +90,17 @@ test('postgres: verify judges the database of the settings or of a URL, puts onl
     [2, 2, 1],
   )
   for (const { stdout, stderr } of [...refused, edited]) assert.doesNotMatch(stdout + stderr, /hunter2|[0-9a-f]{32}@/)
+})
+
+test('postgres: what works on the files of the embedded SQLite says that it does not on PostgreSQL, and an empty database is no trail', async t => {
+  const { here } = await shared(t)
+  const none = await here('verify')
+  assert.deepEqual([none.code, /MALFORMED: .* no table audit_events/.test(none.stdout)], [22, true], none.stdout)
+  for (const args of [['backup', 'x'], ['check']]) {
+    const { code, stderr } = await here(...args)
+    assert.equal(code, 2, `${args.join(' ')}: ${stderr}`)
+    assert.match(stderr, /NOT_WITH_POSTGRESQL/, args.join(' '))
+  }
 })
 
 test('postgres: a service archives what is old, into its data folder; verify, query and evidence find it there', async t => {

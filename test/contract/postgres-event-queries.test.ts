@@ -12,7 +12,7 @@ import { logQuestionsContract } from './log-questions.ts'
 
 const server = postgresServer()
 /** Each takes a database, and a database takes a while. */
-const TRAILS = 15
+const TRAILS = 8
 /** Small, so that a page takes several. */
 const WINDOWS = { ids: 512, factor: 2, idsMax: 2_048 }
 /** Small, so that a trail has several levels of them. */

@@ -18,7 +18,7 @@ import { eventually, startTestCentral } from '../http/harness.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
 
 const server = ownPostgresServer()
-const EVENTS = 4_000
+const EVENTS = 2_000
 const HELD = eventsWith(EVENTS).filter(isHolder).length
 const KILLS = 4
 /** Nothing has left here. */
@@ -74,8 +74,8 @@ test('postgres erasure: killed at random instants it happened or did not, and do
   let between = 0
   for (let n = 0, isDone = false; !isDone; n++) {
     // Every other one just after the rows are erased, which a random instant seldom meets.
-    const until = n % 2 === 0 ? () => sleep(random() * 300) : () => eventually(() => hasTombstone(url))
-    isDone = await killedAfter(url, n < KILLS ? until : () => sleep(60_000))
+    const until = n % 2 === 0 ? () => sleep(random() * 300) : () => eventually(() => hasTombstone(url), 60_000, 1)
+    isDone = await killedAfter(url, n < KILLS ? until : () => sleep(60_000, undefined, { ref: false }))
     await sessionsEnded(url)
     const isErased = await assertWhole(url)
     if (isErased && (await relationsHolding(url, NAME)).length > 0) between++

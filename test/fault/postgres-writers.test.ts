@@ -17,8 +17,8 @@ import { postgresServer } from '../harness/postgres.ts'
 import { assertLogOfRows } from '../harness/postgres-log.ts'
 
 const INSTANCES = 4
-const RECORDS = 12_000
-const KILLS = 12
+const RECORDS = 5_000
+const KILLS = 8
 const server = postgresServer()
 
 test('PostgreSQL store: instances that are killed and cut off lose nothing, double nothing and fork nothing', async t => {

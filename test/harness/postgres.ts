@@ -212,7 +212,8 @@ function ownServer(): PostgresServer {
     if (isRoot()) chownSync(signal, UNPRIVILEGED, UNPRIVILEGED)
     const { username, password } = new URL(base)
     const primary = `host=127.0.0.1 port=${port} user=${username} password=${password}`
-    await launchAt('standby', at, { primary_conninfo: primary })
+    // Asked again soon: commits wait for it to be back when the primary was restarted.
+    await launchAt('standby', at, { primary_conninfo: primary, wal_retrieve_retry_interval: '200ms' })
     await run(base, "ALTER SYSTEM SET synchronous_standby_names = '*'")
     await run(base, 'SELECT pg_reload_conf()')
     return url => {

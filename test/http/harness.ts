@@ -245,11 +245,15 @@ function exchange(port: number, chunks: readonly (string | Buffer)[], patienceMs
 }
 
 /** Asks again until it holds; fails after a while. */
-export async function eventually(holds: () => Promise<boolean> | boolean, patienceMs = 20_000): Promise<void> {
+export async function eventually(
+  holds: () => Promise<boolean> | boolean,
+  patienceMs = 20_000,
+  everyMs = 30,
+): Promise<void> {
   const deadline = performance.now() + patienceMs
   while (!(await holds())) {
     assert.ok(performance.now() < deadline, 'it did not come to hold in time')
-    await new Promise(resolve => setTimeout(resolve, 10))
+    await new Promise(resolve => setTimeout(resolve, everyMs))
   }
 }
 

@@ -26,6 +26,8 @@ export interface PostgresFaults {
   readonly cutMs?: number
   /** Where a database is on the synchronous standby that is promoted in the end, when the server crashed for good. */
   readonly failOverTo?: (url: string) => string
+  /** Between two requests of a client. */
+  readonly pauseMs?: number
   readonly onCycle?: (done: number) => void
 }
 
@@ -52,7 +54,7 @@ export async function runPostgresFaults(server: PostgresServer, faults: Postgres
     startServiceProcess(folders[i] as string, { EVC_DATABASE_URL: networks[i]?.url ?? '', EVC_LOG_LEVEL: 'fatal' })
   const instances = [await startInstance(0), await startInstance(1)]
   try {
-    const load = await startLoad(instances)
+    const load = await startLoad(instances, faults.pauseMs ?? PAUSE_MS)
     let done = 0
     for (let i = 0; i < faults.restarts; i++) {
       await server.halt(i % 2 === 0 ? 'fast' : 'immediate')
@@ -126,7 +128,7 @@ interface Seen {
   slowestLoginMs: number
 }
 
-async function startLoad(instances: readonly ServiceProcess[]) {
+async function startLoad(instances: readonly ServiceProcess[], pauseMs: number) {
   const seen: Seen = { answered: [], changed: [], refused: [], uncertain: [], slowestLoginMs: 0 }
   const urlOf = (i: number) => (instances[i % instances.length] as ServiceProcess).url
   const login = { cp_id: 'CP-1', credentials: '' }
@@ -138,7 +140,7 @@ async function startLoad(instances: readonly ServiceProcess[]) {
   let isOver = false
 
   async function logIn(client: number): Promise<void> {
-    for (; !isOver; await sleep(PAUSE_MS)) {
+    for (; !isOver; await sleep(pauseMs)) {
       const requestId = `fault-${serial++}`
       const headers = { 'x-request-id': requestId }
       const startedAt = performance.now()
@@ -153,7 +155,7 @@ async function startLoad(instances: readonly ServiceProcess[]) {
   }
 
   async function change(): Promise<void> {
-    for (; !isOver; await sleep(PAUSE_MS)) {
+    for (; !isOver; await sleep(pauseMs)) {
       const cpId = `NEW-${serial++}`
       const answer = await send(urlOf(serial), 'POST', '/charge-points', { cp_id: cpId }).catch(() => undefined)
       if (answer?.status === 201) seen.changed.push(cpId)
