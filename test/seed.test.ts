@@ -18,7 +18,7 @@ import {
   runInContext,
   type StoredEvent,
 } from '../src/embed/index.ts'
-import { temporaryAudit } from './embed/temporary-audit.ts'
+import { sharedAudit, temporaryAudit } from './embed/temporary-audit.ts'
 
 const ctx = createContext({
   requestId: 'test-request-123',
@@ -40,6 +40,9 @@ async function recorded(audit: EmbeddedAudit, record: () => void): Promise<Store
   assert.equal(events.length, before + 1)
   return events.at(-1) as StoredEvent
 }
+
+/** For the methods of the service, one after the other: none of them looks at what there was before. */
+const trail = sharedAudit()
 
 const metadataOf = (event: StoredEvent | undefined) => JSON.parse(event?.metadata_json ?? 'null')
 
@@ -149,8 +152,8 @@ test('AuditDB: get recent auth failures', async t => {
 
 // AuditService
 
-test('AuditService: auth success', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: auth success', async () => {
+  const { audit } = await trail()
   const event = await recorded(audit, () => audit.authSuccess('CP-001', ctx))
   assert.deepEqual(
     [event.action, event.severity, event.who, event.status_code, event.reason_code],
@@ -158,8 +161,8 @@ test('AuditService: auth success', async t => {
   )
 })
 
-test('AuditService: auth fail', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: auth fail', async () => {
+  const { audit } = await trail()
   for (const reason of Object.values(audit.REASON)) {
     const event = await recorded(audit, () => audit.authFail('CP-001', ctx, reason))
     assert.deepEqual(
@@ -170,8 +173,8 @@ test('AuditService: auth fail', async t => {
   }
 })
 
-test('AuditService: status change', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: status change', async () => {
+  const { audit } = await trail()
   const change = { oldStatus: 'ACTIVE', newStatus: 'REVOKED', reason: 'stolen', actor: 'operator-1' }
   const event = await recorded(audit, () => audit.statusChange('CP-001', ctx, change))
   assert.deepEqual([event.action, event.severity, event.who], ['STATUS_CHANGE', 'WARN', 'CP-001'])
@@ -188,12 +191,12 @@ test('AuditService: status change', async t => {
   assert.equal(back.severity, 'INFO')
 })
 
-test('AuditService: key operations', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: key operations', async () => {
+  const { audit, stored } = await trail()
   audit.keyGenerate('CP-001', ctx, { version: 1, fingerprint: '00ff00ff00ff00ff' })
   audit.keyReset('CP-001', ctx, { version: 2, reason: 'rotation' })
   audit.keyRevoke('CP-001', ctx, { version: 2, reason: 'compromised' })
-  const events = await stored(audit)
+  const events = await stored()
   assert.deepEqual(
     events.map(event => [event.action, event.severity, metadataOf(event).version]),
     [
@@ -205,8 +208,8 @@ test('AuditService: key operations', async t => {
   assert.match(events[2]?.description as string, /compromised/)
 })
 
-test('AuditService: validation error', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: validation error', async () => {
+  const { audit } = await trail()
   const violations = Array.from({ length: 7 }, (_, i) => ({ field: `field_${i}`, rule: 'required' }))
   const event = await recorded(audit, () => audit.validationError(undefined, ctx, violations))
   assert.deepEqual(
@@ -216,8 +219,8 @@ test('AuditService: validation error', async t => {
   assert.match(event.description, /field_0:required.*field_4:required \(\+2 more\)$/)
 })
 
-test('AuditService: error', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: error', async () => {
+  const { audit } = await trail()
   class ValueError extends Error {
     override readonly name = 'ValueError'
   }
@@ -232,8 +235,8 @@ test('AuditService: error', async t => {
   assert.doesNotMatch(JSON.stringify(event), /seed\.test|node:internal| {4}at /) // no stack
 })
 
-test('AuditService: incident', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: incident', async () => {
+  const { audit } = await trail()
   for (const kind of Object.values(audit.INCIDENT)) {
     const event = await recorded(audit, () =>
       audit.incident('CP-001', ctx, kind, { description: 'look at this', metadata: { cause: 'test' } }),
@@ -245,8 +248,8 @@ test('AuditService: incident', async t => {
   }
 })
 
-test('AuditService: metadata sanitization', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: metadata sanitization', async () => {
+  const { audit } = await trail()
   const forbidden = ['credentials', 'token', 'password', 'secret', 'key', 'private', 'symmetric', 'plaintext']
   const secrets = Object.fromEntries(forbidden.map(name => [name, 'canary-4711']))
   const event = await recorded(audit, () =>

@@ -69,7 +69,10 @@ test('serve: a folder or a port in use is one clear line and exit code 2', async
   const folder = temporaryFolder(t)
   const server = await serve(t, join(folder, 'first'))
   const [sameFolder, samePort] = await Promise.all([
-    run(t, ['serve', '--data-dir', join(folder, 'first')], { EVC_LOG_LEVEL: 'silent' }),
+    runHere(['serve', '--data-dir', join(folder, 'first')], {
+      environment: { EVC_LOG_LEVEL: 'silent', EVC_PORT: '0' },
+    }),
+    // In a process of its own: it has to end by itself, though half of its parts had started.
     run(t, ['serve', '--data-dir', join(folder, 'second')], {
       EVC_LOG_LEVEL: 'silent',
       EVC_PORT: new URL(server.url).port,
@@ -97,7 +100,9 @@ test('serve: what cannot be used is refused with one line and exit code 2', asyn
     [{ EVC_DATA_DIR: join(folder, 'file', 'data') }, /^error: [^\n]*(?:not a folder|ENOTDIR)[^\n]*\n$/],
   ]
   const silent = { EVC_LOG_LEVEL: 'silent', EVC_DATA_DIR: join(folder, 'data') }
-  const results = await Promise.all(cases.map(([environment]) => run(t, ['serve'], { ...silent, ...environment })))
+  const results = await Promise.all(
+    cases.map(([environment]) => runHere(['serve'], { environment: { ...silent, ...environment } })),
+  )
   results.forEach(({ code, stderr }, i) => {
     assert.equal(code, 2, stderr)
     assert.match(stderr, cases[i]?.[1] as RegExp)
@@ -118,29 +123,25 @@ test('serve: settings that are wrong are all listed, without their values, and e
 test('serve: production without secrets is refused before anything is written', async t => {
   const dataDir = join(temporaryFolder(t), 'data')
   const environment = { NODE_ENV: 'production', EVC_DATA_DIR: dataDir, EVC_LOG_LEVEL: 'silent' }
-  const { code, stderr } = await run(t, ['serve'], environment)
+  const { code, stderr } = await runHere(['serve'], { environment })
   assert.equal(code, 2)
   assert.match(stderr, /EVC_TOKEN_SECRET is required[\s\S]*EVC_KEY_ENCRYPTION_KEY is required/)
 })
 
-test('serve: an address for others without TLS is warned of in the banner and in the log', async t => {
-  // 127.0.0.1 under a name that the check does not know as loopback; nothing is opened to others here.
-  const dataDir = temporaryFolder(t)
-  const server = await serve(t, dataDir, { EVC_HOST: '::ffff:127.0.0.1' })
-  assert.match(server.stdout(), /WARNING: serving other machines without TLS/)
-  const { code, stderr } = await server.stop()
-  assert.equal(code, 0)
-  assert.ok(stderr.split('\n').some(line => line.includes('"level":40') && line.includes('without TLS')))
-})
-
-test('serve: an error that nobody caught is logged without its message, stops gracefully and exits with 1', async t => {
+test('serve: an address for others without TLS is warned of in the banner and in the log, an error that nobody caught is logged without its message, stops gracefully and exits with 1', async t => {
   const folder = temporaryFolder(t)
   const preload = join(folder, 'throws-on-usr2.mjs')
   writeFileSync(preload, `process.on('SIGUSR2', () => { throw new Error('token=abcdef1234567890abcdef') })\n`)
   mkdirSync(join(folder, 'data'))
-  const server = await serve(t, join(folder, 'data'), { NODE_OPTIONS: `--import=${preload}` })
+  // 127.0.0.1 under a name that the check does not know as loopback; nothing is opened to others here.
+  const server = await serve(t, join(folder, 'data'), {
+    EVC_HOST: '::ffff:127.0.0.1',
+    NODE_OPTIONS: `--import=${preload}`,
+  })
+  assert.match(server.stdout(), /WARNING: serving other machines without TLS/)
   const { code, stderr } = await server.stop('SIGUSR2')
   assert.equal(code, 1)
+  assert.ok(stderr.split('\n').some(line => line.includes('"level":40') && line.includes('without TLS')))
   const fatal = stderr.split('\n').find(line => line.includes('"level":60')) ?? ''
   assert.match(fatal, /nobody caught/)
   assert.ok(!fatal.includes('abcdef1234567890abcdef'))
@@ -156,7 +157,7 @@ test('serve: a reader of stdout that goes away does not end it', async t => {
   assert.equal((await fetch(`${url}/health`)).status, 200)
   assert.match(server.stderr(), /"level":40[^\n]*the key of the first admin was not shown[^\n]*ev-central admin add/)
   assert.ok(!/evca_/.test(server.stderr()))
-  const other = await run(t, ['admin', 'add', 'olga', '--role', 'admin', '--data-dir', dataDir])
+  const other = await runHere(['admin', 'add', 'olga', '--role', 'admin', '--data-dir', dataDir])
   const key = /evca_[0-9a-f]{64}/.exec(other.stdout)?.[0] ?? ''
   assert.equal((await fetch(`${url}/charge-points`, { headers: { 'x-admin-key': key } })).status, 200, other.stderr)
   server.child.kill('SIGTERM')
