@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
 import { run, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -66,26 +68,23 @@ test('serve: a second signal ends it at once with 1, and the next start puts the
 })
 
 test('serve: a folder or a port in use is one clear line and exit code 2', async t => {
-  const folder = temporaryFolder(t)
-  const server = await serve(t, join(folder, 'first'))
-  const [sameFolder, samePort] = await Promise.all([
-    runHere(['serve', '--data-dir', join(folder, 'first')], {
-      environment: { EVC_LOG_LEVEL: 'silent', EVC_PORT: '0' },
-    }),
-    // In a process of its own: it has to end by itself, though half of its parts had started.
-    run(t, ['serve', '--data-dir', join(folder, 'second')], {
-      EVC_LOG_LEVEL: 'silent',
-      EVC_PORT: new URL(server.url).port,
-    }),
-  ])
-  assert.equal(sameFolder.code, 2)
-  assert.match(sameFolder.stderr, /^error: Another process uses the data folder [^\n]*\n$/)
+  const dataDir = join(temporaryFolder(t), 'data')
+  const other = createServer().listen(0, '127.0.0.1')
+  t.after(() => other.close())
+  await once(other, 'listening')
+  const EVC_PORT = String((other.address() as AddressInfo).port)
+  // In a process of its own: it has to end by itself, though half of its parts had started.
+  const samePort = await run(t, ['serve', '--data-dir', dataDir], { EVC_LOG_LEVEL: 'silent', EVC_PORT })
   assert.equal(samePort.code, 2)
   assert.match(samePort.stderr, /^error: port \d+: [^\n]*in use[^\n]*\n$/)
   assert.equal(samePort.stdout, '', 'no banner, no admin key')
 
-  const free = await serve(t, join(folder, 'second'))
+  const free = await serve(t, dataDir)
   assert.match(free.adminKey, /^evca_/, 'the start that failed made no key: this one shows the first')
+  const environment = { EVC_LOG_LEVEL: 'silent', EVC_PORT: '0' }
+  const sameFolder = await runHere(['serve', '--data-dir', dataDir], { environment })
+  assert.equal(sameFolder.code, 2)
+  assert.match(sameFolder.stderr, /^error: Another process uses the data folder [^\n]*\n$/)
   const answer = await fetch(`${free.url}/charge-points`, { headers: { 'x-admin-key': free.adminKey } })
   assert.equal(answer.status, 200)
 })
