@@ -18,7 +18,7 @@ import {
   runInContext,
   type StoredEvent,
 } from '../src/embed/index.ts'
-import { temporaryAudit } from './embed/temporary-audit.ts'
+import { sharedAudit, temporaryAudit } from './embed/temporary-audit.ts'
 
 const ctx = createContext({
   requestId: 'test-request-123',
@@ -40,6 +40,9 @@ async function recorded(audit: EmbeddedAudit, record: () => void): Promise<Store
   assert.equal(events.length, before + 1)
   return events.at(-1) as StoredEvent
 }
+
+/** For all that does not look at the data folder, one after the other: each sees what it recorded, and guesses are counted by address and charge point. */
+const trail = sharedAudit()
 
 const metadataOf = (event: StoredEvent | undefined) => JSON.parse(event?.metadata_json ?? 'null')
 
@@ -149,8 +152,8 @@ test('AuditDB: get recent auth failures', async t => {
 
 // AuditService
 
-test('AuditService: auth success', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: auth success', async () => {
+  const { audit } = await trail()
   const event = await recorded(audit, () => audit.authSuccess('CP-001', ctx))
   assert.deepEqual(
     [event.action, event.severity, event.who, event.status_code, event.reason_code],
@@ -158,8 +161,8 @@ test('AuditService: auth success', async t => {
   )
 })
 
-test('AuditService: auth fail', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: auth fail', async () => {
+  const { audit } = await trail()
   for (const reason of Object.values(audit.REASON)) {
     const event = await recorded(audit, () => audit.authFail('CP-001', ctx, reason))
     assert.deepEqual(
@@ -170,8 +173,8 @@ test('AuditService: auth fail', async t => {
   }
 })
 
-test('AuditService: status change', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: status change', async () => {
+  const { audit } = await trail()
   const change = { oldStatus: 'ACTIVE', newStatus: 'REVOKED', reason: 'stolen', actor: 'operator-1' }
   const event = await recorded(audit, () => audit.statusChange('CP-001', ctx, change))
   assert.deepEqual([event.action, event.severity, event.who], ['STATUS_CHANGE', 'WARN', 'CP-001'])
@@ -188,12 +191,12 @@ test('AuditService: status change', async t => {
   assert.equal(back.severity, 'INFO')
 })
 
-test('AuditService: key operations', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: key operations', async () => {
+  const { audit, stored } = await trail()
   audit.keyGenerate('CP-001', ctx, { version: 1, fingerprint: '00ff00ff00ff00ff' })
   audit.keyReset('CP-001', ctx, { version: 2, reason: 'rotation' })
   audit.keyRevoke('CP-001', ctx, { version: 2, reason: 'compromised' })
-  const events = await stored(audit)
+  const events = await stored()
   assert.deepEqual(
     events.map(event => [event.action, event.severity, metadataOf(event).version]),
     [
@@ -205,8 +208,8 @@ test('AuditService: key operations', async t => {
   assert.match(events[2]?.description as string, /compromised/)
 })
 
-test('AuditService: validation error', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: validation error', async () => {
+  const { audit } = await trail()
   const violations = Array.from({ length: 7 }, (_, i) => ({ field: `field_${i}`, rule: 'required' }))
   const event = await recorded(audit, () => audit.validationError(undefined, ctx, violations))
   assert.deepEqual(
@@ -216,8 +219,8 @@ test('AuditService: validation error', async t => {
   assert.match(event.description, /field_0:required.*field_4:required \(\+2 more\)$/)
 })
 
-test('AuditService: error', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: error', async () => {
+  const { audit } = await trail()
   class ValueError extends Error {
     override readonly name = 'ValueError'
   }
@@ -232,8 +235,8 @@ test('AuditService: error', async t => {
   assert.doesNotMatch(JSON.stringify(event), /seed\.test|node:internal| {4}at /) // no stack
 })
 
-test('AuditService: incident', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: incident', async () => {
+  const { audit } = await trail()
   for (const kind of Object.values(audit.INCIDENT)) {
     const event = await recorded(audit, () =>
       audit.incident('CP-001', ctx, kind, { description: 'look at this', metadata: { cause: 'test' } }),
@@ -245,8 +248,8 @@ test('AuditService: incident', async t => {
   }
 })
 
-test('AuditService: metadata sanitization', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditService: metadata sanitization', async () => {
+  const { audit } = await trail()
   const forbidden = ['credentials', 'token', 'password', 'secret', 'key', 'private', 'symmetric', 'plaintext']
   const secrets = Object.fromEntries(forbidden.map(name => [name, 'canary-4711']))
   const event = await recorded(audit, () =>
@@ -261,49 +264,49 @@ test('AuditService: metadata sanitization', async t => {
 
 // BruteForceDetection
 
-test('BruteForceDetection: brute force detection threshold', async t => {
-  const audit = await temporaryAudit(t)
+test('BruteForceDetection: brute force detection threshold', async () => {
+  const { audit } = await trail()
+  const from = createContext({ ip: '192.168.1.101' })
   for (let failures = 1; failures <= 5; failures++) {
-    audit.authFail('CP-001', ctx, audit.REASON.INVALID_CREDENTIALS)
-    assert.equal(audit.detectBruteForce('CP-001', ctx), failures >= 5)
+    audit.authFail('CP-101', from, audit.REASON.INVALID_CREDENTIALS)
+    assert.equal(audit.detectBruteForce('CP-101', from), failures >= 5)
   }
-  assert.equal(audit.detectBruteForce('CP-002', createContext({ ip: '192.168.1.200' })), false)
+  assert.equal(audit.detectBruteForce('CP-102', createContext({ ip: '192.168.1.200' })), false)
 })
 
-test('BruteForceDetection: detect and report brute force', async t => {
-  const audit = await temporaryAudit(t)
+test('BruteForceDetection: detect and report brute force', async () => {
+  const { audit, stored } = await trail()
+  const from = createContext({ ip: '192.168.1.102' })
   const suspected: boolean[] = []
   for (let failures = 1; failures <= 10; failures++) {
-    audit.authFail('CP-001', ctx, audit.REASON.INVALID_CREDENTIALS)
-    suspected.push(audit.detectAndReportBruteForce('CP-001', ctx))
+    audit.authFail('CP-103', from, audit.REASON.INVALID_CREDENTIALS)
+    suspected.push(audit.detectAndReportBruteForce('CP-103', from))
   }
   assert.deepEqual(suspected, [false, false, false, false, true, true, true, true, true, true])
-  await audit.flush()
   // One incident when the threshold is reached and one when it has doubled; the original wrote one per failure.
-  const incidents = await audit.queryEvents({ action: 'INCIDENT', severity: 'CRITICAL', order: 'asc' })
+  const incidents = (await stored()).filter(({ action }) => action === 'INCIDENT')
   assert.deepEqual(
-    incidents.map(event => [event.reason_code, metadataOf(event).failure_count]),
+    incidents.map(event => [event.severity, event.reason_code, metadataOf(event).failure_count]),
     [
-      [audit.INCIDENT.BRUTE_FORCE_SUSPECTED, 5],
-      [audit.INCIDENT.BRUTE_FORCE_SUSPECTED, 10],
+      ['CRITICAL', audit.INCIDENT.BRUTE_FORCE_SUSPECTED, 5],
+      ['CRITICAL', audit.INCIDENT.BRUTE_FORCE_SUSPECTED, 10],
     ],
   )
   const { ip, cp_id, time_window_seconds } = metadataOf(incidents[0])
-  assert.deepEqual([ip, cp_id, time_window_seconds], ['192.168.1.100', 'CP-001', 600])
+  assert.deepEqual([ip, cp_id, time_window_seconds], ['192.168.1.102', 'CP-103', 600])
 })
 
-test('BruteForceDetection: brute force per cp detection', async t => {
-  const audit = await temporaryAudit(t)
+test('BruteForceDetection: brute force per cp detection', async () => {
+  const { audit, stored } = await trail()
   for (let i = 1; i <= 5; i++) {
     const from = createContext({ ip: `10.0.0.${i}` })
-    audit.authFail('CP-001', from, audit.REASON.INVALID_CREDENTIALS)
-    assert.equal(audit.detectAndReportBruteForce('CP-001', from), i === 5)
+    audit.authFail('CP-104', from, audit.REASON.INVALID_CREDENTIALS)
+    assert.equal(audit.detectAndReportBruteForce('CP-104', from), i === 5)
   }
-  await audit.flush()
-  const incidents = await audit.queryEvents({ action: 'INCIDENT' })
+  const incidents = (await stored()).filter(({ action }) => action === 'INCIDENT')
   assert.deepEqual(
     incidents.map(event => [event.who, metadataOf(event).scope, metadataOf(event).failure_count]),
-    [['CP-001', 'cp_id', 5]],
+    [['CP-104', 'cp_id', 5]],
   )
 })
 
@@ -347,7 +350,7 @@ test('AuditServiceSingleton: singleton instance', async t => {
 // AuditIntegration
 
 test('AuditIntegration: full auth flow with audit', async t => {
-  const audit = await temporaryAudit(t)
+  const { audit, stored } = await trail()
   const app = fastify()
   t.after(() => app.close())
   app.register(auditFastify, { audit })
@@ -365,11 +368,11 @@ test('AuditIntegration: full auth flow with audit', async t => {
     fetch(`${url}/auth/credentials`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'x-request-id': requestId },
-      body: JSON.stringify({ cp_id: 'CP-001', credentials }),
+      body: JSON.stringify({ cp_id: 'CP-105', credentials }),
     })
   assert.equal((await login('the right one', 'r0')).status, 200)
   for (let i = 1; i <= 5; i++) assert.equal((await login(`guess ${i}`, `r${i}`)).status, 401)
-  const events = await stored(audit)
+  const events = await stored()
   assert.deepEqual(
     events.map(event => [event.action, event.request_id]),
     [
@@ -385,23 +388,23 @@ test('AuditIntegration: full auth flow with audit', async t => {
   for (const event of events) {
     assert.deepEqual(
       [event.who, event.ip, event.endpoint, event.http_method],
-      ['CP-001', '127.0.0.1', '/auth/credentials', 'POST'],
+      ['CP-105', '127.0.0.1', '/auth/credentials', 'POST'],
     )
   }
   assert.doesNotMatch(JSON.stringify(events), /guess|the right one/)
 })
 
-test('AuditIntegration: audit with status changes', async t => {
-  const audit = await temporaryAudit(t)
+test('AuditIntegration: audit with status changes', async () => {
+  const { audit } = await trail()
   const steps = ['ACTIVE', 'OUT_OF_SERVICE', 'ACTIVE', 'REVOKED'] as const
   for (const [i, newStatus] of steps.slice(1).entries()) {
-    audit.statusChange('CP-001', ctx, { oldStatus: steps[i] as string, newStatus })
+    audit.statusChange('CP-106', ctx, { oldStatus: steps[i] as string, newStatus })
   }
-  audit.authFail('CP-001', ctx, audit.REASON.REVOKED, { statusCode: 403 })
+  audit.authFail('CP-106', ctx, audit.REASON.REVOKED, { statusCode: 403 })
   await audit.flush()
-  const trail = await audit.queryEvents({ who: 'CP-001', order: 'asc' })
+  const events = await audit.queryEvents({ who: 'CP-106', order: 'asc' })
   assert.deepEqual(
-    trail.map(event => [event.action, event.severity, metadataOf(event)?.new_status ?? event.reason_code]),
+    events.map(event => [event.action, event.severity, metadataOf(event)?.new_status ?? event.reason_code]),
     [
       ['STATUS_CHANGE', 'WARN', 'OUT_OF_SERVICE'],
       ['STATUS_CHANGE', 'INFO', 'ACTIVE'],
@@ -409,5 +412,5 @@ test('AuditIntegration: audit with status changes', async t => {
       ['AUTH_FAIL', 'WARN', 'REVOKED'],
     ],
   )
-  assert.equal(trail.at(-1)?.status_code, 403)
+  assert.equal(events.at(-1)?.status_code, 403)
 })

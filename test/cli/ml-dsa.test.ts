@@ -11,7 +11,7 @@ import { algorithmOf } from '../../src/evidence/signature.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { keyFolders } from '../../src/service/rotate-key.ts'
 import { eventually } from '../http/harness.ts'
-import { type Environment, run, start, temporaryFolder } from './command-line.ts'
+import { type Environment, run, runHere, start, temporaryFolder } from './command-line.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
 const ORIGIN = 'log.example/two-signatures'
@@ -67,7 +67,7 @@ function withoutMlDsa44(folder: string): Environment {
 
 test('key: with EVC_LOG_ML_DSA both keys are made, shown and rotated, and their private halves are private', async t => {
   const data = join(temporaryFolder(t), 'data')
-  const cli = (...args: string[]) => run(t, args, settingsOf(data, { EVC_LOG_ML_DSA: 'true' }))
+  const cli = (...args: string[]) => runHere(args, { environment: settingsOf(data, { EVC_LOG_ML_DSA: 'true' }) })
   const made = await cli('key', 'generate')
   assert.equal(made.code, 0, made.stderr)
   const lines = made.stdout.trim().split('\n')
@@ -104,7 +104,7 @@ test('service: a second signature is switched on for a log that is there, surviv
   const [off, on] = [settingsOf(data), settingsOf(data, { EVC_LOG_ML_DSA: 'true' })]
   const before = await serve(t, off)
   await before.signs('Ed25519')
-  const firstKey = (await run(t, ['key', 'show'], off)).stdout.trim()
+  const firstKey = (await runHere(['key', 'show'], { environment: off })).stdout.trim()
   assert.equal((await before.stop()).code, 0)
 
   const first = await serve(t, on)
@@ -120,7 +120,7 @@ test('service: a second signature is switched on for a log that is there, surviv
   const { events } = JSON.parse(await first.get('/audit/events?reason_code=LOG_KEY_ROTATED'))
   assert.equal(events.length, 1)
   assert.match(JSON.parse(events[0].metadata_json).note_sha256, /^[0-9a-f]{64}$/)
-  const rotated = await run(t, ['key', 'rotate'], off)
+  const rotated = await runHere(['key', 'rotate'], { environment: off })
   assert.match(
     rotated.stderr,
     /the new key signs from now on/,
@@ -140,13 +140,13 @@ test('service: a second signature is switched on for a log that is there, surviv
   writeFileSync(packs[0], await taken.bytes())
   await second.stop()
   const keyFile = join(folder, 'log.pub')
-  const shown = (await run(t, ['key', 'show'], on)).stdout
+  const shown = (await runHere(['key', 'show'], { environment: on })).stdout
   writeFileSync(keyFile, shown)
-  const packed = await run(t, ['evidence', '--from', '-1h', '--to', '2100-01-01', '-o', packs[1]], on)
+  const packed = await runHere(['evidence', '--from', '-1h', '--to', '2100-01-01', '-o', packs[1]], { environment: on })
   assert.equal(packed.code, 0, packed.stderr)
   for (const key of shown.trim().split('\n')) assert.ok(packed.stdout.includes(`by another way: ${key}\n`))
   for (const pack of packs) {
-    const { code, stdout } = await run(t, ['verify', pack, '--key', keyFile])
+    const { code, stdout } = await runHere(['verify', pack, '--key', keyFile])
     assert.equal(code, 0, stdout)
     assert.match(stdout, /of them signed \(Ed25519 and ML-DSA-44\)\n/)
     const { signatures: ofManifest } = parseNote(noteIn(pack)) ?? assert.fail()
@@ -156,7 +156,7 @@ test('service: a second signature is switched on for a log that is there, surviv
     )
   }
   for (const key of [keyFile, firstKey]) {
-    const verified = await run(t, ['verify', data, '--key', key])
+    const verified = await runHere(['verify', data, '--key', key])
     assert.equal(verified.code, 0, verified.stdout)
     assert.match(verified.stdout, /of them signed \(Ed25519 and ML-DSA-44\), root /)
   }
@@ -165,7 +165,7 @@ test('service: a second signature is switched on for a log that is there, surviv
   await third.signs('Ed25519')
   assert.equal((await chainOf(third)).handOvers.length, 3)
   await third.stop()
-  assert.equal((await run(t, ['verify', data, '--key', keyFile])).code, 0)
+  assert.equal((await runHere(['verify', data, '--key', keyFile])).code, 0)
 })
 
 test('service: does not start with EVC_LOG_ML_DSA when the key is missing or this Node lacks the algorithm, and says so', async t => {
@@ -179,7 +179,7 @@ test('service: does not start with EVC_LOG_ML_DSA when the key is missing or thi
     assert.match(stderr + stdout, MISSING)
     assert.match(stderr + stdout, /no ML-DSA-44/)
   }
-  const made = (await run(t, ['key', 'generate'], on)).stdout.trim().split('\n')
+  const made = (await runHere(['key', 'generate'], { environment: on })).stdout.trim().split('\n')
   const rotated = await run(t, ['key', 'rotate'], { ...off, ...older })
   assert.deepEqual(
     [rotated.code === 0, /this Node has no ML-DSA-44/.test(rotated.stderr)],
@@ -201,15 +201,15 @@ test('service: does not start with EVC_LOG_ML_DSA when the key is missing or thi
 test('key rotate: finishes a hand-over that was cut off, and then makes the one that is asked for', async t => {
   const data = join(temporaryFolder(t), 'data')
   const settings = settingsOf(data, { EVC_LOG_ML_DSA: 'true' })
-  const made = await run(t, ['key', 'generate'], settings)
+  const made = await runHere(['key', 'generate'], { environment: settings })
   assert.equal(made.code, 0, made.stderr)
   const folders = keyFolders(dataFolder(data))
   const chain = readKeyChain(folders) ?? assert.fail()
   askForRotation(folders, chain)
   const cutOff = takeHandOver(folders, chain, 0) ?? assert.fail()
-  const rotated = await run(t, ['key', 'rotate'], settings)
+  const rotated = await runHere(['key', 'rotate'], { environment: settings })
   assert.equal(rotated.code, 0, rotated.stderr)
-  assert.equal((await run(t, ['key', 'show'], settings)).stdout, rotated.stdout)
+  assert.equal((await runHere(['key', 'show'], { environment: settings })).stdout, rotated.stdout)
   const notes = readKeyChain(folders)?.handOvers.map(({ note }) => note) ?? []
   assert.deepEqual([notes.length, notes[1]], [3, cutOff])
 })

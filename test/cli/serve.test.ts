@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
 import { run, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -66,23 +68,23 @@ test('serve: a second signal ends it at once with 1, and the next start puts the
 })
 
 test('serve: a folder or a port in use is one clear line and exit code 2', async t => {
-  const folder = temporaryFolder(t)
-  const server = await serve(t, join(folder, 'first'))
-  const [sameFolder, samePort] = await Promise.all([
-    run(t, ['serve', '--data-dir', join(folder, 'first')], { EVC_LOG_LEVEL: 'silent' }),
-    run(t, ['serve', '--data-dir', join(folder, 'second')], {
-      EVC_LOG_LEVEL: 'silent',
-      EVC_PORT: new URL(server.url).port,
-    }),
-  ])
-  assert.equal(sameFolder.code, 2)
-  assert.match(sameFolder.stderr, /^error: Another process uses the data folder [^\n]*\n$/)
+  const dataDir = join(temporaryFolder(t), 'data')
+  const other = createServer().listen(0, '127.0.0.1')
+  t.after(() => other.close())
+  await once(other, 'listening')
+  const EVC_PORT = String((other.address() as AddressInfo).port)
+  // In a process of its own: it has to end by itself, though half of its parts had started.
+  const samePort = await run(t, ['serve', '--data-dir', dataDir], { EVC_LOG_LEVEL: 'silent', EVC_PORT })
   assert.equal(samePort.code, 2)
   assert.match(samePort.stderr, /^error: port \d+: [^\n]*in use[^\n]*\n$/)
   assert.equal(samePort.stdout, '', 'no banner, no admin key')
 
-  const free = await serve(t, join(folder, 'second'))
+  const free = await serve(t, dataDir)
   assert.match(free.adminKey, /^evca_/, 'the start that failed made no key: this one shows the first')
+  const environment = { EVC_LOG_LEVEL: 'silent', EVC_PORT: '0' }
+  const sameFolder = await runHere(['serve', '--data-dir', dataDir], { environment })
+  assert.equal(sameFolder.code, 2)
+  assert.match(sameFolder.stderr, /^error: Another process uses the data folder [^\n]*\n$/)
   const answer = await fetch(`${free.url}/charge-points`, { headers: { 'x-admin-key': free.adminKey } })
   assert.equal(answer.status, 200)
 })
@@ -97,7 +99,9 @@ test('serve: what cannot be used is refused with one line and exit code 2', asyn
     [{ EVC_DATA_DIR: join(folder, 'file', 'data') }, /^error: [^\n]*(?:not a folder|ENOTDIR)[^\n]*\n$/],
   ]
   const silent = { EVC_LOG_LEVEL: 'silent', EVC_DATA_DIR: join(folder, 'data') }
-  const results = await Promise.all(cases.map(([environment]) => run(t, ['serve'], { ...silent, ...environment })))
+  const results = await Promise.all(
+    cases.map(([environment]) => runHere(['serve'], { environment: { ...silent, ...environment } })),
+  )
   results.forEach(({ code, stderr }, i) => {
     assert.equal(code, 2, stderr)
     assert.match(stderr, cases[i]?.[1] as RegExp)
@@ -118,29 +122,25 @@ test('serve: settings that are wrong are all listed, without their values, and e
 test('serve: production without secrets is refused before anything is written', async t => {
   const dataDir = join(temporaryFolder(t), 'data')
   const environment = { NODE_ENV: 'production', EVC_DATA_DIR: dataDir, EVC_LOG_LEVEL: 'silent' }
-  const { code, stderr } = await run(t, ['serve'], environment)
+  const { code, stderr } = await runHere(['serve'], { environment })
   assert.equal(code, 2)
   assert.match(stderr, /EVC_TOKEN_SECRET is required[\s\S]*EVC_KEY_ENCRYPTION_KEY is required/)
 })
 
-test('serve: an address for others without TLS is warned of in the banner and in the log', async t => {
-  // 127.0.0.1 under a name that the check does not know as loopback; nothing is opened to others here.
-  const dataDir = temporaryFolder(t)
-  const server = await serve(t, dataDir, { EVC_HOST: '::ffff:127.0.0.1' })
-  assert.match(server.stdout(), /WARNING: serving other machines without TLS/)
-  const { code, stderr } = await server.stop()
-  assert.equal(code, 0)
-  assert.ok(stderr.split('\n').some(line => line.includes('"level":40') && line.includes('without TLS')))
-})
-
-test('serve: an error that nobody caught is logged without its message, stops gracefully and exits with 1', async t => {
+test('serve: an address for others without TLS is warned of in the banner and in the log, an error that nobody caught is logged without its message, stops gracefully and exits with 1', async t => {
   const folder = temporaryFolder(t)
   const preload = join(folder, 'throws-on-usr2.mjs')
   writeFileSync(preload, `process.on('SIGUSR2', () => { throw new Error('token=abcdef1234567890abcdef') })\n`)
   mkdirSync(join(folder, 'data'))
-  const server = await serve(t, join(folder, 'data'), { NODE_OPTIONS: `--import=${preload}` })
+  // 127.0.0.1 under a name that the check does not know as loopback; nothing is opened to others here.
+  const server = await serve(t, join(folder, 'data'), {
+    EVC_HOST: '::ffff:127.0.0.1',
+    NODE_OPTIONS: `--import=${preload}`,
+  })
+  assert.match(server.stdout(), /WARNING: serving other machines without TLS/)
   const { code, stderr } = await server.stop('SIGUSR2')
   assert.equal(code, 1)
+  assert.ok(stderr.split('\n').some(line => line.includes('"level":40') && line.includes('without TLS')))
   const fatal = stderr.split('\n').find(line => line.includes('"level":60')) ?? ''
   assert.match(fatal, /nobody caught/)
   assert.ok(!fatal.includes('abcdef1234567890abcdef'))
@@ -156,7 +156,7 @@ test('serve: a reader of stdout that goes away does not end it', async t => {
   assert.equal((await fetch(`${url}/health`)).status, 200)
   assert.match(server.stderr(), /"level":40[^\n]*the key of the first admin was not shown[^\n]*ev-central admin add/)
   assert.ok(!/evca_/.test(server.stderr()))
-  const other = await run(t, ['admin', 'add', 'olga', '--role', 'admin', '--data-dir', dataDir])
+  const other = await runHere(['admin', 'add', 'olga', '--role', 'admin', '--data-dir', dataDir])
   const key = /evca_[0-9a-f]{64}/.exec(other.stdout)?.[0] ?? ''
   assert.equal((await fetch(`${url}/charge-points`, { headers: { 'x-admin-key': key } })).status, 200, other.stderr)
   server.child.kill('SIGTERM')

@@ -39,7 +39,8 @@ export interface SeenPage {
 export interface TestBrowser extends AsyncDisposable {
   /** A page with cookies, storage and cache of its own. */
   newPage(options?: BrowserContextOptions): Promise<SeenPage>
-  closePages(): Promise<void>
+  /** All of them, but for these. */
+  closePages(except?: readonly Page[]): Promise<void>
   close(): Promise<void>
 }
 
@@ -68,8 +69,10 @@ export async function launchBrowser(): Promise<TestBrowser> {
     await browser.close()
     await rm(home, { recursive: true, force: true })
   }
-  const closePages = async () => {
-    for (const context of browser.contexts()) await context.close()
+  const closePages = async (except: readonly Page[] = []) => {
+    for (const context of browser.contexts()) {
+      if (!except.some(page => page.context() === context)) await context.close()
+    }
   }
   return { newPage: options => newPage(browser, options), closePages, close, [Symbol.asyncDispose]: close }
 }

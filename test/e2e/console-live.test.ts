@@ -13,11 +13,11 @@ describe('the console, live', { skip: noBrowserHere }, () => {
   before(async () => {
     desk = await startConsole()
   })
-  afterEach(() => desk.browser.closePages())
+  afterEach(() => desk.leave())
   after(() => desk?.[Symbol.asyncDispose]())
 
   test('console: the overview shows an attack within seconds, and leads to its events', async () => {
-    const { page, seen } = await desk.open('/')
+    const { page, seen } = await desk.visit('/')
     const { ip, cpId } = await desk.attack()
     await page.locator('.bars', { hasText: ip }).waitFor()
     await page
@@ -34,18 +34,18 @@ describe('the console, live', { skip: noBrowserHere }, () => {
   })
 
   test('console: 200 events a second arrive; pausing and going on misses none', async () => {
-    const { page, seen } = await desk.open('/events')
+    const { page, seen } = await desk.visit('/events')
     await page.locator('[data-arrived]').waitFor()
     await page.locator('.grid .row').first().waitFor()
     const firstId = (await desk.newest('')).id
-    const seconds = 6
+    const seconds = 4
     const sent: Promise<unknown>[] = []
     const started = performance.now()
     for (let n = 0; n < seconds * 200; n++) {
       await eventually(() => performance.now() - started >= n * 5)
       sent.push(desk.central.send('GET', '/audit/events/1', { as: 'auditor' }))
-      if (n === 400) await page.getByRole('button', { name: 'Pause' }).click()
-      if (n === 800) await page.getByRole('button', { name: /new event/ }).click()
+      if (n === 200) await page.getByRole('button', { name: 'Pause' }).click()
+      if (n === 600) await page.getByRole('button', { name: /new event/ }).click()
     }
     await Promise.all(sent)
     const lastId = (await desk.newest('action=ACCESS')).id - 1 // `newest` is a read as well, on record behind what it saw
@@ -60,7 +60,7 @@ describe('the console, live', { skip: noBrowserHere }, () => {
   })
 
   test('console: what one reads stays where it is while events arrive, and pages follow each other', async () => {
-    const { page, seen } = await desk.open('/events')
+    const { page, seen } = await desk.visit('/events')
     const grid = page.locator('.grid')
     await grid.locator('.row').first().waitFor()
     await scrollTo(page, 3000)
@@ -80,7 +80,7 @@ describe('the console, live', { skip: noBrowserHere }, () => {
   })
 
   test('console: after a restart of the service it goes on by itself, from where it was', async () => {
-    const { page, seen } = await desk.open('/events')
+    const { page, seen } = await desk.visit('/events')
     await page.locator('.grid .row').first().waitFor()
     await desk.central.stop()
     await page.getByText('Disconnected.').waitFor()

@@ -4,12 +4,15 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { createAudit, createContext, INCIDENT, REASON, Refusal, runInContext } from '../../src/embed/index.ts'
-import { temporaryAudit, temporaryFolder } from './temporary-audit.ts'
+import { sharedAudit, temporaryAudit, temporaryFolder } from './temporary-audit.ts'
+
+/** For what is the same whatever was recorded before. */
+const trail = sharedAudit()
 
 const code = (expected: string) => (error: unknown) => error instanceof Refusal && error.code === expected
 
-test('createAudit: every method records one event, in order, with the context given or current', async t => {
-  const audit = await temporaryAudit(t)
+test('createAudit: every method records one event, in order, with the context given or current', async () => {
+  const { audit, stored } = await trail()
   const ctx = createContext({ requestId: 'r1', ip: '203.0.113.5', endpoint: '/auth/credentials', httpMethod: 'POST' })
   audit.authSuccess('CP-1', ctx)
   audit.authFail('CP-1', ctx, audit.REASON.UNKNOWN_CP)
@@ -24,8 +27,7 @@ test('createAudit: every method records one event, in order, with the context gi
     audit.access('auditor', undefined, 'READ')
     audit.system('STARTED')
   })
-  await audit.flush()
-  const events = await audit.queryEvents({ order: 'asc' })
+  const events = await stored()
   assert.deepEqual(
     events.map(event => event.action),
     [
@@ -43,14 +45,14 @@ test('createAudit: every method records one event, in order, with the context gi
     ],
   )
   for (const [i, event] of events.entries()) {
-    assert.equal(event.id, i + 1)
+    assert.equal(event.id, (events[0]?.id ?? 0) + i)
     assert.deepEqual([event.request_id, event.ip, event.endpoint], ['r1', '203.0.113.5', '/auth/credentials'])
   }
   assert.equal('deliver' in audit, false)
 })
 
-test('createAudit: constants are on the object and exported alike', async t => {
-  const audit = await temporaryAudit(t)
+test('createAudit: constants are on the object and exported alike', async () => {
+  const { audit } = await trail()
   assert.equal(audit.REASON.INVALID_CREDENTIALS, 'INVALID_CREDENTIALS')
   assert.equal(audit.INCIDENT.BRUTE_FORCE_SUSPECTED, 'BRUTE_FORCE_SUSPECTED')
   assert.equal(audit.REASON, REASON)
@@ -87,8 +89,8 @@ test('createAudit: queries filter by value, by list, by time, and page on behind
   assert.ok(!(await ids({ end_time: sameInstant })).includes(2))
 })
 
-test('createAudit: a query with an unknown filter or value is refused by name', async t => {
-  const audit = await temporaryAudit(t)
+test('createAudit: a query with an unknown filter or value is refused by name', async () => {
+  const { audit } = await trail()
   const wrong: Record<string, unknown>[] = [
     { actoin: 'AUTH_FAIL' },
     { action: 'AUTH_FAILED' },

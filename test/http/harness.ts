@@ -244,16 +244,16 @@ function exchange(port: number, chunks: readonly (string | Buffer)[], patienceMs
   return promise
 }
 
-/** Asks again until it holds; fails after a while. */
+/** Asks again until it holds, after 10 ms at first and less often later, as asking is work too; fails after a while. */
 export async function eventually(
   holds: () => Promise<boolean> | boolean,
   patienceMs = 20_000,
-  everyMs = 30,
+  pauseMsMax = 50,
 ): Promise<void> {
   const deadline = performance.now() + patienceMs
-  while (!(await holds())) {
+  for (let pauseMs = Math.min(10, pauseMsMax); !(await holds()); pauseMs = Math.min(pauseMs * 1.5, pauseMsMax)) {
     assert.ok(performance.now() < deadline, 'it did not come to hold in time')
-    await new Promise(resolve => setTimeout(resolve, everyMs))
+    await new Promise(resolve => setTimeout(resolve, pauseMs))
   }
 }
 
