@@ -70,11 +70,13 @@ before(async () => {
   await post(url, '/keys/generate', { cp_id: 'CP-1' }, as)
   const { token } = (await post(url, '/auth/credentials', { cp_id: 'CP-1', credentials })).body
   const key = (await get(url, '/keys/current', { authorization: `Bearer ${token}` })).text
-  const proof = (await get(url, '/audit/events/1234/proof', as)).text
-  const { text: checkpoint } = await eventually(
-    () => get(url, '/checkpoint', as),
-    ({ status }) => status === 200,
-  )
+  const given = (path: string) =>
+    eventually(
+      () => get(url, path, as),
+      ({ status }) => status === 200,
+    )
+  const { text: proof } = await given('/audit/events/1234/proof')
+  const { text: checkpoint } = await given('/checkpoint')
   known = { credentials, token, key, checkpoint, proof }
   await central.stop()
   withDatabase(join(original, 'audit', 'audit.db'), db =>

@@ -10,6 +10,7 @@ import { kindOf, verifyPath } from '../../../src/verify/sources/verify-path.ts'
 import { verify } from '../../../src/verify/verify.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
 import { postgresServer } from '../../harness/postgres.ts'
+import { eventually } from '../../harness/rows.ts'
 import { createSignedPostgres, ORIGIN, type SignedPostgres } from '../../harness/signed-postgres.ts'
 
 const server = postgresServer()
@@ -139,10 +140,13 @@ test('postgres trail: threads see the same, name the same first bad event, and s
 
   await using source = await openPostgresTrail(log.url, { workers: 2 })
   await source.checkRange({ first: 0, end: 1, size: 65_800, sizes: [] })
-  const ended = await log.run(
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ev-central verify' AND datname = current_database()",
+  const sessions = "FROM pg_stat_activity WHERE application_name = 'ev-central verify' AND datname = current_database()"
+  // Each thread has its own, one that is asked for nothing too, when it has come to it.
+  await eventually(
+    () => log.run(`SELECT pid ${sessions}`),
+    found => found.length === 3,
   )
-  assert.equal(ended.length, 3)
+  await log.run(`SELECT pg_terminate_backend(pid) ${sessions}`)
   await assert.rejects(verify(source), { name: 'PostgresError', code: 'UNAVAILABLE' })
 })
 
