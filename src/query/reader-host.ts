@@ -22,12 +22,10 @@ const THREAD = new URL(`./reader-thread${extname(import.meta.url)}`, import.meta
 /** V8 would let the young generation of each thread grow to several times this before it looks for garbage. */
 const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const CLOSE_MS_MAX = 2_000
-/** A start has better things to do; whoever asks for a summary before then waits for the thread, some 100 ms. */
-const SCAN_STARTS_MS = 10_000
 
 export function startReader(options: { store: StoreLocation }): EventQueries {
-  const lookup = startLane('lookup', options.store, 0)
-  const scan = startLane('scan', options.store, SCAN_STARTS_MS)
+  const lookup = startLane('lookup', options.store)
+  const scan = startLane('scan', options.store)
   return {
     page: request => lookup.ask('page', request),
     event: id => lookup.ask('event', id),
@@ -54,18 +52,13 @@ interface Waiting {
   readonly timer: NodeJS.Timeout
 }
 
-/** @param afterMs when its thread is started, unless a question comes before */
-function startLane(name: string, store: StoreLocation, afterMs: number) {
+function startLane(name: string, store: StoreLocation) {
   const waiting = new Map<number, Waiting>()
   let asked = 0
   /** Questions sent and not answered, given up on or not: what the thread still has to go through. */
   let queued = 0
   let isClosed = false
-  let worker: Worker | undefined
-  const start = () => {
-    worker ??= startWorker()
-  }
-  const starting = setTimeout(start, afterMs).unref()
+  let worker: Worker | undefined = startWorker()
 
   function startWorker(): Worker {
     const started = new Worker(THREAD, {
@@ -105,9 +98,9 @@ function startLane(name: string, store: StoreLocation, afterMs: number) {
       }
       const number = ++asked
       const expiresAt = performance.timeOrigin + performance.now() + LIMITS.queryMsMax
-      start()
+      worker ??= startWorker()
       queued++
-      worker?.postMessage({ number, question, asked: about, expiresAt } satisfies AskMessage)
+      worker.postMessage({ number, question, asked: about, expiresAt } satisfies AskMessage)
       return new Promise((resolve, reject) => {
         const timer = setTimeout(settle, LIMITS.queryMsMax, { number, refusal: { code: 'QUERY_TIMEOUT' } })
         waiting.set(number, { resolve: resolve as Waiting['resolve'], reject, timer })
@@ -116,7 +109,6 @@ function startLane(name: string, store: StoreLocation, afterMs: number) {
     /** Questions that are asked already are answered first. */
     async close() {
       isClosed = true
-      clearTimeout(starting)
       const closing = worker
       if (closing === undefined) return
       const exited = once(closing, 'exit')
