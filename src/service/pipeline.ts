@@ -2,8 +2,8 @@
  * The audit pipeline: audit -> journal -> indexer -> store -> query, wired in that order over one data folder.
  *
  * Shared by the service (central.ts) and the embedded library (embed/). Opening recovers what a crash left: the journal
- * cuts a torn tail, the indexer goes on where it was, the detector is replayed from rows and records. Closing goes the other way: the journal is made
- * durable, the indexer drains it, then the connections go.
+ * cuts a torn tail, the indexer goes on where it was, the detector is replayed from rows and records. Closing goes the
+ * other way: the journal is made durable, the indexer drains it, then the connections go.
  */
 import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
 import { createDetector, type Detector } from '../audit/detector.ts'
@@ -149,9 +149,8 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
       ),
     )
   }
-  const ownRows = isReached ? lastRow : Number.MAX_SAFE_INTEGER
-  const replayedThrough = isShared ? await readLastId(reader, lastRow) : ownRows
-  const recentFailures = await failureRows(reader, replayedThrough, logger)
+  const replayedThrough = isShared ? await readLastId(reader, lastRow) : lastRow
+  const recentFailures = await failureRows(reader, isShared || isReached ? replayedThrough : undefined, logger)
   audit.replay([...recentFailures, ...unindexedFailures])
   undo.use(watchClock({ audit, logger }))
 

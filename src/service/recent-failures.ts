@@ -17,15 +17,15 @@ const REPLAY_HOURS = 24
 const ACTIONS = ['AUTH_FAIL', 'INCIDENT'] as const
 const RECORDS_AT_ONCE = 10_000
 
-/** Rows with an id up to `throughId`, oldest first. */
+/** Rows, oldest first. @param throughId the last of them; left out, all that there are */
 export async function failureRows(
   queries: EventQueries,
-  throughId: number,
+  throughId: number | undefined,
   logger: AuditLogger,
 ): Promise<StoredEvent[]> {
   const start_time = new Date(Date.now() - REPLAY_HOURS * 3_600_000).toISOString()
   const newestFirst: StoredEvent[] = []
-  let after: number | undefined
+  let after = throughId === undefined ? undefined : throughId + 1
   try {
     do {
       const page = await queries.page({
@@ -34,7 +34,7 @@ export async function failureRows(
         order: 'desc',
         ...(after === undefined ? {} : { after }),
       })
-      newestFirst.push(...page.events.filter(event => event.id <= throughId && !isErased(event)))
+      newestFirst.push(...page.events.filter(event => !isErased(event)))
       after = page.next ?? undefined
     } while (after !== undefined && newestFirst.length < LIMITS.replayEventsMax)
   } catch (error) {
@@ -57,6 +57,7 @@ export function failureRecords(directory: string, after: number, through: number
         const event = failureIn(text)
         if (event !== undefined && event.date_time >= since) failures.push(event)
       }
+      failures.splice(0, Math.max(0, failures.length - LIMITS.replayEventsMax)) // the newest count, however many a crash left
       records = reader.read(through, RECORDS_AT_ONCE)
     }
   } catch (error) {
@@ -67,7 +68,7 @@ export function failureRecords(directory: string, after: number, through: number
   } finally {
     reader.close()
   }
-  return failures.slice(-LIMITS.replayEventsMax)
+  return failures
 }
 
 function failureIn(text: string): AuditEvent | undefined {
