@@ -8,10 +8,10 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
-import { areSameBytes } from '../evidence/encoding.ts'
+import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
-import { type Hash, hashLeaf } from '../evidence/merkle.ts'
-import { parseBundle, parseHashTile, perfectRoot, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { hashLeaf, perfectRoot } from '../evidence/merkle.ts'
+import { parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { LogSnapshot, LogView } from '../store/log-view.ts'
 import { listSegments } from '../store/segments.ts'
 
@@ -61,14 +61,15 @@ function checkBundle(
   const read = (tile: Tile | undefined) => (tile === undefined ? undefined : log.readTile(tile))
   try {
     const entries = parseBundle(read(tileAt('entries', index, log.size)) ?? new Uint8Array(), TILE_WIDTH)
-    const hashes = parseHashTile(read(tileAt(0, index, log.size)) ?? new Uint8Array(), TILE_WIDTH)
-    if (entries === undefined || hashes === undefined) return { id: first, detail: 'its tile or bundle cannot be read' }
-    const odd = entries.findIndex((entry, n) => !areSameBytes(hashLeaf(entry), hashes[n] as Hash))
-    if (odd >= 0) return { id: first + odd, detail: 'its entry does not have the hash of its leaf' }
-    if (!isBelow(hashes, read(tileAt(1, Math.floor(index / TILE_WIDTH), log.size)), index)) {
-      return { id: first, detail: 'its tile does not have the hash that the tile above says' }
+    if (entries === undefined) return { id: first, detail: 'its bundle cannot be read' }
+    const odd = checkRows(db, log, first, entries)
+    if (odd !== undefined) return odd
+    if (
+      !isBelow(joinBytes(...entries.map(hashLeaf)), read(tileAt(1, Math.floor(index / TILE_WIDTH), log.size)), index)
+    ) {
+      return { id: first, detail: 'its bundle does not have the hash that the tile above says' }
     }
-    return checkRows(db, log, first, entries) ?? TILE_WIDTH
+    return TILE_WIDTH
   } catch (error) {
     if (error instanceof RangeError) return { id: first, detail: error.message }
     throw error
@@ -98,7 +99,7 @@ function isRowOf(row: StoredEvent, salt: Uint8Array | undefined, entry: Uint8Arr
   return parsed.kind === 'leaf' && areSameBytes(formatLeaf(row, parsed.leaf.commitment), entry)
 }
 
-function isBelow(hashes: readonly Hash[], above: Uint8Array | undefined, index: number): boolean {
+function isBelow(hashes: Uint8Array, above: Uint8Array | undefined, index: number): boolean {
   const at = (index % TILE_WIDTH) * 32
   return above !== undefined && areSameBytes(above.subarray(at, at + 32), perfectRoot(hashes))
 }

@@ -22,21 +22,13 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { formatCheckpoint } from '../evidence/checkpoint.ts'
-import { areSameBytes } from '../evidence/encoding.ts'
+import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
 import { type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
-import { EMPTY_ROOT, type Hash, hashLeaf } from '../evidence/merkle.ts'
+import { EMPTY_ROOT, hashLeaf, perfectRoot } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { createSignature } from '../evidence/signature.ts'
-import {
-  hashesFromTiles,
-  parseBundle,
-  parseHashTile,
-  perfectRoot,
-  TILE_WIDTH,
-  type Tile,
-  tileAt,
-} from '../evidence/tile.ts'
+import { hashesFromTiles, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import { appendLine, writeWhole } from '../files/whole-file.ts'
 import { openLogFiles, syncPath } from '../log/log-files.ts'
 import { createConnection } from '../store/connection.ts'
@@ -192,25 +184,23 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
   return undefined
 }
 
-/** Of the bundles with entries from `since` on: the first one whose bytes do not have its hashes, or its tile not its parent's. */
+/** Of the bundles with entries from `since` on: the first one whose bytes do not have the hash above it, or, not full, the hashes of its tile. */
 function findWrongBundle(since: number, size: number, readTile: (tile: Tile) => Uint8Array): number | undefined {
   for (let index = Math.floor(since / TILE_WIDTH); index * TILE_WIDTH < size; index++) {
-    const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
+    const bundle = tileAt('entries', index, size) as Tile
     const entries = parseBundle(readTile(bundle), bundle.width)
-    const hashes = parseHashTile(readTile(tile), tile.width)
-    if (entries === undefined || hashes === undefined) return index
-    if (!entries.every((entry, n) => areSameBytes(hashLeaf(entry), hashes[n] as Hash))) return index
-    if (tile.width === TILE_WIDTH && !hasParent(index, hashes, size, readTile)) return index
+    if (entries === undefined) return index
+    const hashes = joinBytes(...entries.map(hashLeaf))
+    const isRight =
+      bundle.width === TILE_WIDTH
+        ? hasParent(index, hashes, size, readTile)
+        : areSameBytes(readTile({ ...bundle, level: 0 }), hashes)
+    if (!isRight) return index
   }
   return undefined
 }
 
-function hasParent(
-  index: number,
-  hashes: readonly Hash[],
-  size: number,
-  readTile: (tile: Tile) => Uint8Array,
-): boolean {
+function hasParent(index: number, hashes: Uint8Array, size: number, readTile: (tile: Tile) => Uint8Array): boolean {
   const parent = tileAt(1, Math.floor(index / TILE_WIDTH), size) as Tile
   const row = parseHashTile(readTile(parent), parent.width)?.[index % TILE_WIDTH]
   return row !== undefined && areSameBytes(perfectRoot(hashes), row)

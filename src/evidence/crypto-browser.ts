@@ -1,6 +1,7 @@
 /** The twin of `crypto.ts` for browsers, synchronous where WebCrypto is not: the same exports, the same answers. */
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js'
+import { shake256 as nobleShake256 } from '@noble/hashes/sha3.js'
 import { formatBase64 } from './encoding.ts'
 import { verifyByPackage } from './ml-dsa.ts'
 
@@ -14,6 +15,10 @@ export function sha256Into(data: Uint8Array, target: Uint8Array, at: number): vo
 
 export function sha256Base64(data: Uint8Array): string {
   return formatBase64(nobleSha256(data))
+}
+
+export function shake256(data: Uint8Array, outputLength: number): Uint8Array {
+  return nobleShake256(data, { dkLen: outputLength })
 }
 
 /**

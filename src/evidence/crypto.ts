@@ -1,10 +1,10 @@
 /**
- * SHA-256, Ed25519 and ML-DSA-44 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of this
+ * SHA-256, SHAKE256, Ed25519 and ML-DSA-44 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of this
  * file by the field `browser` of package.json. One contract suite holds both to the same answers.
  *
  * This is the only file of the folder that may import from Node.
  */
-import { createPublicKey, hash, verify } from 'node:crypto'
+import { createHash, createPublicKey, hash, verify } from 'node:crypto'
 import { verifyByPackage } from './ml-dsa.ts'
 
 const DIGEST_BYTES = 32
@@ -28,6 +28,11 @@ export function sha256Into(data: Uint8Array, target: Uint8Array, at: number): vo
 /** The digest as standard base64, with its padding. */
 export function sha256Base64(data: Uint8Array): string {
   return hash('sha256', data, 'base64')
+}
+
+/** SHAKE256 (FIPS 202), so many bytes of it. */
+export function shake256(data: Uint8Array, outputLength: number): Uint8Array {
+  return new Uint8Array(createHash('shake256', { outputLength }).update(data).digest())
 }
 
 /** Ed25519 (RFC 8032, section 5.1.7). False for whatever is not a valid signature; keys have 32 bytes, signatures 64. */

@@ -8,7 +8,7 @@
  * Text is hashed as it is stored: SQLite keeps UTF-8, in which a lone surrogate is U+FFFD, so a lone surrogate counts as
  * U+FFFD here too. NUL and the other control characters are kept, escaped as JSON escapes them.
  */
-import { sha256 } from './crypto.ts'
+import { sha256, shake256 } from './crypto.ts'
 import { areSameBytes, decodeText, encodeText, formatBase64, parseBase64Hash, parseJsonObject } from './encoding.ts'
 import type { Hash } from './merkle.ts'
 
@@ -55,6 +55,17 @@ export const ERASED_COLUMNS: PrivateColumns = {
   metadata_json: null,
 }
 export const ERASED_SALT = new Uint8Array(SALT_BYTES)
+
+const BUNDLE_SALTS_BYTES = 256 * SALT_BYTES
+export const SALT_SEED_BYTES = 32
+
+/**
+ * The salts of 256 rows that were drawn together: SHAKE256 of 32 random bytes. Whoever knows salts learns nothing of the others
+ * from them, so one is destroyed by destroying the seed and keeping the others as they are.
+ */
+export function saltsOfSeed(seed: Uint8Array): Uint8Array {
+  return shake256(seed, BUNDLE_SALTS_BYTES)
+}
 
 export function isErasedSalt(salt: Uint8Array): boolean {
   return areSameBytes(salt, ERASED_SALT)

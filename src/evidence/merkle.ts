@@ -5,7 +5,7 @@
  * all that is needed to append to it and to name its root. What hashes the tiles take is told while it grows.
  * Sizes are numbers up to 2^53 - 1. No bit operators: those of JavaScript end at 32 bits.
  */
-import { sha256 } from './crypto.ts'
+import { sha256, sha256Into } from './crypto.ts'
 import { HASH_BYTES, isCount } from './encoding.ts'
 
 export type Hash = Uint8Array
@@ -17,7 +17,8 @@ export const EMPTY_ROOT: Hash = sha256(new Uint8Array(0))
 export const TILE_HEIGHT = 8
 
 // Hashing is synchronous, so its input is put together in one place; a longer entry gets a place of its own.
-const node = new Uint8Array(1 + 2 * HASH_BYTES)
+const NODE_BYTES = 1 + 2 * HASH_BYTES
+const node = new Uint8Array(NODE_BYTES)
 node[0] = 1
 const leaf = new Uint8Array(4096)
 
@@ -34,6 +35,18 @@ export function hashNode(left: Hash, right: Hash): Hash {
   node.set(left, 1)
   node.set(right, 1 + HASH_BYTES)
   return sha256(node)
+}
+
+/** The root over a power of two of hashes that lie one after the other, as in a full tile. Makes no array for each node. */
+export function perfectRoot(hashes: Uint8Array): Hash {
+  const row = new Uint8Array(hashes) // a copy, also of a Buffer
+  for (let width = row.length / HASH_BYTES; width > 1; width /= 2) {
+    for (let at = 0; at < width * HASH_BYTES; at += 2 * HASH_BYTES) {
+      for (let i = 1; i < NODE_BYTES; i++) node[i] = row[at + i - 1]!
+      sha256Into(node, row, at / 2)
+    }
+  }
+  return row.slice(0, HASH_BYTES)
 }
 
 /** The roots of the perfect subtrees of a tree, the largest (leftmost) first. */

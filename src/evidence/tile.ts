@@ -6,7 +6,7 @@
  * so that what a name stands for never changes.
  */
 import { HASH_BYTES, isCount, joinBytes } from './encoding.ts'
-import { type Hash, hashNode, TILE_HEIGHT } from './merkle.ts'
+import { type Hash, perfectRoot, TILE_HEIGHT } from './merkle.ts'
 import type { ReadHash } from './merkle-proof.ts'
 
 export const TILE_WIDTH = 2 ** TILE_HEIGHT
@@ -124,11 +124,11 @@ export function parseHashTile(tile: Uint8Array, width: number): Hash[] | undefin
 const hashIn = (tile: Uint8Array, at: number): Hash => tile.subarray(at * HASH_BYTES, (at + 1) * HASH_BYTES)
 
 /**
- * Reads hashes of a tree out of its tiles, for making proofs. `readTile` is asked for tiles of this size only, possibly
- * for one several times.
+ * Reads hashes of a tree out of its tiles, for making proofs. `readTile` is asked for tiles of this size only, and once for each.
  * @throws {RangeError} for a hash that the tree has not, and when a tile has not the width of its name.
  */
 export function hashesFromTiles(size: number, readTile: (tile: Tile) => Uint8Array): ReadHash {
+  const read = new Map<string, Uint8Array>()
   return (height, index) => {
     const level = Math.floor(height / TILE_HEIGHT)
     const width = 2 ** (height % TILE_HEIGHT)
@@ -136,9 +136,11 @@ export function hashesFromTiles(size: number, readTile: (tile: Tile) => Uint8Arr
     const tile = tileAt(level, Math.floor(first / TILE_WIDTH), size)
     const at = first % TILE_WIDTH
     if (tile === undefined || at + width > tile.width) throw new RangeError('the tree has not this hash')
-    const bytes = readTile(tile)
+    const name = `${level} ${tile.index}`
+    const bytes = read.get(name) ?? readTile(tile)
     if (bytes.length !== tile.width * HASH_BYTES) throw new RangeError('the tile has not the width of its name')
-    return perfectRoot(Array.from({ length: width }, (_, i) => hashIn(bytes, at + i)))
+    read.set(name, bytes)
+    return perfectRoot(bytes.subarray(at * HASH_BYTES, (at + width) * HASH_BYTES))
   }
 }
 
@@ -151,11 +153,4 @@ export function tilesFor(size: number, make: (readHash: ReadHash) => unknown): T
   }
   make(hashesFromTiles(size, note))
   return [...tiles.values()]
-}
-
-/** The root over a power of two of hashes. */
-export function perfectRoot(hashes: readonly Hash[]): Hash {
-  let row = hashes
-  while (row.length > 1) row = Array.from({ length: row.length / 2 }, (_, i) => hashNode(row[2 * i]!, row[2 * i + 1]!))
-  return row[0]!
 }

@@ -4,7 +4,7 @@
  * Promise: after `finish` every tile and entry bundle that the new rows completed is a file, and the answer says all that the
  * database has to keep in the transaction of the rows. So the order is: files, then rows and head in one commit.
  *
- *   crash before the commit   files beyond the head, which nobody is shown; the next batch writes them anew, with other salts
+ *   crash before the commit   files beyond the head, which nobody is shown; the next batch writes them anew
  *   power loss after it       perhaps files that are missing or torn, below the head but not below `synced`; the next start
  *                             makes them anew from the rows and their salts (log-repair.ts)
  *
@@ -14,7 +14,7 @@
 import { randomFillSync } from 'node:crypto'
 import type { AuditEvent } from '../event/event.ts'
 import { joinBytes } from '../evidence/encoding.ts'
-import { commit, formatLeaf, SALT_BYTES } from '../evidence/leaf.ts'
+import { commit, formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
 import { type GrowingTree, growTree, type Hash, hashLeaf, type RightEdge } from '../evidence/merkle.ts'
 import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { collectTiles, type TileCollector, type TileFile } from '../evidence/tile-collector.ts'
@@ -31,6 +31,8 @@ export interface LogRow {
 
 /** Where the log is: what the database keeps at one size. */
 export interface LogState {
+  /** Of the salts of the bundle that is not full, if they have one. */
+  readonly seed?: Uint8Array | undefined
   readonly edge: RightEdge
   /** Of each level, entries included, the tile that is not full. */
   readonly partialTiles: readonly TileFile[]
@@ -39,8 +41,10 @@ export interface LogState {
 }
 
 /** What a batch adds. */
-export interface LogGrowth extends LogState {
+export interface LogGrowth extends Omit<LogState, 'seed'> {
   readonly root: Hash
+  /** Of each bundle that the new rows began the seed of its salts (`saltsOfSeed`), 32 bytes each. */
+  readonly seeds: Uint8Array
   /** Of all new rows, 16 bytes each. */
   readonly salts: Uint8Array
   /** Of the new rows that are in the bundle that is not full, 32 bytes each. */
@@ -66,7 +70,7 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
   let tree: GrowingTree | undefined
   let tiles: TileCollector | undefined
   const partialTiles = new Map<TileLevel, TileFile>()
-  let salts = createSalts()
+  const salts = drawSalts()
   let commitments: Hash[] = []
 
   /** Whatever is full becomes a file, at least with each bundle, so that a large batch is not held in memory. */
@@ -90,13 +94,13 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
       for (const file of state.partialTiles) partialTiles.set(file.tile.level, file)
       tiles = collectTiles(state.edge.size, ({ level }) => partialTiles.get(level)?.bytes ?? new Uint8Array())
       tree = growTree(state.edge, tiles.add)
-      salts = createSalts()
+      salts.resume(state)
       commitments = []
     },
     add({ id, event, createdAt }) {
       if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
       const row = { ...event, id, created_at: createdAt }
-      const commitment = commit(salts.next(), row)
+      const commitment = commit(salts.next(id), row)
       const entry = formatLeaf(row, commitment)
       commitments.push(commitment)
       tiles.add('entries', entry)
@@ -108,7 +112,7 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
     finish() {
       if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
       writeTiles(tiles)
-      const added = { salts: salts.take(), commitments: joinBytes(...commitments) }
+      const added = { ...salts.take(), commitments: joinBytes(...commitments) }
       commitments = []
       const { size } = tree
       return {
@@ -157,26 +161,38 @@ export function createDetachedLogBuilder(): LogBuilder {
   }
 }
 
-/** Random salts, drawn many at a time, as each call of the generator costs more than a salt. */
-function createSalts() {
-  const BLOCK_BYTES = 256 * SALT_BYTES
-  let blocks: Uint8Array[] = []
-  let used = BLOCK_BYTES
+/** The salts of each bundle are made of one random seed, so that a store need not keep 16 bytes of them a row. */
+function drawSalts() {
+  let current: Uint8Array = new Uint8Array()
+  let given: Uint8Array[] = []
+  let seeds: Uint8Array[] = []
+
+  function draw(): Uint8Array {
+    const seed = randomFillSync(new Uint8Array(SALT_SEED_BYTES))
+    current = saltsOfSeed(seed)
+    return seed
+  }
+
   return {
-    next(): Uint8Array {
-      if (used === BLOCK_BYTES) {
-        blocks.push(randomFillSync(new Uint8Array(BLOCK_BYTES)))
-        used = 0
-      }
-      used += SALT_BYTES
-      return (blocks.at(-1) as Uint8Array).subarray(used - SALT_BYTES, used)
+    /** Where the bundle that is not full has no seed any more, or never had one, its next salts are of one that nobody is told. */
+    resume({ seed }: LogState): void {
+      if (seed === undefined) draw()
+      else current = saltsOfSeed(seed)
+      given = []
+      seeds = []
+    },
+    next(id: number): Uint8Array {
+      const place = (id - 1) % TILE_WIDTH
+      if (place === 0) seeds.push(draw())
+      const salt = current.subarray(place * SALT_BYTES, (place + 1) * SALT_BYTES)
+      given.push(salt)
+      return salt
     },
     /** All since the last time. */
-    take(): Uint8Array {
-      const all = joinBytes(...blocks)
-      const taken = all.subarray(0, all.length - BLOCK_BYTES + used)
-      blocks = []
-      used = BLOCK_BYTES
+    take(): Pick<LogGrowth, 'salts' | 'seeds'> {
+      const taken = { salts: joinBytes(...given), seeds: joinBytes(...seeds) }
+      given = []
+      seeds = []
       return taken
     },
   }

@@ -1,11 +1,14 @@
 /**
  * The log's full tiles on disk: packs of 256 tiles of a level. A tile that is there never changes.
  *
- *   tiles-<level>-<pack>    the hashes of the tiles, 8,192 bytes a tile
+ *   tiles-<level>-<pack>    the hashes of the tiles of level 1 and above, 8,192 bytes a tile
  *   entries-<pack>          where each of the 256 bundles ends (32 bits, big-endian, from the beginning of the file), then
  *                           the bundles, each compressed by itself (Zstandard, RFC 8878)
  *
  * Why compressed: leaves are alike but for their commitments; an entry takes 44 bytes instead of 240, for half a microsecond.
+ *
+ * Why not level 0: those are the hashes of the entries, 32 bytes an event, and are made of them when somebody reads one, in a third
+ * of a millisecond. The hash of each bundle is in the tile of level 1 above it.
  *
  * Why packs: measured, making a file for each tile and each bundle cost as much time as hashing what is in it, and syncing
  * them ten times that. The layout of C2SP tlog-tiles is what the HTTP door and `ev-central mirror` show.
@@ -24,15 +27,17 @@ import {
   openSync,
   readdirSync,
   readSync,
+  rmSync,
   writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { HASH_BYTES } from '../evidence/encoding.ts'
-import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
+import { hashLeaf } from '../evidence/merkle.ts'
+import { parseBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 
 export interface LogFiles {
-  /** A full tile, or a full bundle. @throws an error of the file system */
+  /** A full tile, or a full bundle; one of level 0 is not kept. @throws an error of the file system */
   write(level: TileLevel, index: number, bytes: Uint8Array): void
   /** Undefined when there is none, or it is torn. */
   read(level: TileLevel, index: number): Uint8Array | undefined
@@ -90,8 +95,22 @@ export function openLogFiles(root: string): LogFiles {
     }
   }
 
+  function read(level: TileLevel, index: number): Uint8Array | undefined {
+    if (level === 0) return hashesOf(read('entries', index))
+    const pack = packToRead(level, index)
+    const place = index % TILES_PER_PACK
+    if (pack === undefined) return undefined
+    if (level !== 'entries') return readAt(pack.file, place * TILE_BYTES, TILE_BYTES)
+    const start = startOf(pack.file, place)
+    const length = readEnd(pack.file, place) - start
+    const bytes = length > 0 && length <= BUNDLE_BYTES_MAX ? readAt(pack.file, start, length) : undefined
+    return bytes === undefined ? undefined : decompress(bytes)
+  }
+
   return {
+    read,
     write(level, index, bytes) {
+      if (level === 0) return
       const { path, file } = packToWrite(level, index)
       const place = index % TILES_PER_PACK
       unsynced.add(path)
@@ -105,16 +124,6 @@ export function openLogFiles(root: string): LogFiles {
       end.setUint32(0, start + compressed.length)
       writeAll(file, compressed, start)
       writeAll(file, new Uint8Array(end.buffer), place * END_BYTES)
-    },
-    read(level, index) {
-      const pack = packToRead(level, index)
-      const place = index % TILES_PER_PACK
-      if (pack === undefined) return undefined
-      if (level !== 'entries') return readAt(pack.file, place * TILE_BYTES, TILE_BYTES)
-      const start = startOf(pack.file, place)
-      const length = readEnd(pack.file, place) - start
-      const bytes = length > 0 && length <= BUNDLE_BYTES_MAX ? readAt(pack.file, start, length) : undefined
-      return bytes === undefined ? undefined : decompress(bytes)
     },
     takeUnsynced() {
       const paths = [...unsynced, ...unsyncedFolders]
@@ -145,6 +154,12 @@ export function syncBundles(root: string, indexes: Iterable<number>): void {
   const there = [...paths].filter(path => existsSync(path))
   for (const path of there) syncPath(path)
   if (there.length > 0) for (const path of [root, dirname(root)]) syncPath(path)
+}
+
+/** The tile of level 0 over a full bundle. */
+function hashesOf(bundle: Uint8Array | undefined): Uint8Array | undefined {
+  const entries = bundle && parseBundle(bundle, TILE_WIDTH)
+  return entries && joinBytes(...entries.map(hashLeaf))
 }
 
 function decompress(bytes: Uint8Array): Uint8Array | undefined {
@@ -188,6 +203,12 @@ export function packsFrom(root: string, size: number): string[] {
       return number !== undefined && (Number(level ?? 0) > 0 || Number(number) >= first)
     })
     .map(name => join(root, name))
+}
+
+/** Of a version that kept the tiles of level 0. */
+export function removeLeafTiles(root: string): void {
+  if (!existsSync(root)) return
+  for (const name of readdirSync(root)) if (/^tiles-0-\d{6}$/.test(name)) rmSync(join(root, name))
 }
 
 export function syncPath(path: string): void {

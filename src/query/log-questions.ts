@@ -78,9 +78,9 @@ export function proveEvents(database: EventDatabase, request: ProvenRequest, dea
   const last = Math.min(size, through)
   const page = walkEvents(database, { filter, after, limit, order: 'asc' }, deadline)
   const log = database.log()
-  // Neighbours have most tiles and hashes in common.
-  const readTile = once(log.readTile, formatTilePath)
-  const readFromTiles = hashesFromTiles(size, readTile)
+  // Neighbours have most hashes in common, and the bundle of those that are erased.
+  const readBundle = once(log.readTile, formatTilePath)
+  const readFromTiles = hashesFromTiles(size, log.readTile)
   const readOnce = once(
     ({ height, index }: { height: number; index: number }) => readFromTiles(height, index),
     ({ height, index }) => `${height} ${index}`,
@@ -91,7 +91,7 @@ export function proveEvents(database: EventDatabase, request: ProvenRequest, dea
     if (event.id > last) return { events, next: null }
     const salt = log.salt(event.id)
     if (salt === undefined) throw new RangeError(`event ${event.id} has no leaf`)
-    const opening = isErasedSalt(salt) ? { commitment: commitmentOf(event.id, size, readTile) } : { salt }
+    const opening = isErasedSalt(salt) ? { commitment: commitmentOf(event.id, size, readBundle) } : { salt }
     events.push({ event, opening, hashes: inclusionProof(event.id - 1, size, readHash) })
   }
   return { events, next: page.next !== null && page.next < last ? page.next : null }

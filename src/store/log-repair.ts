@@ -9,9 +9,10 @@ import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
-import { type Hash, hashLeaf } from '../evidence/merkle.ts'
-import { formatBundle, parseBundle, parseHashTile, perfectRoot, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { type Hash, perfectRoot } from '../evidence/merkle.ts'
+import { formatBundle, parseBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { type LogFiles, TILES_PER_PACK } from '../log/log-files.ts'
+import { readBundleSalts } from './log-store.ts'
 import { listSegments } from './segments.ts'
 
 /** @returns how many files' parts were made anew. */
@@ -32,7 +33,6 @@ export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize
     for (const [n, entries] of pack.entries()) {
       if (entries === undefined) continue // its rows have left, and were synced before that
       set('entries', from + n, formatBundle(entries))
-      set(0, from + n, joinBytes(...entries.map(hashLeaf)))
     }
     from = until
   }
@@ -49,9 +49,7 @@ export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize
 function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Array[] | undefined {
   const first = bundle * TILE_WIDTH + 1
   const table = listSegments(db).findLast(({ firstId }) => firstId <= first)?.table
-  const salts = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?').get(bundle)?.salts as
-    | Uint8Array
-    | undefined
+  const salts = readBundleSalts(db, bundle)
   if (table === undefined || salts === undefined) return undefined
   const rows = db
     .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
@@ -71,8 +69,7 @@ function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Arra
 function rootsBelow(files: LogFiles, level: number, index: number): Hash[] {
   return Array.from({ length: TILE_WIDTH }, (_, n) => {
     const tile = files.read(level - 1, index * TILE_WIDTH + n)
-    const hashes = tile && parseHashTile(tile, TILE_WIDTH)
-    if (hashes === undefined) throw new RangeError(`tile ${index * TILE_WIDTH + n} of level ${level - 1} is not there`)
-    return perfectRoot(hashes)
+    if (tile === undefined) throw new RangeError(`tile ${index * TILE_WIDTH + n} of level ${level - 1} is not there`)
+    return perfectRoot(tile)
   })
 }

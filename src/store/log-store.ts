@@ -4,8 +4,8 @@
  *
  *   log_head     one row: size, root, the roots of the perfect subtrees, and up to which size the files are synced
  *   log_edge     of each level of tiles, the hashes of the one that is not full
- *   log_bundles  of every 256 rows their salts, 16 bytes each, zeros where a row was erased; and while the bundle is not
- *                full, and so no file yet, their commitments
+ *   log_bundles  of every 256 rows the seed of their salts; where there is none, as when a row was erased, the salts, 16 bytes
+ *                each, zeros for an erased row; and while the bundle is not full, and so no file yet, the commitments
  *
  * Owns nothing between transactions but the builder, which is told to go on from the database whenever that is not where the
  * builder left it: another writer went on, or a transaction was rolled back (`forget`).
@@ -13,7 +13,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
-import { formatLeaf, SALT_BYTES } from '../evidence/leaf.ts'
+import { formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { formatBundle, parseHashTile, TILE_WIDTH } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
@@ -29,7 +29,7 @@ CREATE TABLE log_head (
   synced_size INTEGER NOT NULL
 );
 CREATE TABLE log_edge (level INTEGER PRIMARY KEY, tile INTEGER NOT NULL, hashes BLOB NOT NULL);
-CREATE TABLE log_bundles (bundle INTEGER PRIMARY KEY, salts BLOB NOT NULL, commitments BLOB);
+CREATE TABLE log_bundles (bundle INTEGER PRIMARY KEY, salts BLOB NOT NULL, commitments BLOB, seed BLOB);
 `
 
 export interface LogStore {
@@ -44,8 +44,10 @@ export interface LogStore {
 
 /** @param root of the log's files, which are looked at when the log is gone on with. */
 export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: string): LogStore {
-  const selectBundle = db.prepare('SELECT salts, commitments FROM log_bundles WHERE bundle = ?')
-  const upsertBundle = db.prepare('INSERT OR REPLACE INTO log_bundles VALUES (?, ?, ?)')
+  const selectBundle = db.prepare('SELECT salts, commitments, seed FROM log_bundles WHERE bundle = ?')
+  const upsertBundle = db.prepare(
+    'INSERT OR REPLACE INTO log_bundles (bundle, salts, commitments, seed) VALUES (?, ?, ?, ?)',
+  )
   const deleteEdge = db.prepare('DELETE FROM log_edge')
   const insertEdge = db.prepare('INSERT INTO log_edge VALUES (?, ?, ?)')
   const upsertHead = db.prepare('INSERT OR REPLACE INTO log_head VALUES (1, ?, ?, ?, ?)')
@@ -53,17 +55,22 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
   let size = 0
   let added = 0
 
-  function writeBundles({ salts, commitments }: LogGrowth): void {
+  function writeBundles({ salts, commitments, seeds }: LogGrowth): void {
+    let begun = 0
     for (let at = 0; at < added; ) {
       const bundle = Math.floor((size + at) / TILE_WIDTH)
       const filled = (size + at) % TILE_WIDTH
       const count = Math.min(TILE_WIDTH - filled, added - at)
       const before = filled === 0 ? undefined : selectBundle.get(bundle)
+      const seed = filled === 0 ? seeds.subarray(begun++ * SALT_SEED_BYTES, begun * SALT_SEED_BYTES) : seedOf(before)
       const isFull = filled + count === TILE_WIDTH
       upsertBundle.run(
         bundle,
-        joinBytes(bytesOf(before?.salts), salts.subarray(at * SALT_BYTES, (at + count) * SALT_BYTES)),
+        seed
+          ? new Uint8Array()
+          : joinBytes(bytesOf(before?.salts), salts.subarray(at * SALT_BYTES, (at + count) * SALT_BYTES)),
         isFull ? null : joinBytes(bytesOf(before?.commitments), commitments),
+        seed ?? null,
       )
       at += count
     }
@@ -117,6 +124,12 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
   }
 }
 
+/** Of a database whose log has none yet: its bundles keep their salts. */
+export function addSeeds(db: DatabaseSync): void {
+  const columns = db.prepare('SELECT name FROM pragma_table_info(?)').all('log_bundles')
+  if (columns.every(({ name }) => name !== 'seed')) db.exec('ALTER TABLE log_bundles ADD COLUMN seed BLOB')
+}
+
 /** The log of the rows that there are already. @throws {StoreError} FOREIGN when some of them have left the database */
 export function buildLog(db: DatabaseSync, builder: LogBuilder, root: string): void {
   db.exec(LOG_TABLES)
@@ -143,12 +156,27 @@ export function dropBundles(db: DatabaseSync, firstId: number, lastId: number): 
   db.prepare('DELETE FROM log_bundles WHERE bundle BETWEEN ? AND ?').run(bundleOf(firstId), bundleOf(lastId))
 }
 
-/** Of the rows of whole bundles, 16 bytes each. */
+/** Of rows from the beginning of a bundle on, 16 bytes each. */
 export function readSalts(db: DatabaseSync, firstId: number, lastId: number): Uint8Array {
   const rows = db
-    .prepare('SELECT salts FROM log_bundles WHERE bundle BETWEEN ? AND ? ORDER BY bundle')
+    .prepare('SELECT salts, seed FROM log_bundles WHERE bundle BETWEEN ? AND ? ORDER BY bundle')
     .all(bundleOf(firstId), bundleOf(lastId))
-  return joinBytes(...rows.map(row => bytesOf(row.salts)))
+  return joinBytes(...rows.map(saltsIn)).subarray(0, (lastId - bundleOf(firstId) * TILE_WIDTH) * SALT_BYTES)
+}
+
+/** Of the rows of a bundle; of one that is not full more than there are rows, perhaps. Undefined when there is no such bundle. */
+export function readBundleSalts(db: DatabaseSync, bundle: number): Uint8Array | undefined {
+  const row = db.prepare('SELECT salts, seed FROM log_bundles WHERE bundle = ?').get(bundle)
+  return row && saltsIn(row)
+}
+
+function saltsIn(row: Record<string, unknown>): Uint8Array {
+  const seed = seedOf(row)
+  return seed === undefined ? bytesOf(row.salts) : saltsOfSeed(seed)
+}
+
+function seedOf(row: Record<string, unknown> | undefined): Uint8Array | undefined {
+  return row?.seed instanceof Uint8Array ? row.seed : undefined
 }
 
 export interface LogHead {
@@ -206,7 +234,9 @@ function readLogState(db: DatabaseSync, lastId: number, table: string): LogState
   const hashes = parseHashTile(edge, edge.length / HASH_BYTES) ?? []
   const bundle = readPartialBundle(db, size, table)
   const partialTiles = [...readPartialTiles(db), ...(bundle === undefined ? [] : [bundle])]
-  return { edge: { size, hashes }, partialTiles, syncedSize }
+  const select = db.prepare('SELECT seed FROM log_bundles WHERE bundle = ?')
+  const seed = seedOf(select.get(Math.floor(size / TILE_WIDTH)))
+  return { edge: { size, hashes }, partialTiles, syncedSize, seed }
 }
 
 function bytesOf(column: unknown): Uint8Array {

@@ -8,7 +8,7 @@ import { SALT_BYTES } from '../evidence/leaf.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
 import { countAt, formatBundle, parseBundle, TILE_WIDTH, type Tile } from '../evidence/tile.ts'
 import type { LogFiles } from '../log/log-files.ts'
-import { readLogHead, readPartialBundle, readPartialTiles } from './log-store.ts'
+import { readBundleSalts, readLogHead, readPartialBundle, readPartialTiles } from './log-store.ts'
 import { listSegments } from './segments.ts'
 
 export interface LogSnapshot extends TreeHead {
@@ -62,12 +62,10 @@ export function readLog(db: DatabaseSync, files: LogFiles): LogSnapshot {
       return cut
     },
     salt(id) {
-      const row = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?').get(Math.floor((id - 1) / TILE_WIDTH))
+      if (id < 1 || id > size) return undefined
+      const salts = readBundleSalts(db, Math.floor((id - 1) / TILE_WIDTH))
       const at = ((id - 1) % TILE_WIDTH) * SALT_BYTES
-      const salts = row?.salts
-      return salts instanceof Uint8Array && salts.length >= at + SALT_BYTES
-        ? salts.slice(at, at + SALT_BYTES)
-        : undefined
+      return salts !== undefined && salts.length >= at + SALT_BYTES ? salts.slice(at, at + SALT_BYTES) : undefined
     },
   }
 }

@@ -15,12 +15,13 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import type { LogBuilder } from '../log/log-builder.ts'
+import { removeLeafTiles } from '../log/log-files.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { DICTIONARY_TABLES } from './dictionary.ts'
 import { ERASURE_TABLES } from './erasures.ts'
 import { StoreError } from './event-store.ts'
-import { buildLog } from './log-store.ts'
+import { addSeeds, buildLog } from './log-store.ts'
 import { RETENTION_TABLES } from './retention.ts'
 import { COUNTS_TABLE, rebuildCounts } from './segment-counts.ts'
 import { documentedSchema, listSegments, SEGMENT_TABLE } from './segments.ts'
@@ -54,6 +55,12 @@ function toCounts(db: DatabaseSync): void {
   rebuildCounts(db, listSegments(db))
 }
 
+/** What takes less room from now on: salts that are made of seeds, and hashes of entries that are not kept. */
+function toSeeds(db: DatabaseSync, _log: LogBuilder, logRoot: string): void {
+  addSeeds(db)
+  removeLeafTiles(logRoot)
+}
+
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
 const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder, logRoot: string) => void)[] = [
   db => db.exec(FIRST),
@@ -62,6 +69,7 @@ const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder, logRoot: string)
   toCounts,
   buildLog,
   db => db.exec(ERASURE_TABLES),
+  toSeeds,
 ]
 
 export const SCHEMA_VERSION = MIGRATIONS.length

@@ -16,9 +16,9 @@ import {
   parseLeaf,
   SALT_BYTES,
 } from '../evidence/leaf.ts'
-import { type Hash, hashLeaf } from '../evidence/merkle.ts'
+import { type Hash, hashLeaf, perfectRoot } from '../evidence/merkle.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
-import { isBundleOfText } from './row-text.ts'
+import { hashRowText, isSame } from './row-text.ts'
 import {
   type FoundRow,
   type Leaves,
@@ -28,7 +28,7 @@ import {
   type StoredRows,
   type Witness,
 } from './source.ts'
-import { rootOf, rootOfFull } from './subtree.ts'
+import { rootOf } from './subtree.ts'
 import type { Finding } from './verdict.ts'
 
 export interface CheckedBundle {
@@ -51,21 +51,23 @@ export function checkBundle(stored: StoredBundle): CheckedBundle {
 
 /** Undefined when it takes a closer look. */
 function checkAsText(stored: StoredBundle): CheckedBundle | undefined {
-  const { rows, entries, isCut, tile, parent, width, lacksParent } = stored
-  if (rows === undefined || entries === undefined || tile === undefined || lacksParent || isCut) return undefined
+  const { rows, entries, isCut, tile, parent, width, lacksTile, lacksParent } = stored
+  if (rows === undefined || entries === undefined || lacksTile || lacksParent || isCut) return undefined
+  if (tile === undefined && parent === undefined) return undefined
   const { salts } = rows
   if (salts.length !== width * SALT_BYTES || hasErased(salts)) return undefined
   const text = rows.text()
-  if (text === undefined || !isBundleOfText(text, { width, salts, entries, tile })) return undefined
-  const root = width === TILE_WIDTH ? rootOfFull(tile) : rootOf(hashesIn(tile, width))!
+  const hashes = text && hashRowText(text, { width, salts, entries })
+  if (hashes === undefined || (tile !== undefined && !isSame(hashes, tile))) return undefined
+  const root = width === TILE_WIDTH ? perfectRoot(hashes) : rootOf(hashesIn(hashes, width))!
   if (parent !== undefined && !areSameBytes(root, parent)) return undefined
-  return { ...NOTHING, root, odd: undefined, leaves: () => sameLeaves(hashesIn(tile, width)) }
+  return { ...NOTHING, root, odd: undefined, leaves: () => sameLeaves(hashesIn(hashes, width)) }
 }
 
 const sameLeaves = (leaves: readonly (Hash | undefined)[]): Leaves => ({ rows: leaves, entries: leaves, tile: leaves })
 
 function checkValues(stored: StoredBundle): CheckedBundle {
-  const { index, width, parent, lacksParent } = stored
+  const { index, width, parent, lacksTile, lacksParent } = stored
   const values = stored.rows?.values()
   const firstId = index * TILE_WIDTH + 1
   const byId = new Map<number, FoundRow>()
@@ -108,7 +110,9 @@ function checkValues(stored: StoredBundle): CheckedBundle {
   }
   if (parent !== undefined) roots.parent = parent
   const found = Object.values(roots)
-  const wanted = (rows === undefined ? 2 : 3) + (parent === undefined && !lacksParent ? 0 : 1)
+  const isKept = (hash: Uint8Array | undefined, isLacking: boolean) => hash !== undefined || isLacking
+  const places = [rows !== undefined, true, isKept(stored.tile, lacksTile), isKept(parent, lacksParent)]
+  const wanted = places.filter(isPlace => isPlace).length
   const saltsFit = stored.rows === undefined || stored.rows.salts.length === width * SALT_BYTES
   const agree = found.length === wanted && found.every(root => areSameBytes(root, found[0]!)) && isWhole && saltsFit
   const tileFits = stored.tile === undefined || stored.tile.length === width * HASH_BYTES
@@ -132,7 +136,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
   const detail = { leaves, rows: values, salts: stored.rows?.salts, entries, faults }
   return {
     root: undefined,
-    odd: { index, width, roots, lacksParent, hasRows: stored.rows !== undefined, detail },
+    odd: { index, width, roots, lacksTile, lacksParent, hasRows: stored.rows !== undefined, detail },
     leaves: () => leaves,
     erased,
     unknown,

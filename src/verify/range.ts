@@ -75,7 +75,7 @@ function readAndCheck(index: number, width: number, read: (width: number) => Sto
     return checkBundle(read(width))
   } catch (error) {
     const { message } = error as Error
-    const odd = { index, width, roots: {}, lacksParent: false, hasRows: false, detail: undefined }
+    const odd = { index, width, roots: {}, lacksTile: false, lacksParent: false, hasRows: false, detail: undefined }
     const at = { id: index * TILE_WIDTH + 1 }
     const finding: Finding = { verdict: 'MALFORMED', at, detail: `Its bundle cannot be read: ${message}` }
     return { root: undefined, odd, leaves: () => ({}), erased: [], unknown: [], records: [], findings: [finding] }

@@ -98,8 +98,10 @@ export interface StoredBundle {
   readonly entries: Uint8Array | undefined
   /** Their file ends before they do. */
   readonly isCut: boolean
-  /** The hashes of its leaves. */
+  /** The hashes of its leaves; undefined where they are not kept, or missing. */
   readonly tile: Uint8Array | undefined
+  /** They are kept here, and missing. */
+  readonly lacksTile: boolean
   /** The hash above it; undefined when there is none or the bundle is not full. */
   readonly parent: Hash | undefined
   /** A full bundle has one. */
@@ -176,6 +178,7 @@ export interface OddBundle {
   readonly index: number
   readonly width: number
   readonly roots: Partial<Record<Witness, Hash>>
+  readonly lacksTile: boolean
   readonly lacksParent: boolean
   readonly hasRows: boolean
   /** Left out when there are too many. */

@@ -7,6 +7,7 @@ interface EvidenceCrypto {
   sha256(data: Uint8Array): Uint8Array
   sha256Into(data: Uint8Array, target: Uint8Array, at: number): void
   sha256Base64(data: Uint8Array): string
+  shake256(data: Uint8Array, outputLength: number): Uint8Array
   verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
   verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean
 }
@@ -39,7 +40,7 @@ const SIGNATURES = [
 const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n
 
 export function evidenceCryptoContract(name: string, crypto: EvidenceCrypto): void {
-  const { sha256, sha256Into, sha256Base64, verifyEd25519, verifyMlDsa44 } = crypto
+  const { sha256, sha256Into, sha256Base64, shake256, verifyEd25519, verifyMlDsa44 } = crypto
 
   test(`${name}: SHA-256 of any length is that of Node, in an array that is nobody else's`, () => {
     for (const length of [0, 1, 55, 56, 63, 64, 65, 1000, 65_536]) {
@@ -54,6 +55,16 @@ export function evidenceCryptoContract(name: string, crypto: EvidenceCrypto): vo
     }
     const view = new Uint8Array(100).fill(1).subarray(10, 20)
     assert.deepEqual(sha256(view), sha256(new Uint8Array(10).fill(1)))
+  })
+
+  test(`${name}: SHAKE256 is that of FIPS 202, as long as it is asked for`, () => {
+    // NIST's example for the empty message begins so.
+    assert.equal(Buffer.from(shake256(new Uint8Array(), 16)).toString('hex'), '46b9dd2b0ba88d13233b3feb743eeb24')
+    for (const outputLength of [1, 32, 136, 137, 4_096]) {
+      const data = new Uint8Array(32).fill(outputLength)
+      const expected = createHash('shake256', { outputLength }).update(data).digest()
+      assert.deepEqual(shake256(data, outputLength), Uint8Array.from(expected))
+    }
   })
 
   test(`${name}: the Ed25519 signatures of RFC 8032, section 7.1, and those of Node`, () => {

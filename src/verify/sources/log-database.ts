@@ -10,6 +10,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { pathToFileURL } from 'node:url'
+import { SALT_BYTES, saltsOfSeed } from '../../evidence/leaf.ts'
 import { TILE_WIDTH } from '../../evidence/tile.ts'
 import type { ErasureClaim, FoundRow, Head, LogRecord, RowText, StoredRows } from '../source.ts'
 import { RECORDED_REASONS } from '../source.ts'
@@ -125,7 +126,7 @@ function readDatabase(db: DatabaseSync): LogDatabase {
   const archives = hasTable('event_archives') ? readArchives(db) : []
   const hasErasures = hasTable('log_erasures')
   const counted = hasErasures ? db.prepare('SELECT count(*) AS n FROM log_erasures').get()?.n : 0
-  const selectBundle = db.prepare('SELECT salts, commitments FROM log_bundles WHERE bundle = ?')
+  const selectBundle = db.prepare('SELECT * FROM log_bundles WHERE bundle = ?') // an older one has no seeds
   const selectEdge = db.prepare('SELECT tile, hashes FROM log_edge WHERE level = ?')
   const statements = new Map<string, { readonly text: StatementSync; readonly values: StatementSync }>()
 
@@ -187,7 +188,7 @@ function readDatabase(db: DatabaseSync): LogDatabase {
       const [whole] = within.filter(segment => segment.first <= first && segment.last >= last)
       const bundle = selectBundle.get(index)
       return {
-        salts: bytesOf(bundle?.salts),
+        salts: saltsIn(bundle, width),
         commitments: bundle?.commitments instanceof Uint8Array ? bundle.commitments : undefined,
         text: () => (whole && within.length === 1 ? readText(statementsOf(whole.table).text, first, last) : undefined),
         values: () =>
@@ -201,6 +202,12 @@ function readDatabase(db: DatabaseSync): LogDatabase {
       if (db.isOpen) db.close()
     },
   }
+}
+
+/** As they are stored, or made of their seed. */
+function saltsIn(bundle: Record<string, unknown> | undefined, width: number): Uint8Array {
+  const seed = bundle?.seed
+  return seed instanceof Uint8Array ? saltsOfSeed(seed).subarray(0, width * SALT_BYTES) : bytesOf(bundle?.salts)
 }
 
 function readSegments(db: DatabaseSync, hasTable: (name: string) => boolean): Segment[] {

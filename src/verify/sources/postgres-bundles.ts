@@ -167,12 +167,14 @@ export function createPostgresBundles(
         return [...values, ...large.filter(id => id >= firstId && id <= lastId).map(largeRow)]
       },
     }
+    const tile = readTile({ level: 0, index, width })
     return {
       index,
       width,
       entries: width === TILE_WIDTH ? tiles.get(nameOf(ENTRIES, index)) : undefined,
       isCut: false,
-      tile: readTile({ level: 0, index, width }),
+      tile,
+      lacksTile: tile === undefined,
       ...parentOf(index, range.size, readTile),
       rows: isLeft ? undefined : stored,
     }

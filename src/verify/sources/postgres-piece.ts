@@ -6,8 +6,8 @@
  * the newest checkpoint. Checkpoints, keys, erasures and indexes are for the whole judgement (verify.ts).
  */
 import { areSameBytes, HASH_BYTES } from '../../evidence/encoding.ts'
-import type { Hash } from '../../evidence/merkle.ts'
-import { countAt, parseHashTile, perfectRoot, TILE_WIDTH } from '../../evidence/tile.ts'
+import { type Hash, perfectRoot } from '../../evidence/merkle.ts'
+import { countAt, TILE_WIDTH } from '../../evidence/tile.ts'
 import type { OddBundle, RangeReport } from '../source.ts'
 import {
   createPostgresBundles,
@@ -127,12 +127,13 @@ async function findWrongAbove(
   const wanted = full.map(({ level, index }) => `(${level}, ${index})`).join(', ')
   const tiles = await readTiles(snapshot, `(level, tile) IN (${wanted})`)
   for (const { level, index } of full) {
-    const hashes = parseHashTile(tiles.get(nameOf(level, index)) ?? new Uint8Array(), TILE_WIDTH)
+    const tile = tiles.get(nameOf(level, index))
+    const isWhole = tile?.length === TILE_WIDTH * HASH_BYTES
     const above = edgeOrTile(tiles, edge, level + 1, Math.floor(index / TILE_WIDTH))
     const at = (index % TILE_WIDTH) * HASH_BYTES
-    if (hashes !== undefined && isSame(perfectRoot(hashes), above?.subarray(at, at + HASH_BYTES))) continue
+    if (isWhole && isSame(perfectRoot(tile), above?.subarray(at, at + HASH_BYTES))) continue
     const id = index * TILE_WIDTH ** (level + 1) + 1
-    return { id, detail: hashes === undefined ? `the tile of level ${level} above it cannot be read` : WRONG_TILE }
+    return { id, detail: isWhole ? WRONG_TILE : `the tile of level ${level} above it cannot be read` }
   }
   return undefined
 }

@@ -40,9 +40,9 @@ export function openReader(spec: ReaderSpec): OpenReader {
 export function openDataFolderReader(database: LogDatabase, path: string): OpenReader {
   const packs = openPackFiles(logOf(path))
 
-  /** Full ones are in the packs, the others in the database, unless they have become full since. */
+  /** Full ones are in the packs, the others in the database, unless they have become full since. Of level 0 full ones are not kept. */
   function readTile({ level, index, width }: Tile): Uint8Array | undefined {
-    if (level === 'entries') return undefined
+    if (level === 'entries' || (level === 0 && width === TILE_WIDTH)) return undefined
     const edge = width === TILE_WIDTH ? undefined : database.edgeTile(level)
     return edge?.index === index ? edge.hashes : packs.readTile(level, index)
   }
@@ -51,13 +51,16 @@ export function openDataFolderReader(database: LogDatabase, path: string): OpenR
     fingerprint: database.fingerprint,
     readTile,
     read(index, width, size) {
-      const entries = width === TILE_WIDTH ? packs.readBundle(index) : undefined
+      const isFull = width === TILE_WIDTH
+      const entries = isFull ? packs.readBundle(index) : undefined
+      const tile = readTile({ level: 0, index, width })
       return {
         index,
         width,
         entries: entries?.bytes,
         isCut: entries?.isCut === true,
-        tile: readTile({ level: 0, index, width }),
+        tile,
+        lacksTile: tile === undefined && !isFull,
         ...parentOf(index, size, readTile),
         rows: database.rows(index, width),
       }
@@ -76,12 +79,14 @@ function openMirrorReader(path: string): OpenReader {
     fingerprint: '',
     readTile: files.read,
     read(index, width, size) {
+      const tile = files.read({ level: 0, index, width })
       return {
         index,
         width,
         entries: files.read({ level: 'entries', index, width }),
         isCut: false,
-        tile: files.read({ level: 0, index, width }),
+        tile,
+        lacksTile: tile === undefined,
         ...parentOf(index, size, files.read),
         rows: undefined,
       }

@@ -1,9 +1,10 @@
 /** What the log keeps beside the rows: salts, commitments, entries, tiles, head, erasures. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { DatabaseSync } from 'node:sqlite'
 import { zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { dataFolder } from '../../../src/service/data-folder.ts'
-import { logRoot } from '../../../src/store/log-store.ts'
+import { logRoot, readBundleSalts } from '../../../src/store/log-store.ts'
 import type { Mutation, Place } from '../log-mutations.ts'
 import { spoil } from './database.ts'
 import { cut, flipByte } from './files.ts'
@@ -35,15 +36,20 @@ function idWithSalt({ ground, random }: Place): number | undefined {
   return undefined
 }
 
-function changeBytes(
-  path: string,
-  column: 'salts' | 'commitments',
-  id: number,
-  change: (bytes: Uint8Array) => Uint8Array,
-) {
+function changeCommitments(path: string, id: number, change: (bytes: Uint8Array) => Uint8Array) {
   spoil(path, db => {
-    const bytes = db.prepare(`SELECT ${column} FROM log_bundles WHERE bundle = ?`).get(bundleOf(id))?.[column]
-    db.prepare(`UPDATE log_bundles SET ${column} = ? WHERE bundle = ?`).run(change(bytes as Uint8Array), bundleOf(id))
+    const row = db.prepare('SELECT commitments FROM log_bundles WHERE bundle = ?').get(bundleOf(id))
+    const changed = change(row?.commitments as Uint8Array)
+    db.prepare('UPDATE log_bundles SET commitments = ? WHERE bundle = ?').run(changed, bundleOf(id))
+  })
+}
+
+/** As they are once a row of the bundle was erased: each by itself. */
+function changeSalts({ path, ground }: Place, id: number, change: (salts: Uint8Array) => Uint8Array) {
+  spoil(path, db => {
+    const rows = Math.min(256, ground.size - bundleOf(id) * 256)
+    const changed = change(readBundleSalts(db, bundleOf(id))!.slice(0, rows * 16))
+    db.prepare('UPDATE log_bundles SET salts = ?, seed = NULL WHERE bundle = ?').run(changed, bundleOf(id))
   })
 }
 
@@ -92,25 +98,38 @@ function packedAt(path: string, bundle: number) {
   return { start, end: pack.readUInt32BE(bundle * 4) }
 }
 
+function seedOf(db: DatabaseSync, bundle: number): Uint8Array | undefined {
+  const seed = db.prepare('SELECT seed FROM log_bundles WHERE bundle = ?').get(bundle)?.seed
+  return seed instanceof Uint8Array ? seed : undefined
+}
+
 const anyOf = (bundle: number): [number, number] => [bundle * 256 + 1, bundle * 256 + 256]
 
 export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
   'salt: edited'(place) {
     const id = idWithSalt(place)
     if (id === undefined) return undefined
-    changeBytes(place.path, 'salts', id, salts => flip(salts, placeOf(id) * 16 + place.random.between(0, 15), place))
+    changeSalts(place, id, salts => flip(salts, placeOf(id) * 16 + place.random.between(0, 15), place))
     return { verdicts: ['EDITED'], id }
+  },
+  'seed: edited'(place) {
+    const id = idWithSalt(place)
+    const seed = id && spoil(place.path, db => seedOf(db, bundleOf(id)))
+    if (!seed) return undefined
+    const changed = flip(seed, place.random.between(0, 31), place)
+    spoil(place.path, db => db.prepare('UPDATE log_bundles SET seed = ? WHERE bundle = ?').run(changed, bundleOf(id)))
+    return { verdicts: ['EDITED'], id: bundleOf(id) * 256 + 1 }
   },
   'salt: destroyed'(place) {
     const id = idWithSalt(place)
     if (id === undefined) return undefined
-    changeBytes(place.path, 'salts', id, salts => salts.fill(0, placeOf(id) * 16, placeOf(id) * 16 + 16))
+    changeSalts(place, id, salts => salts.fill(0, placeOf(id) * 16, placeOf(id) * 16 + 16))
     return { verdicts: ['ERASED_WITHOUT_RECORD'], id }
   },
   'salts: cut'(place) {
     const id = idWithSalt(place)
     if (id === undefined) return undefined
-    changeBytes(place.path, 'salts', id, salts => salts.slice(0, placeOf(id) * 16 + place.random.between(0, 15)))
+    changeSalts(place, id, salts => salts.slice(0, placeOf(id) * 16 + place.random.between(0, 15)))
     return { verdicts: ['EDITED'], id }
   },
   'salts: row deleted'(place) {
@@ -124,7 +143,7 @@ export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
     const id = idInPartialBundle(place)
     if (id === undefined) return undefined
     const at = placeOf(id) * 32 + place.random.between(0, 31)
-    changeBytes(place.path, 'commitments', id, commitments => flip(commitments, at, place))
+    changeCommitments(place.path, id, commitments => flip(commitments, at, place))
     return { verdicts: ['EDITED'], id }
   },
   'erasure: not recorded'(place) {
@@ -187,19 +206,6 @@ export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
     return { verdicts: ['DELETED'], id: anyOf(bundleOf(id)) }
   },
   'entries: file gone': place => removeFile(place, 'entries-000000'),
-  'tile: edited'(place) {
-    const id = idWithEntry(place)
-    if (id === undefined) return undefined
-    flipByte(join(rootOf(place.path), 'tiles-0-000000'), (id - 1) * 32 + place.random.between(0, 31), place.random)
-    return { verdicts: ['EDITED'], id }
-  },
-  'tile: file cut'(place) {
-    const id = idWithEntry(place)
-    if (id === undefined) return undefined
-    cut(join(rootOf(place.path), 'tiles-0-000000'), (id - 1) * 32 + place.random.between(0, 31))
-    return { verdicts: ['DELETED'], id }
-  },
-  'tile: file gone': place => removeFile(place, 'tiles-0-000000'),
   'edge: leaf hash edited'(place) {
     const id = idInPartialBundle(place)
     if (id === undefined) return undefined

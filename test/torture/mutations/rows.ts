@@ -1,6 +1,7 @@
 /** Rows: what an intruder does with SQL. */
 import type { DatabaseSync } from 'node:sqlite'
 import type { COLUMNS, StoredEvent } from '../../../src/event/event.ts'
+import { readBundleSalts } from '../../../src/store/log-store.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
 import type { Ground } from '../log-grounds.ts'
 import type { Expected, Mutation, Place } from '../log-mutations.ts'
@@ -181,7 +182,7 @@ function exchange(place: Place, withSalts: boolean): Expected | undefined {
 
 function saltsAround(db: DatabaseSync, id: number) {
   const bundle = Math.floor((id - 1) / 256)
-  const salts = db.prepare('SELECT salts FROM log_bundles WHERE bundle = ?').get(bundle)!.salts as Uint8Array
+  const salts = readBundleSalts(db, bundle)!
   return { bundle, salts, at: ((id - 1) % 256) * 16 }
 }
 
@@ -193,5 +194,5 @@ function saltOf(db: DatabaseSync, id: number): Uint8Array {
 function writeSalt(db: DatabaseSync, id: number, salt: Uint8Array): void {
   const { salts, bundle, at } = saltsAround(db, id)
   salts.set(salt, at)
-  db.prepare('UPDATE log_bundles SET salts = ? WHERE bundle = ?').run(salts, bundle)
+  db.prepare('UPDATE log_bundles SET salts = ?, seed = NULL WHERE bundle = ?').run(salts, bundle)
 }

@@ -6,7 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import test from 'node:test'
 import { createSelfWatch } from '../../../src/checkpoint/self-watch.ts'
 import { openLogFiles } from '../../../src/log/log-files.ts'
-import { logRoot } from '../../../src/store/log-store.ts'
+import { logRoot, readBundleSalts } from '../../../src/store/log-store.ts'
 import { openLogView } from '../../../src/store/log-view.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
 import { batchOf, rowsFrom } from '../../contract/event-store.ts'
@@ -44,18 +44,25 @@ test('self-watch: a round over sound rows finds nothing, and each change of a ro
     bytes[at] = (bytes[at] as number) ^ 4
     writeFileSync(file, bytes)
   }
-  const salt = (n: number) =>
-    `UPDATE log_bundles SET salts = CAST(substr(salts, 1, ${n * 16}) || x'00112233445566778899aabbccddeeff' || substr(salts, ${n * 16 + 17}) AS BLOB) WHERE bundle = 1`
+  const salt = (n: number) => () => {
+    const db = new DatabaseSync(path)
+    const salts = readBundleSalts(db, 1) ?? assert.fail('no salts')
+    salts.fill(7, n * 16, (n + 1) * 16)
+    db.prepare('UPDATE log_bundles SET salts = ?, seed = NULL WHERE bundle = 1').run(salts)
+    db.close()
+  }
+  const hashAbove = (n: number) =>
+    `UPDATE log_edge SET hashes = CAST(substr(hashes, 1, ${n * 32}) || zeroblob(32) || substr(hashes, ${n * 32 + 33}) AS BLOB) WHERE level = 1`
   const changes: [what: string, id: number, change: () => void][] = [
     ['a row of the first segment', 300, sql("UPDATE audit_events_1 SET who = 'x' WHERE id = 300")],
     ['a public column', 1_500, sql("UPDATE audit_events_2 SET date_time = '2020-01-01T00:00:00.000Z' WHERE id = 1500")],
     ['a row that is gone', 700, sql('DELETE FROM audit_events_1 WHERE id = 700')],
-    ['a salt', 256 + 6, sql(salt(5))],
+    ['a salt', 256 + 6, salt(5)],
     ['an entry', 1, flip('entries-000000', 1_024 + 10)],
-    ['a tile', 257 + 3, flip('tiles-0-000000', 8_192 + 3 * 32 + 1)],
+    ['a hash above a bundle', 257, sql(hashAbove(1))],
   ]
   for (const [what, id, change] of changes) {
-    const before = ['', '-wal', '-shm', '-log/entries-000000', '-log/tiles-0-000000'].map(suffix => {
+    const before = ['', '-wal', '-shm', '-log/entries-000000'].map(suffix => {
       try {
         return [path + suffix, readFileSync(path + suffix)] as const
       } catch {

@@ -138,24 +138,21 @@ test('signer: a log that was made anew under the same keys is a fork', () =>
     forked.close()
   }))
 
-test('signer: entries or tiles that were changed are not signed', async t => {
-  for (const name of ['entries-000000', 'tiles-0-000000']) {
-    await t.test(name, () =>
-      inFolder(async ({ signer, append, folders }) => {
-        await append(600)
-        const file = join(folders.log, name)
-        const bytes = readFileSync(file)
-        bytes[2_000] = (bytes[2_000] as number) ^ 1
-        writeFileSync(file, bytes)
-        assert.equal(causeOf(signer.sign()), 'BYTES_DIFFER')
-        assert.ok(!existsSync(join(folders.log, 'checkpoint')))
-        bytes[2_000] = (bytes[2_000] as number) ^ 1
-        writeFileSync(file, bytes)
-        signed(signer.sign())
-      }),
-    )
-  }
-})
+test('signer: entries that were changed are not signed', () =>
+  inFolder(async ({ signer, append, folders }) => {
+    await append(600)
+    const file = join(folders.log, 'entries-000000')
+    const flip = () => {
+      const bytes = readFileSync(file)
+      bytes[2_000] = (bytes[2_000] as number) ^ 1
+      writeFileSync(file, bytes)
+    }
+    flip()
+    assert.equal(causeOf(signer.sign()), 'BYTES_DIFFER')
+    assert.ok(!existsSync(join(folders.log, 'checkpoint')))
+    flip()
+    signed(signer.sign())
+  }))
 
 test('signer: a clock behind the last checkpoint signs nothing until it has caught up', () =>
   inFolder(async ({ signer, append, folders, path }) => {

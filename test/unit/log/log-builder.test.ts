@@ -1,10 +1,10 @@
 /** Both builders, the one that works in its caller's thread and the one with a thread of its own, are held to the same. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
-import { commit, formatLeaf, SALT_BYTES } from '../../../src/evidence/leaf.ts'
+import { commit, formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../../../src/evidence/leaf.ts'
 import { EMPTY_EDGE, hashLeaf } from '../../../src/evidence/merkle.ts'
 import { rootHash } from '../../../src/evidence/merkle-proof.ts'
 import { hashesFromTiles, parseBundle, TILE_WIDTH } from '../../../src/evidence/tile.ts'
@@ -95,6 +95,23 @@ for (const [name, open] of [
     )
   })
 
+  check('the salts of a bundle are those of its seed, also where it is gone on with', ({ builder }) => {
+    builder.resume(EMPTY)
+    const first = add(builder, rowsFrom(1, 300))
+    assert.equal(first.seeds.length, 2 * SALT_SEED_BYTES)
+    const [seed, seedOfNext] = [first.seeds.slice(0, SALT_SEED_BYTES), first.seeds.slice(SALT_SEED_BYTES)]
+    assert.deepEqual(first.salts.slice(0, 4_096), saltsOfSeed(seed))
+    assert.deepEqual(first.salts.slice(4_096), saltsOfSeed(seedOfNext).slice(0, 44 * SALT_BYTES))
+    builder.resume({ ...first, seed: seedOfNext })
+    const next = add(builder, rowsFrom(301, 250))
+    assert.deepEqual(next.salts.slice(0, 212 * SALT_BYTES), saltsOfSeed(seedOfNext).slice(44 * SALT_BYTES))
+    assert.equal(next.seeds.length, SALT_SEED_BYTES)
+    builder.resume(first) // its seed was destroyed with the salt of an erased row
+    const other = add(builder, rowsFrom(301, 10))
+    assert.notDeepEqual(other.salts.slice(0, 160), next.salts.slice(0, 160))
+    assert.equal(other.seeds.length, 0)
+  })
+
   check('only the commitments of the bundle that is not full are given', ({ builder }) => {
     builder.resume(EMPTY)
     assert.equal(add(builder, rowsFrom(1, 250)).commitments.length, 250 * 32)
@@ -109,11 +126,11 @@ for (const [name, open] of [
       const blocked = openLogFiles(root)
       blocked.write('entries', 0, new Uint8Array(10)) // the folder is there now
       blocked.close()
-      const obstacle = join(root, 'tiles-0-000000', 'x')
-      openLogFiles(join(root, 'tiles-0-000000')).write(0, 0, new Uint8Array(8_192))
-      assert.ok(statSync(join(obstacle, '..')).isDirectory())
+      const file = join(root, 'entries-000000')
+      rmSync(file)
+      mkdirSync(file)
       assert.throws(() => add(builder, rowsFrom(1, 256)), { code: 'EISDIR' })
-      rmSync(join(root, 'tiles-0-000000'), { recursive: true })
+      rmSync(file, { recursive: true })
       builder.resume(EMPTY)
       assert.equal(add(builder, rowsFrom(1, 256)).edge.size, 256)
     },

@@ -79,7 +79,7 @@ test('schema: audit_events has the six documented indexes and no other', () =>
 test('schema: the file says whose it is and of which version', () =>
   withStock([], db => {
     assert.equal(db.prepare('PRAGMA application_id').get()?.application_id, 0x45564341)
-    assert.equal(db.prepare('PRAGMA user_version').get()?.user_version, 6)
+    assert.equal(db.prepare('PRAGMA user_version').get()?.user_version, 7)
     assert.equal(db.prepare('PRAGMA journal_mode').get()?.journal_mode, 'wal')
   }))
 

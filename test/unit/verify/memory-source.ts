@@ -25,6 +25,7 @@ export function memorySource(
         entries: read('entries', index),
         isCut: false,
         tile: read(0, index),
+        lacksTile: read(0, index) === undefined,
         parent,
         lacksParent,
         rows: undefined,

@@ -1,10 +1,14 @@
 /** The sources for Node: data folders, mirrors and archives, as the store writes them. What is wrong with them: test/torture/log-mutations.ts. */
 import assert from 'node:assert/strict'
-import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { EXIT } from '../../../src/cli/outcome.ts'
-import { isBundleOfText } from '../../../src/verify/row-text.ts'
+import { joinBytes } from '../../../src/evidence/encoding.ts'
+import { hashLeaf } from '../../../src/evidence/merkle.ts'
+import { parseBundle } from '../../../src/evidence/tile.ts'
+import { readBundleSalts } from '../../../src/store/log-store.ts'
+import { hashRowText } from '../../../src/verify/row-text.ts'
 import { openLogDatabase } from '../../../src/verify/sources/log-database.ts'
 import { openPackFiles } from '../../../src/verify/sources/pack-files.ts'
 import { kindOf, verifyPath } from '../../../src/verify/sources/verify-path.ts'
@@ -52,9 +56,10 @@ test('data folder: text of every kind is verified without reading values', async
   using packs = openPackFiles(log.root)
   const { salts, text } = database.rows(1, 256) ?? assert.fail('no rows')
   const { bytes: entries } = packs.readBundle(1) ?? assert.fail('no entries')
-  const bundle = { width: 256, salts, entries, tile: packs.readTile(0, 1) ?? assert.fail('no tile') }
-  assert.ok(isBundleOfText(text() ?? assert.fail('no text'), bundle))
-  assert.ok(!isBundleOfText(text()!, { ...bundle, salts: salts.with(17, salts[17]! ^ 1) }))
+  const bundle = { width: 256, salts, entries }
+  const hashes = parseBundle(entries, 256)?.map(hashLeaf) ?? assert.fail('no bundle')
+  assert.deepEqual(hashRowText(text() ?? assert.fail('no text'), bundle), joinBytes(...hashes))
+  assert.equal(hashRowText(text()!, { ...bundle, salts: salts.with(17, salts[17]! ^ 1) }), undefined)
 })
 
 test('data folder: nothing is signed yet, or there is no log', async t => {
@@ -86,7 +91,7 @@ test('data folder: files that a power loss may have taken are no fault while the
   await log.append(300)
   log.sign()
   await log.append(400)
-  rmSync(join(log.root, 'tiles-0-000000'))
+  rmSync(join(log.root, 'entries-000000'))
   assert.equal((await judge(log)).verdict, 'DELETED')
   withDatabase(log.database, db => db.exec('UPDATE log_head SET synced_size = 0'))
   const report = await judge(log)
@@ -94,19 +99,77 @@ test('data folder: files that a power loss may have taken are no fault while the
   assert.match(report.notes.join(), /2 of the newest bundles are not on disk yet/)
   withDatabase(log.database, db => db.exec("UPDATE audit_events SET who = 'x' WHERE id = 100"))
   const edited = await judge(log)
-  assert.deepEqual([edited.verdict, edited.findings[0]?.at], ['EDITED', { id: 100 }])
+  // Without the entries nothing says which of a bundle's rows it is.
+  assert.deepEqual([edited.verdict, edited.findings[0]?.at], ['EDITED', { id: 1 }])
+  assert.match(edited.findings[0]?.detail ?? '', /This or another of the events 1 to 256/)
 })
 
 test('data folder: rows are looked at however many files are said not to be on disk yet', async t => {
   const log = temporaryLog(t)
   await log.append(8_192)
   log.sign()
-  rmSync(join(log.root, 'tiles-0-000000'))
+  rmSync(join(log.root, 'entries-000000'))
   withDatabase(log.database, db =>
     db.exec("UPDATE log_head SET synced_size = 0; UPDATE audit_events_8 SET who = 'x' WHERE id = 7900"),
   )
   const report = await judge(log)
   assert.deepEqual([report.verdict, report.findings[0]?.at], ['EDITED', { id: 7_681 }], report.sentence)
+})
+
+test('data folder: a log of the version before seeds is verified, and goes on with its salts', async t => {
+  const log = temporaryLog(t)
+  await log.append(700)
+  log.sign()
+  withDatabase(log.database, db => {
+    const size = 700
+    for (let bundle = 0; bundle * 256 < size; bundle++) {
+      const salts = readBundleSalts(db, bundle)?.slice(0, (size - bundle * 256) * 16) ?? assert.fail('no salts')
+      db.prepare('UPDATE log_bundles SET salts = ? WHERE bundle = ?').run(salts, bundle)
+    }
+    db.exec('ALTER TABLE log_bundles DROP COLUMN seed; PRAGMA user_version = 6')
+  })
+  writeFileSync(join(log.root, 'tiles-0-000000'), new Uint8Array(2 * 8_192))
+  assert.equal((await judge(log)).verdict, 'PRISTINE')
+  await log.append(400)
+  log.sign()
+  const report = await judge(log)
+  assert.deepEqual([report.verdict, report.size], ['PRISTINE', 1_100], report.sentence)
+  assert.ok(!existsSync(join(log.root, 'tiles-0-000000')), 'made of the entries from now on')
+  const [salts, seeds] = withDatabase(log.database, db => [
+    db
+      .prepare('SELECT length(salts) AS n FROM log_bundles ORDER BY bundle')
+      .all()
+      .map(({ n }) => n),
+    db
+      .prepare('SELECT length(seed) AS n FROM log_bundles ORDER BY bundle')
+      .all()
+      .map(({ n }) => n),
+  ])
+  assert.deepEqual(
+    [salts, seeds],
+    [
+      [4_096, 4_096, 4_096, 0, 0],
+      [null, null, null, 32, 32],
+    ],
+  )
+})
+
+test('data folder: rows of a bundle that is not full are erased, others come behind them, and all of them fit their leaves', async t => {
+  const log = temporaryLog(t)
+  await log.append(300, n => sampleEvent(n, { who: n === 299 ? 'CP-GONE' : `CP-${n}` }))
+  log.sign()
+  await log.erase('CP-GONE')
+  await log.append(400)
+  log.sign()
+  const report = await judge(log)
+  assert.deepEqual([report.verdict, report.size], ['PRISTINE', 701], report.sentence)
+  const seeds = withDatabase(log.database, db =>
+    db
+      .prepare('SELECT bundle FROM log_bundles WHERE seed IS NOT NULL ORDER BY bundle')
+      .all()
+      .map(row => row.bundle),
+  )
+  assert.deepEqual(seeds, [0, 2], 'that of the erased row is gone')
 })
 
 test('data folder: is verified while it grows', async t => {
