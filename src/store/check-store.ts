@@ -163,8 +163,9 @@ function prepareChunkCheck(db: DatabaseSync): (rows: ChunkBuilder) => string | u
     if (rows.count !== CHUNK_IDS) return 'rows are missing'
     const times = selectTimes.get(rows.chunk)
     if (times?.min_ms !== rows.minMs || times.max_ms !== rows.maxMs) return 'its times'
-    const columns = selectColumns.get(rows.chunk)?.columns as Uint8Array | undefined
-    if (columns === undefined || !columnsAgree(parseColumns(columns), rows)) return 'its columns'
+    const stored = selectColumns.get(rows.chunk)?.columns as Uint8Array | undefined
+    const columns = stored && parseColumns(stored)
+    if (columns === undefined || !columnsAgree(columns, rows)) return 'its columns'
     return setsAgree(rows) ? undefined : 'its sets'
   }
 }

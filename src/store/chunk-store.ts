@@ -15,7 +15,9 @@ import {
   type ChunkBuilder,
   type ChunkRow,
   formatColumns,
+  isPacked,
   nextIdOf,
+  packColumns,
   startChunk,
 } from './chunk.ts'
 import { CHUNK_IDS, chunkOf, firstIdOf, formatSet } from './chunk-sets.ts'
@@ -74,6 +76,16 @@ export function readChunk(db: DatabaseSync, chunk: number, table: string): Chunk
 export function dropChunks(db: DatabaseSync, first: number, last: number): void {
   for (const table of ['event_chunks', 'event_columns', 'event_facets']) {
     db.prepare(`DELETE FROM ${table} WHERE chunk BETWEEN ? AND ?`).run(first, last)
+  }
+}
+
+/** Of a version that stored them as they are; those that an earlier step of a migration has made are packed. */
+export function packStoredColumns(db: DatabaseSync): void {
+  const select = db.prepare('SELECT columns FROM event_columns WHERE chunk = ?')
+  const update = db.prepare('UPDATE event_columns SET columns = ? WHERE chunk = ?')
+  for (const { chunk } of db.prepare('SELECT chunk FROM event_columns').all()) {
+    const columns = select.get(chunk as number)?.columns as Uint8Array
+    if (!isPacked(columns)) update.run(packColumns(columns), chunk as number)
   }
 }
 

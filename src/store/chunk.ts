@@ -7,9 +7,11 @@
  *   columns  per row: its time, its who and ip as numbers of a dictionary, its kind (action, severity and reason_code in
  *            one number): 14 bytes a row, from which a summary counts a million rows in a few milliseconds
  *
- * Columns, stored: 1,024 times each of u32 who · u32 ip · u32 milliseconds after the earliest (f64 if they span more than
- * 49 days) · u16 kind; little-endian.
+ * Columns: 1,024 times each of u32 who · u32 ip · u32 milliseconds after the earliest (f64 if they span more than 49 days) ·
+ * u16 kind; little-endian. Stored: of each column first all lowest bytes, then all second ones and so on, as the high ones are
+ * mostly zero; compressed (Zstandard, RFC 8878) to 5 bytes a row, which are read again in 60 microseconds a chunk.
  */
+import { constants as zlib, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import type { AuditEvent } from '../event/event.ts'
 import { addMember, CHUNK_IDS, type ChunkSet, emptySet, FACETS, firstIdOf } from './chunk-sets.ts'
 
@@ -98,6 +100,10 @@ export interface ChunkColumns {
 const U32_MAX = 0xffff_ffff
 const NAMES_BYTES = CHUNK_IDS * 8
 const KINDS_BYTES = CHUNK_IDS * 2
+const BYTES_MIN = NAMES_BYTES + CHUNK_IDS * 4 + KINDS_BYTES
+const BYTES_MAX = NAMES_BYTES + CHUNK_IDS * 8 + KINDS_BYTES
+/** With a checksum: what a disk has changed is no sum. */
+const COMPRESSION = { params: { [zlib.ZSTD_c_compressionLevel]: 1, [zlib.ZSTD_c_checksumFlag]: 1 } }
 
 export function formatColumns(columns: Omit<ChunkColumns, 'times'>, { times, minMs, maxMs }: ChunkBuilder): Uint8Array {
   const width = maxMs - minMs > U32_MAX ? 8 : 4
@@ -108,20 +114,63 @@ export function formatColumns(columns: Omit<ChunkColumns, 'times'>, { times, min
     width === 4 ? new Uint32Array(bytes, NAMES_BYTES, CHUNK_IDS) : new Float64Array(bytes, NAMES_BYTES, CHUNK_IDS)
   for (let n = 0; n < CHUNK_IDS; n++) offsets[n] = (times[n] as number) - minMs
   new Uint16Array(bytes, NAMES_BYTES + CHUNK_IDS * width, CHUNK_IDS).set(columns.kinds)
-  return new Uint8Array(bytes)
+  return packColumns(new Uint8Array(bytes))
 }
 
-/** @throws {RangeError} when the bytes are no chunk's columns. */
-export function parseColumns(stored: Uint8Array): ChunkColumns {
-  const bytes = stored.byteOffset % 8 === 0 ? stored : stored.slice()
-  const { buffer, byteOffset: at } = bytes
-  const width = (bytes.byteLength - NAMES_BYTES - KINDS_BYTES) / CHUNK_IDS
-  if (width !== 4 && width !== 8) throw new RangeError('not the columns of a chunk')
-  const times = at + NAMES_BYTES
+/** What a Zstandard frame begins with (RFC 8878, section 3.1.1); as a number, that of a name that no dictionary comes to. */
+const MAGIC = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd)
+
+export const isPacked = (stored: Uint8Array) => MAGIC.every((byte, n) => stored[n] === byte)
+
+/** As they are stored. */
+export function packColumns(columns: Uint8Array): Uint8Array {
+  const planes = new Uint8Array(columns.length)
+  forEachPlane(columns.length, (plane, first, width) => {
+    for (let n = 0; n < CHUNK_IDS; n++) planes[plane + n] = columns[first + n * width] as number
+  })
+  return zstdCompressSync(planes, COMPRESSION)
+}
+
+/** Undefined when the bytes are no chunk's columns, or not as they were written. */
+export function parseColumns(stored: Uint8Array): ChunkColumns | undefined {
+  const columns = unpackColumns(stored)
+  if (columns === undefined) return undefined
+  const { buffer, length } = columns
+  const width = widthOfTimes(length)
   return {
-    who: new Uint32Array(buffer, at, CHUNK_IDS),
-    ip: new Uint32Array(buffer, at + CHUNK_IDS * 4, CHUNK_IDS),
-    times: width === 4 ? new Uint32Array(buffer, times, CHUNK_IDS) : new Float64Array(buffer, times, CHUNK_IDS),
-    kinds: new Uint16Array(buffer, times + CHUNK_IDS * width, CHUNK_IDS),
+    who: new Uint32Array(buffer, 0, CHUNK_IDS),
+    ip: new Uint32Array(buffer, CHUNK_IDS * 4, CHUNK_IDS),
+    times:
+      width === 4 ? new Uint32Array(buffer, NAMES_BYTES, CHUNK_IDS) : new Float64Array(buffer, NAMES_BYTES, CHUNK_IDS),
+    kinds: new Uint16Array(buffer, NAMES_BYTES + CHUNK_IDS * width, CHUNK_IDS),
   }
 }
+
+function unpackColumns(stored: Uint8Array): Uint8Array<ArrayBuffer> | undefined {
+  const planes = decompress(stored)
+  if (planes === undefined || (planes.length !== BYTES_MIN && planes.length !== BYTES_MAX)) return undefined
+  const columns = new Uint8Array(planes.length)
+  forEachPlane(planes.length, (plane, first, width) => {
+    for (let n = 0; n < CHUNK_IDS; n++) columns[first + n * width] = planes[plane + n] as number
+  })
+  return columns
+}
+
+function decompress(stored: Uint8Array): Uint8Array | undefined {
+  try {
+    return zstdDecompressSync(stored, { maxOutputLength: BYTES_MAX, chunkSize: BYTES_MAX })
+  } catch {
+    return undefined
+  }
+}
+
+/** Where in the stored bytes each plane begins, where in the columns its first byte is, and how far its bytes are apart there. */
+function forEachPlane(bytes: number, visit: (plane: number, first: number, width: number) => void): void {
+  let column = 0
+  for (const width of [4, 4, widthOfTimes(bytes), 2]) {
+    for (let byte = 0; byte < width; byte++) visit(column + byte * CHUNK_IDS, column + byte, width)
+    column += width * CHUNK_IDS
+  }
+}
+
+const widthOfTimes = (bytes: number) => (bytes === BYTES_MIN ? 4 : 8)

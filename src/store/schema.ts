@@ -17,7 +17,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { LogBuilder } from '../log/log-builder.ts'
 import { removeLeafTiles } from '../log/log-files.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
-import { CHUNK_TABLES, prepareChunkWriter, readChunk } from './chunk-store.ts'
+import { CHUNK_TABLES, packStoredColumns, prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { DICTIONARY_TABLES } from './dictionary.ts'
 import { ERASURE_TABLES } from './erasures.ts'
 import { StoreError } from './event-store.ts'
@@ -55,8 +55,9 @@ function toCounts(db: DatabaseSync): void {
   rebuildCounts(db, listSegments(db))
 }
 
-/** What takes less room from now on: salts that are made of seeds, and hashes of entries that are not kept. */
-function toSeeds(db: DatabaseSync, _log: LogBuilder, logRoot: string): void {
+/** What takes less room from now on: columns, salts that are made of seeds, and hashes of entries, which are not kept. */
+function toLessRoom(db: DatabaseSync, _log: LogBuilder, logRoot: string): void {
+  packStoredColumns(db)
   addSeeds(db)
   removeLeafTiles(logRoot)
 }
@@ -69,7 +70,7 @@ const MIGRATIONS: readonly ((db: DatabaseSync, log: LogBuilder, logRoot: string)
   toCounts,
   buildLog,
   db => db.exec(ERASURE_TABLES),
-  toSeeds,
+  toLessRoom,
 ]
 
 export const SCHEMA_VERSION = MIGRATIONS.length

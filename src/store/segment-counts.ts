@@ -42,7 +42,7 @@ export interface SegmentCounts {
 }
 
 /**
- * Of the segment with these ids, which are whole chunks. Undefined when some of their columns are missing: what the rest says
+ * Of the segment with these ids, which are whole chunks. Undefined when some of their columns are missing or damaged: what the rest says
  * would be wrong counts. `check` tells of both.
  */
 export function countSegment(db: DatabaseSync, firstId: number, lastId: number): SegmentCounts | undefined {
@@ -59,6 +59,7 @@ export function countSegment(db: DatabaseSync, firstId: number, lastId: number):
   let named = 0
   for (const chunk of chunks) {
     const columns = parseColumns(chunk.columns)
+    if (columns === undefined) return undefined
     for (let n = 0; n < CHUNK_IDS; n++) {
       const kind = columns.kinds[n] as number
       const failure = isFailure[kind] as number

@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite'
 import test from 'node:test'
 import { COLUMNS, type StoredEvent } from '../../../src/event/event.ts'
 import { checkStore, rebuildChunks } from '../../../src/store/check-store.ts'
+import { parseColumns } from '../../../src/store/chunk.ts'
 import { dropSegment, listSegments, startNextSegment } from '../../../src/store/segments.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
@@ -206,6 +207,23 @@ test('checkStore: what is kept of the rows can be made anew from them', () =>
     look(db => db.exec('UPDATE event_counts SET ip = who WHERE segment = 1'))
     assert.equal(checkStore(path).length, 3)
     rebuildChunks(path)
+    assert.deepEqual(checkStore(path), [])
+  }))
+
+test('store: columns of the sixth version are packed when it is taken over', () =>
+  inSegments(async ({ append, look, path }) => {
+    await append(SEGMENT * 2 + 5)
+    look(db => {
+      for (const { chunk, columns } of db.prepare('SELECT chunk, columns FROM event_columns').all()) {
+        const { who, ip, times, kinds } = parseColumns(columns as Uint8Array) ?? assert.fail()
+        const parts = [who, ip, times, kinds].map(part => Buffer.from(part.buffer, part.byteOffset, part.byteLength))
+        db.prepare('UPDATE event_columns SET columns = ? WHERE chunk = ?').run(Buffer.concat(parts), chunk as number)
+      }
+      db.exec('PRAGMA user_version = 6')
+    })
+    const again = createSqliteEventStore({ path })
+    assert.equal(await again.lastId(), SEGMENT * 2 + 5)
+    await again.close()
     assert.deepEqual(checkStore(path), [])
   }))
 
