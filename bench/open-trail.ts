@@ -58,8 +58,8 @@ export async function openTrail(
     },
     async close() {
       await journal.close()
+      await reader.close() // first, as in the service: whoever closes the database last puts its log into it
       await indexer.stop(60_000)
-      await reader.close()
     },
   }
 }

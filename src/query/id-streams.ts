@@ -67,6 +67,81 @@ export function batchedStream(read: (key: number, count: number) => number[]): K
 
 export const STEPS_BETWEEN_CLOCK_READS = 32
 
+const PROBED_MIN = 16
+const PROBED_MAX = 512
+/** Of a walk from one key to the next: by then it is known which of two conditions is the rarer one. */
+const STEPS_BEFORE_PROBING = 8
+const MUCH_RARER = 4
+
+/**
+ * Those keys of a stream that another condition may have, too. Where that one is much rarer, its keys are looked up many at a time
+ * instead of asking the stream for the next one behind each of them: a tenth of the time.
+ * @param others what the intersection asks for besides, as a stream of its own
+ * @param among those of these keys that the stream has, in their order
+ * @throws {OutOfTime} from `seek`, after some progress
+ */
+export function probedStream(
+  keys: KeyStream,
+  others: KeyStream,
+  among: (keys: readonly number[]) => number[],
+  deadline: Deadline,
+): KeyStream {
+  let last: number | undefined
+  let steps = 0
+  /** How far the others went beyond this stream, and it beyond them. */
+  let [jumped, stepped] = [0, 0]
+  let found: number[] = []
+  let next = 0
+  let size = PROBED_MIN
+
+  function step(key: number): number {
+    const at = keys.seek(key)
+    if (last !== undefined && key > last + 1) {
+      steps++
+      jumped += key - last
+      stepped += at - key
+    }
+    last = at
+    return at
+  }
+
+  /** The next of the others' keys; fewer when time is up. */
+  function candidatesFrom(key: number): number[] {
+    const candidates: number[] = []
+    try {
+      for (let at = others.seek(key); at !== END; at = others.seek(at + 1)) {
+        candidates.push(at)
+        if (candidates.length === size) break
+      }
+    } catch (error) {
+      if (candidates.length === 0 || !(error instanceof OutOfTime)) throw error // it says how far there are none
+    }
+    return candidates
+  }
+
+  return {
+    seek(key) {
+      while (next < found.length && (found[next] as number) < key) next++
+      if (next < found.length) return found[next] as number
+      let from = key
+      while (steps >= STEPS_BEFORE_PROBING && jumped > MUCH_RARER * stepped) {
+        const candidates = candidatesFrom(from)
+        if (candidates.length === 0) return END
+        found = among(candidates)
+        next = 0
+        const isLarge = size === PROBED_MAX
+        size = Math.min(size * 2, PROBED_MAX)
+        if (found.length > 0) return found[0] as number
+        from = (candidates.at(-1) as number) + 1
+        if (deadline.passed()) throw new OutOfTime(from)
+        // Not that frequent here: asked as before, until that is known again.
+        if (isLarge) [steps, jumped, stepped, size, last] = [0, 0, 0, PROBED_MIN, undefined]
+      }
+      return step(from)
+    },
+  }
+}
+
 /**
  * Keys that are in all of the streams; the one expected to have the fewest comes first.
  * @throws {OutOfTime} from `seek`, after some progress

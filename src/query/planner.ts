@@ -18,6 +18,7 @@ import {
   END,
   intersection,
   type KeyStream,
+  probedStream,
   rangeStream,
 } from './id-streams.ts'
 import { KEY_COLUMNS, type KeyColumn } from './segment-reader.ts'
@@ -35,12 +36,20 @@ export function planWalk(
 ): KeyStream {
   const { direction, first, last } = walk
   const streams: KeyStream[] = []
+  const inChunks = () => keysOfConditions(database, filter, direction, deadline)
   for (const column of KEY_COLUMNS) {
     const value = filter[column]
-    if (value !== undefined) streams.push(keysOfValue(database, column, value, direction))
+    if (value === undefined) continue
+    const keys = keysOfValue(database, column, value, direction)
+    const others = inChunks()
+    const among = (candidates: readonly number[]) => database.keysAmong(column, value, direction, candidates)
+    const within = rangeStream(first, last)
+    streams.push(
+      others === undefined ? keys : probedStream(keys, intersection([others, within], deadline), among, deadline),
+    )
   }
-  const chunks = chunkConditions(database, filter, direction)
-  if (chunks.length > 0) streams.push(keysOfChunks(chunkIntersection(chunks, direction, deadline), direction))
+  const chunks = inChunks()
+  if (chunks !== undefined) streams.push(chunks)
   streams.push(presentKeys(database, direction, rangeStream(first, last)))
   return intersection(streams, deadline)
 }
@@ -58,6 +67,17 @@ function presentKeys(database: EventDatabase, direction: Direction, range: KeySt
 
 function keysOfValue(database: EventDatabase, column: KeyColumn, value: string, direction: Direction): KeyStream {
   return batchedStream((key, count) => database.keysOf(column, value, direction, key, count))
+}
+
+/** Undefined when the filter has no condition that is answered by chunks. */
+function keysOfConditions(
+  database: EventDatabase,
+  filter: EventFilter,
+  direction: Direction,
+  deadline: Deadline,
+): KeyStream | undefined {
+  const chunks = chunkConditions(database, filter, direction)
+  return chunks.length === 0 ? undefined : keysOfChunks(chunkIntersection(chunks, direction, deadline), direction)
 }
 
 function chunkConditions(database: EventDatabase, filter: EventFilter, direction: Direction): ChunkStream[] {

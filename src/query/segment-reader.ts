@@ -26,6 +26,8 @@ export interface SegmentReader {
   presentId(id: number, direction: Direction): number | undefined
   /** Keys (see id-streams.ts) of the rows that have the value, in walking order from `key` on. */
   keysOf(column: KeyColumn, value: string, direction: Direction, key: number, count: number): number[]
+  /** Which of these keys, in walking order, are of rows that have the value. */
+  keysAmong(column: KeyColumn, value: string, direction: Direction, keys: readonly number[]): number[]
 }
 
 type OpenSegment = ReturnType<typeof openSegment>
@@ -70,6 +72,13 @@ export function createSegmentReader(db: DatabaseSync): SegmentReader {
       }
       return keys
     },
+    keysAmong(column, value, direction, keys) {
+      const ids = keys.map(key => key * direction)
+      const bySegment = Map.groupBy(ids, id => segments.findLast(({ segment: { firstId } }) => firstId <= id))
+      return [...bySegment]
+        .flatMap(([open, within]) => open?.idsAmong(column, value, within) ?? [])
+        .map(id => id * direction)
+    },
   }
 }
 
@@ -96,12 +105,20 @@ function openSegment(db: DatabaseSync, segment: Segment) {
       return [column, { ascending: walk('>=', 'ASC'), descending: walk('<=', 'DESC') }] as const
     }),
   )
+  const amongSql = (column: KeyColumn) =>
+    `SELECT value FROM json_each(?) WHERE EXISTS (
+       SELECT 1 FROM ${table} INDEXED BY ${indexOf(segment, column)} WHERE ${column} = ? AND id = value)`
   return {
     segment,
     lastId: () => Number(statement(selectLastId).get()?.id ?? segment.firstId - 1),
     event(id: number): StoredEvent | undefined {
       const row = statement(selectEvent).get(id)
       return row === undefined ? undefined : ({ ...row } as unknown as StoredEvent)
+    },
+    /** In the order in which they are given. */
+    idsAmong(column: KeyColumn, value: string, ids: readonly number[]): number[] {
+      const rows = statement(amongSql(column), true).all(JSON.stringify(ids), value)
+      return rows.map(row => (row as unknown as [number])[0])
     },
     idsOf(column: KeyColumn, value: string, direction: Direction, id: number, count: number): number[] {
       const { ascending, descending } = walks.get(column) as NonNullable<ReturnType<typeof walks.get>>

@@ -52,6 +52,7 @@ export function createChunkStore(db: DatabaseSync): ChunkStore {
     add(row) {
       const current = builder as ChunkBuilder
       addRow(current, row)
+      write.prepare(row)
       if (current.count < CHUNK_IDS) return
       write(current)
       builder = startChunk(current.chunk + 1)
@@ -91,6 +92,8 @@ export function packStoredColumns(db: DatabaseSync): void {
 
 interface ChunkWriter extends Pick<Dictionary, 'refresh' | 'forget'> {
   (complete: ChunkBuilder): void
+  /** Looks up the names of a row to come: 2,000 at once would keep those waiting who wait for the row that completes a chunk. */
+  prepare(row: Pick<ChunkRow, 'who' | 'ip'>): void
 }
 
 /** Prepares the statements once. */
@@ -113,5 +116,12 @@ export function prepareChunkWriter(db: DatabaseSync): ChunkWriter {
       for (const [value, set] of sets) insertSet.run(facet, value, chunk, formatSet(set))
     }
   }
-  return Object.assign(write, { refresh: dictionary.refresh, forget: dictionary.forget })
+  return Object.assign(write, {
+    refresh: dictionary.refresh,
+    forget: dictionary.forget,
+    prepare({ who, ip }: Pick<ChunkRow, 'who' | 'ip'>) {
+      dictionary.nameNumber(who)
+      dictionary.nameNumber(ip)
+    },
+  })
 }
