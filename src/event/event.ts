@@ -54,6 +54,30 @@ export const COLUMNS = [
   'created_at',
 ] as const satisfies readonly (keyof StoredEvent)[]
 
+type ValuesOf<Names extends readonly (keyof StoredEvent)[]> = { readonly [N in keyof Names]: StoredEvent[Names[N]] }
+
+/** The values of a row, in the order of `COLUMNS`. */
+export type StoredValues = ValuesOf<typeof COLUMNS>
+
+export function eventOfValues(values: StoredValues): StoredEvent {
+  return {
+    id: values[0],
+    date_time: values[1],
+    who: values[2],
+    ip: values[3],
+    action: values[4],
+    description: values[5],
+    severity: values[6],
+    reason_code: values[7],
+    request_id: values[8],
+    endpoint: values[9],
+    http_method: values[10],
+    status_code: values[11],
+    metadata_json: values[12],
+    created_at: values[13],
+  }
+}
+
 /** What the journal holds per record: the event and, for events of a state change, the id of its outbox row. */
 export interface JournalEntry {
   readonly event: AuditEvent

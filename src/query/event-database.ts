@@ -15,7 +15,7 @@ import { type ChunkReader, createChunkReader } from './chunk-reader.ts'
 import { createSegmentReader, type SegmentReader } from './segment-reader.ts'
 
 export interface EventDatabase
-  extends Pick<SegmentReader, 'lastId' | 'event' | 'presentId' | 'keysOf' | 'keysAmong'>,
+  extends Pick<SegmentReader, 'lastId' | 'event' | 'events' | 'presentId' | 'keysOf' | 'keysAmong'>,
     Omit<ChunkReader, 'refresh'> {
   readonly db: DatabaseSync
   /** The log, as the snapshot has it. */

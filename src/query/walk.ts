@@ -1,5 +1,4 @@
 /** One pass over the matching rows, in either order, with a place to go on from. */
-import type { StoredEvent } from '../event/event.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { EventFilter, EventPage, Order } from './event-queries.ts'
 import { type Deadline, END, OutOfTime } from './id-streams.ts'
@@ -23,16 +22,16 @@ export function walkEvents(database: EventDatabase, request: WalkRequest, deadli
   const first = request.after === undefined ? start : Math.max(start, request.after * direction + 1)
   const last = direction === 1 ? lastId : -1
   const keys = planWalk(database, request.filter, { direction, first, last }, deadline)
-  const events: StoredEvent[] = []
+  const ids: number[] = []
+  const page = (next: number | null): EventPage => ({ events: database.events(ids), next })
   try {
     for (let key = keys.seek(first); key !== END; key = keys.seek(key + 1)) {
-      if (events.length === request.limit) return { events, next: (events.at(-1) as StoredEvent).id }
-      const event = database.event(key * direction)
-      if (event !== undefined) events.push(event)
+      if (ids.length === request.limit) return page(ids.at(-1) as number)
+      ids.push(key * direction)
     }
   } catch (error) {
     if (!(error instanceof OutOfTime)) throw error
-    return { events, next: (error.key - 1) * direction }
+    return page((error.key - 1) * direction)
   }
-  return { events, next: null }
+  return page(null)
 }
