@@ -17,6 +17,8 @@ const THREAD = new URL(`./log-thread${extname(import.meta.url)}`, import.meta.ur
 /** V8 would let the young generation grow to several times this before it looks for garbage. */
 const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const RECORDS_PER_MESSAGE = 500
+/** Of a batch: wakes the thread, which hashes them while the caller writes the others' rows. */
+const RECORDS_OF_FIRST_MESSAGE = 8
 const ANSWER_MS_MAX = 60_000
 
 interface Thread {
@@ -64,8 +66,9 @@ export function startLogBuilder(root?: string): LogBuilder {
     thread?.port.postMessage(message)
   }
 
-  function sendRecords(): void {
-    if (first !== undefined) send({ firstId: first.id, createdAt: first.createdAt, records })
+  function sendRecords(isLast = false): void {
+    if (first !== undefined) send({ firstId: first.id, createdAt: first.createdAt, records, isLast })
+    else if (isLast) send('finish')
     first = undefined
     records = []
   }
@@ -73,8 +76,7 @@ export function startLogBuilder(root?: string): LogBuilder {
   /** The answer to `finish`. */
   function receive({ port, answered, worker }: Thread): LogAnswer {
     const before = Atomics.load(answered, 0)
-    sendRecords()
-    send('finish')
+    sendRecords(true)
     Atomics.wait(answered, 0, before, ANSWER_MS_MAX)
     const answer = receiveMessageOnPort(port)
     if (answer !== undefined) return answer.message
@@ -95,7 +97,8 @@ export function startLogBuilder(root?: string): LogBuilder {
       size = state.edge.size
     },
     add({ id, event, createdAt, record }) {
-      if (first !== undefined && (first.createdAt !== createdAt || records.length >= RECORDS_PER_MESSAGE)) sendRecords()
+      const recordsMax = rows <= RECORDS_OF_FIRST_MESSAGE ? RECORDS_OF_FIRST_MESSAGE : RECORDS_PER_MESSAGE
+      if (first !== undefined && (first.createdAt !== createdAt || records.length >= recordsMax)) sendRecords()
       first ??= { id, createdAt }
       records.push(record ?? formatEntry(event))
       rows++

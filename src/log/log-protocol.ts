@@ -10,12 +10,16 @@ export interface LogThreadData {
   readonly port: MessagePort
 }
 
-export type LogMessage =
-  | { readonly resume: LogState }
-  /** Journal records of consecutive rows. */
-  | { readonly firstId: number; readonly createdAt: string; readonly records: readonly string[] }
-  | 'finish'
-  | 'close'
+/** Journal records of consecutive rows. */
+export interface LogRecords {
+  readonly firstId: number
+  readonly createdAt: string
+  readonly records: readonly string[]
+  /** The last of a batch. */
+  readonly isLast: boolean
+}
+
+export type LogMessage = { readonly resume: LogState } | LogRecords | 'finish' | 'close'
 
 export type LogAnswer =
   | { readonly growth: LogGrowth }

@@ -43,12 +43,13 @@ function take(message: Exclude<LogMessage, string>): void {
     builder.resume(message.resume)
     return
   }
-  const { firstId, createdAt, records } = message
+  const { firstId, createdAt, records, isLast } = message
   attempt(() => {
     for (const [n, record] of records.entries()) {
       builder.add({ id: firstId + n, createdAt, event: parseEntry(record).event })
     }
   })
+  if (isLast) finish()
 }
 
 function attempt(work: () => void): void {
