@@ -90,7 +90,7 @@ function withoutLog(): LogBuilder {
       partialTiles: [],
       syncedSize: size ?? 0,
       salts: new Uint8Array(),
-      seeds: new Uint8Array(),
+      seeds: [],
       commitments: new Uint8Array(),
     }),
     close() {},
