@@ -93,6 +93,7 @@ function withoutLog(): LogBuilder {
       seeds: [],
       commitments: new Uint8Array(),
     }),
+    abandon() {},
     close() {},
   }
 }

@@ -60,6 +60,11 @@ export interface LogBuilder {
   add(row: LogRow): void
   /** @throws an error of the file system; nothing of the batch counts then, until `resume`. */
   finish(): LogGrowth
+  /**
+   * Gives up what was added and not finished. When this returns no file is written for it any more, so call it while nobody else
+   * can go on with the log. Nothing counts then until `resume`.
+   */
+  abandon(): void
   close(): void
 }
 
@@ -121,6 +126,7 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
         syncedSize: sync(size),
       }
     },
+    abandon() {},
     close: () => files.close(),
   }
 }
@@ -155,6 +161,7 @@ export function createDetachedLogBuilder(): LogBuilder {
       fullTiles = []
       return growth
     },
+    abandon: builder.abandon,
     close: builder.close,
   }
 }

@@ -38,7 +38,7 @@ export interface LogStore {
   add(row: LogRow): void
   /** Call before the commit. @throws an error of the file system or of SQLite; roll back then, and `forget`. */
   finish(): void
-  /** The transaction was not committed, or may not have been. */
+  /** The transaction was not committed, or may not have been. Call before it is rolled back: then another writer goes on with the files. */
   forget(): void
 }
 
@@ -124,6 +124,7 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
     },
     forget() {
       isKnown = false
+      builder.abandon()
     },
   }
 }

@@ -8,6 +8,7 @@ import type { StoredEvent } from '../../../src/event/event.ts'
 import { commit, isErasedSalt, parseLeaf, SALT_BYTES, saltsOfSeed } from '../../../src/evidence/leaf.ts'
 import { parseBundle, tileAt } from '../../../src/evidence/tile.ts'
 import { openLogFiles } from '../../../src/log/log-files.ts'
+import { startLogBuilder } from '../../../src/log/log-host.ts'
 import { eraseRows } from '../../../src/store/erasures.ts'
 import { logRoot, readSalts } from '../../../src/store/log-store.ts'
 import { type LogSnapshot, openLogView } from '../../../src/store/log-view.ts'
@@ -108,4 +109,19 @@ test('salts: no copy of the database has the salt of a row that came after it, a
   const bytes = readFileSync(path)
   const gone = [seed, ...[9, 256 + 13].map(n => salts.subarray(n * SALT_BYTES, (n + 1) * SALT_BYTES))]
   for (const secret of gone) assert.ok(!bytes.includes(secret))
+})
+
+test('log: a batch that failed writes no file any more when another writer goes on', async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'evc-salts-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const path = join(directory, 'audit.db')
+  const store = createSqliteEventStore({ path })
+  await store.append(batchOf(0, rowsFrom(0, 250)))
+  const behind = createSqliteEventStore({ path, startLog: startLogBuilder }) // its thread has not even begun
+  const refused = { event: { ...sampleEvent(0), description: null as unknown as string }, onceKey: null }
+  await assert.rejects(behind.append(batchOf(0, [...rowsFrom(5_000, 700), refused], 'journal:b')))
+  await store.append(batchOf(250, rowsFrom(250, 700)))
+  await behind.append(batchOf(0, rowsFrom(950, 1), 'journal:b'))
+  for (const each of [store, behind]) await each.close()
+  assert.deepEqual(openAll(path), { wrong: undefined, erased: [] })
 })
