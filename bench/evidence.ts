@@ -90,9 +90,10 @@ function withoutLog(): LogBuilder {
       partialTiles: [],
       syncedSize: size ?? 0,
       salts: new Uint8Array(),
-      seeds: new Uint8Array(),
+      seeds: [],
       commitments: new Uint8Array(),
     }),
+    abandon() {},
     close() {},
   }
 }

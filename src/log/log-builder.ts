@@ -4,7 +4,7 @@
  * Promise: after `finish` every tile and entry bundle that the new rows completed is a file, and the answer says all that the
  * database has to keep in the transaction of the rows. So the order is: files, then rows and head in one commit.
  *
- *   crash before the commit   files beyond the head, which nobody is shown; the next batch writes them anew
+ *   crash before the commit   files beyond the head, which nobody is shown; the next batch writes them anew, with other salts
  *   power loss after it       perhaps files that are missing or torn, below the head but not below `synced`; the next start
  *                             makes them anew from the rows and their salts (log-repair.ts)
  *
@@ -31,8 +31,6 @@ export interface LogRow {
 
 /** Where the log is: what the database keeps at one size. */
 export interface LogState {
-  /** Of the salts of the bundle that is not full, if they have one. */
-  readonly seed?: Uint8Array | undefined
   readonly edge: RightEdge
   /** Of each level, entries included, the tile that is not full. */
   readonly partialTiles: readonly TileFile[]
@@ -41,10 +39,10 @@ export interface LogState {
 }
 
 /** What a batch adds. */
-export interface LogGrowth extends Omit<LogState, 'seed'> {
+export interface LogGrowth extends LogState {
   readonly root: Hash
-  /** Of each bundle that the new rows began the seed of its salts (`saltsOfSeed`), 32 bytes each. */
-  readonly seeds: Uint8Array
+  /** Of each bundle that the new rows completed the seed of its salts (`saltsOfSeed`); undefined where they are not of one. */
+  readonly seeds: readonly (Uint8Array | undefined)[]
   /** Of all new rows, 16 bytes each. */
   readonly salts: Uint8Array
   /** Of the new rows that are in the bundle that is not full, 32 bytes each. */
@@ -62,6 +60,11 @@ export interface LogBuilder {
   add(row: LogRow): void
   /** @throws an error of the file system; nothing of the batch counts then, until `resume`. */
   finish(): LogGrowth
+  /**
+   * Gives up what was added and not finished. When this returns no file is written for it any more, so call it while nobody else
+   * can go on with the log. Nothing counts then until `resume`.
+   */
+  abandon(): void
   close(): void
 }
 
@@ -100,7 +103,7 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
     add({ id, event, createdAt }) {
       if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
       const row = { ...event, id, created_at: createdAt }
-      const commitment = commit(salts.next(id), row)
+      const commitment = commit(salts.next(), row)
       const entry = formatLeaf(row, commitment)
       commitments.push(commitment)
       tiles.add('entries', entry)
@@ -123,6 +126,7 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
         syncedSize: sync(size),
       }
     },
+    abandon() {},
     close: () => files.close(),
   }
 }
@@ -157,40 +161,58 @@ export function createDetachedLogBuilder(): LogBuilder {
       fullTiles = []
       return growth
     },
+    abandon: builder.abandon,
     close: builder.close,
   }
 }
 
-/** The salts of each bundle are made of one random seed, so that a store need not keep 16 bytes of them a row. */
+/**
+ * The salts of each bundle are made of one random seed, so that a store need not keep 16 bytes of them a row. Nobody is told the
+ * seed before its bundle is full: whoever has a copy of the database, such as a backup, has no salt of a row that came after it.
+ */
 function drawSalts() {
+  let seed: Uint8Array | undefined
   let current: Uint8Array = new Uint8Array()
+  /** Places in the bundle: of the next row, and of the first one whose salt was not taken. */
+  let [next, first] = [0, 0]
   let given: Uint8Array[] = []
-  let seeds: Uint8Array[] = []
+  let seeds: (Uint8Array | undefined)[] = []
 
   function draw(): Uint8Array {
-    const seed = randomFillSync(new Uint8Array(SALT_SEED_BYTES))
-    current = saltsOfSeed(seed)
-    return seed
+    const drawn = randomFillSync(new Uint8Array(SALT_SEED_BYTES))
+    current = saltsOfSeed(drawn)
+    return drawn
+  }
+
+  function give(): void {
+    given.push(current.subarray(first * SALT_BYTES, next * SALT_BYTES))
+    first = next
   }
 
   return {
-    /** Where the bundle that is not full has no seed any more, or never had one, its next salts are of one that nobody is told. */
-    resume({ seed }: LogState): void {
-      if (seed === undefined) draw()
-      else current = saltsOfSeed(seed)
+    /** The salts of a bundle that was begun before are of two seeds, and neither is told. */
+    resume({ edge }: LogState): void {
+      draw()
+      seed = undefined
+      next = edge.size % TILE_WIDTH
+      first = next
       given = []
       seeds = []
     },
-    next(id: number): Uint8Array {
-      const place = (id - 1) % TILE_WIDTH
-      if (place === 0) seeds.push(draw())
-      const salt = current.subarray(place * SALT_BYTES, (place + 1) * SALT_BYTES)
-      given.push(salt)
+    next(): Uint8Array {
+      if (next === TILE_WIDTH) [next, first] = [0, 0]
+      if (next === 0) seed = draw()
+      const salt = current.subarray(next * SALT_BYTES, ++next * SALT_BYTES)
+      if (next === TILE_WIDTH) {
+        give()
+        seeds.push(seed)
+      }
       return salt
     },
     /** All since the last time. */
     take(): Pick<LogGrowth, 'salts' | 'seeds'> {
-      const taken = { salts: joinBytes(...given), seeds: joinBytes(...seeds) }
+      give()
+      const taken = { salts: joinBytes(...given), seeds }
       given = []
       seeds = []
       return taken

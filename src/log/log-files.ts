@@ -208,7 +208,7 @@ export function packsFrom(root: string, size: number): string[] {
 /** Of a version that kept the tiles of level 0. */
 export function removeLeafTiles(root: string): void {
   if (!existsSync(root)) return
-  for (const name of readdirSync(root)) if (/^tiles-0-\d{6}$/.test(name)) rmSync(join(root, name))
+  for (const name of readdirSync(root)) if (/^tiles-0-\d{6}$/.test(name)) rmSync(join(root, name), { force: true })
 }
 
 export function syncPath(path: string): void {

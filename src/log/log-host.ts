@@ -115,6 +115,16 @@ export function startLogBuilder(root?: string): LogBuilder {
       forget()
       throw Object.assign(new Error(answer.failed.message), answer.failed)
     },
+    /** The thread may be far behind: what it was sent is waited for, and its answer is nobody's. */
+    abandon() {
+      if (thread === undefined || rows === 0) return
+      first = undefined
+      rows = 0
+      size = undefined
+      if ('growth' in receive(thread)) return
+      void thread.worker.terminate()
+      forget()
+    },
     close() {
       send('close')
       forget()

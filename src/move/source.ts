@@ -76,7 +76,7 @@ export function openSourceLog(auditDatabase: string): SourceLog {
       edge: rightEdge(through, readHash),
       root: rootHash(through, readHash),
       salts: readSalts(db, before + 1, through),
-      seeds: new Uint8Array(),
+      seeds: [],
       commitments: readPartialCommitments(db, through),
       syncedSize: through,
     }

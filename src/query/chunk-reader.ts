@@ -5,6 +5,7 @@
  * the growing one, of which only the new are read at each `refresh`, the start of every snapshot.
  */
 import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { Refusal } from '../errors.ts'
 import {
   addRow,
   CHUNK_COLUMNS,
@@ -23,6 +24,7 @@ import {
   emptySet,
   FACETS,
   type Facet,
+  firstIdOf,
   parseSet,
 } from '../store/chunk-sets.ts'
 import type { ChunkPart } from './chunk-streams.ts'
@@ -49,10 +51,10 @@ export interface ChunkReader {
   facetParts(facet: Facet, value: string, direction: Direction, ordinal: number): ChunkPart[]
   /** Chunks that hold a row of the time range, in walking order from the ordinal on. */
   chunksOfTime(range: TimeRange, direction: Direction, ordinal: number): IteratorObject<ChunkTimes>
-  /** The rows of one chunk that lie within the time range. */
+  /** The rows of one chunk that lie within the time range. @throws {Refusal} as `columns` */
   membersOfTime(range: TimeRange, chunk: number): ChunkSet
-  /** Undefined when it is not complete, or has left. */
-  columns(chunk: number): ChunkColumns | undefined
+  /** Of a complete one. @throws {Refusal} STORE_UNAVAILABLE: they are missing or damaged, and whatever is said without them would be wrong. */
+  columns(chunk: number): ChunkColumns
 }
 
 const CHUNKS_PER_READ = 64
@@ -95,9 +97,11 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
     while (complete.length < growing.chunk) complete.push(GONE)
   }
 
-  function columns(chunk: number): ChunkColumns | undefined {
+  function columns(chunk: number): ChunkColumns {
     const stored = selectColumns.get(chunk)?.columns as Uint8Array | undefined
-    return stored === undefined ? undefined : parseColumns(stored)
+    const found = stored && parseColumns(stored)
+    if (found !== undefined) return found
+    throw new Refusal('STORE_UNAVAILABLE', `What is kept of event ${firstIdOf(chunk)} and those after it is damaged.`)
   }
 
   return {
@@ -130,8 +134,7 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
     },
     membersOfTime({ startMs, endMs }, chunk) {
       const set = emptySet()
-      const times = chunk === growing.chunk ? growing.times : columns(chunk)?.times
-      if (times === undefined) return set
+      const times = chunk === growing.chunk ? growing.times : columns(chunk).times
       const base = chunk === growing.chunk ? 0 : (complete[chunk] as ChunkTimes).minMs
       const count = chunk === growing.chunk ? growing.count : CHUNK_IDS
       for (let n = 0; n < count; n++) {

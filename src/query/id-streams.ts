@@ -114,7 +114,9 @@ export function probedStream(
         if (candidates.length === size) break
       }
     } catch (error) {
-      if (candidates.length === 0 || !(error instanceof OutOfTime)) throw error // it says how far there are none
+      if (!(error instanceof OutOfTime)) throw error
+      // How far there are none. The chunk it came to may begin before the key: what was found there is not to be found again.
+      if (candidates.length === 0) throw new OutOfTime(Math.max(error.key, key))
     }
     return candidates
   }

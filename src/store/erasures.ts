@@ -15,7 +15,7 @@ import { TILE_WIDTH } from '../evidence/tile.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { prepareChunkWriter, readChunk } from './chunk-store.ts'
 import { StoreError } from './event-store.ts'
-import { readBundleSalts, readLogHead } from './log-store.ts'
+import { readBundleSalts } from './log-store.ts'
 import type { LegalHold } from './retention.ts'
 import { rewriteTable } from './rewrite.ts'
 import { writeCounts } from './segment-counts.ts'
@@ -153,13 +153,12 @@ function blankRows(db: DatabaseSync, rows: readonly HeldRow[], segments: readonl
 }
 
 function zeroSalts(db: DatabaseSync, rows: readonly HeldRow[]): void {
-  const { size } = readLogHead(db)
   const update = db.prepare('UPDATE log_bundles SET salts = ?, seed = NULL WHERE bundle = ?')
   const bundleOf = (id: number) => Math.floor((id - 1) / TILE_WIDTH)
   for (const [bundle, ofBundle] of Map.groupBy(rows, ({ id }) => bundleOf(id))) {
     const stored = readBundleSalts(db, bundle)
     if (stored === undefined) throw new StoreError('FOREIGN', `the log has no salts of event ${ofBundle[0]?.id}`)
-    const salts = stored.slice(0, (size - bundle * TILE_WIDTH) * SALT_BYTES)
+    const salts = stored.slice()
     for (const { id } of ofBundle) {
       const at = ((id - 1) % TILE_WIDTH) * SALT_BYTES
       salts.fill(0, at, at + SALT_BYTES)

@@ -4,16 +4,16 @@
  *
  *   log_head     one row: size, root, the roots of the perfect subtrees, and up to which size the files are synced
  *   log_edge     of each level of tiles, the hashes of the one that is not full
- *   log_bundles  of every 256 rows the seed of their salts; where there is none, as when a row was erased, the salts, 16 bytes
- *                each, zeros for an erased row; and while the bundle is not full, and so no file yet, the commitments
+ *   log_bundles  of every 256 rows the seed of their salts. Where there is none, as when a row was erased: the salts, 16 bytes
+ *                each, zeros for an erased row. While the bundle is not full, and so no file yet: the salts and the commitments
  *
  * Owns nothing between transactions but the builder, which is told to go on from the database whenever that is not where the
  * builder left it: another writer went on, or a transaction was rolled back (`forget`).
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
-import { HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
-import { formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
+import { areSameBytes, HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
+import { formatLeaf, SALT_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { formatBundle, parseHashTile, TILE_WIDTH } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
@@ -38,7 +38,7 @@ export interface LogStore {
   add(row: LogRow): void
   /** Call before the commit. @throws an error of the file system or of SQLite; roll back then, and `forget`. */
   finish(): void
-  /** The transaction was not committed, or may not have been. */
+  /** The transaction was not committed, or may not have been. Call before it is rolled back: then another writer goes on with the files. */
   forget(): void
 }
 
@@ -56,19 +56,23 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
   let added = 0
 
   function writeBundles({ salts, commitments, seeds }: LogGrowth): void {
-    let begun = 0
+    let completed = 0
     for (let at = 0; at < added; ) {
       const bundle = Math.floor((size + at) / TILE_WIDTH)
       const filled = (size + at) % TILE_WIDTH
       const count = Math.min(TILE_WIDTH - filled, added - at)
       const before = filled === 0 ? undefined : selectBundle.get(bundle)
-      const seed = filled === 0 ? seeds.subarray(begun++ * SALT_SEED_BYTES, begun * SALT_SEED_BYTES) : seedOf(before)
       const isFull = filled + count === TILE_WIDTH
+      const ofAll = joinBytes(
+        before === undefined ? new Uint8Array() : saltsIn(before).subarray(0, filled * SALT_BYTES),
+        salts.subarray(at * SALT_BYTES, (at + count) * SALT_BYTES),
+      )
+      const drawn = isFull ? seeds[completed++] : undefined
+      // Else one of them was erased since it was made: the seed would bring it back.
+      const seed = drawn !== undefined && areSameBytes(saltsOfSeed(drawn), ofAll) ? drawn : undefined
       upsertBundle.run(
         bundle,
-        seed
-          ? new Uint8Array()
-          : joinBytes(bytesOf(before?.salts), salts.subarray(at * SALT_BYTES, (at + count) * SALT_BYTES)),
+        seed === undefined ? ofAll : new Uint8Array(),
         isFull ? null : joinBytes(bytesOf(before?.commitments), commitments),
         seed ?? null,
       )
@@ -120,6 +124,7 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
     },
     forget() {
       isKnown = false
+      builder.abandon()
     },
   }
 }
@@ -156,27 +161,22 @@ export function dropBundles(db: DatabaseSync, firstId: number, lastId: number): 
   db.prepare('DELETE FROM log_bundles WHERE bundle BETWEEN ? AND ?').run(bundleOf(firstId), bundleOf(lastId))
 }
 
-/** Of rows from the beginning of a bundle on, 16 bytes each. */
+/** Of the rows of whole bundles, 16 bytes each. */
 export function readSalts(db: DatabaseSync, firstId: number, lastId: number): Uint8Array {
   const rows = db
     .prepare('SELECT salts, seed FROM log_bundles WHERE bundle BETWEEN ? AND ? ORDER BY bundle')
     .all(bundleOf(firstId), bundleOf(lastId))
-  return joinBytes(...rows.map(saltsIn)).subarray(0, (lastId - bundleOf(firstId) * TILE_WIDTH) * SALT_BYTES)
+  return joinBytes(...rows.map(saltsIn))
 }
 
-/** Of the rows of a bundle; of one that is not full more than there are rows, perhaps. Undefined when there is no such bundle. */
+/** Of the rows of a bundle. Undefined when there is no such bundle. */
 export function readBundleSalts(db: DatabaseSync, bundle: number): Uint8Array | undefined {
   const row = db.prepare('SELECT salts, seed FROM log_bundles WHERE bundle = ?').get(bundle)
   return row && saltsIn(row)
 }
 
 function saltsIn(row: Record<string, unknown>): Uint8Array {
-  const seed = seedOf(row)
-  return seed === undefined ? bytesOf(row.salts) : saltsOfSeed(seed)
-}
-
-function seedOf(row: Record<string, unknown> | undefined): Uint8Array | undefined {
-  return row?.seed instanceof Uint8Array ? row.seed : undefined
+  return row.seed instanceof Uint8Array ? saltsOfSeed(row.seed) : bytesOf(row.salts)
 }
 
 export interface LogHead {
@@ -234,9 +234,7 @@ function readLogState(db: DatabaseSync, lastId: number, table: string): LogState
   const hashes = parseHashTile(edge, edge.length / HASH_BYTES) ?? []
   const bundle = readPartialBundle(db, size, table)
   const partialTiles = [...readPartialTiles(db), ...(bundle === undefined ? [] : [bundle])]
-  const select = db.prepare('SELECT seed FROM log_bundles WHERE bundle = ?')
-  const seed = seedOf(select.get(Math.floor(size / TILE_WIDTH)))
-  return { edge: { size, hashes }, partialTiles, syncedSize, seed }
+  return { edge: { size, hashes }, partialTiles, syncedSize }
 }
 
 function bytesOf(column: unknown): Uint8Array {

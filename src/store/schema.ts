@@ -55,11 +55,10 @@ function toCounts(db: DatabaseSync): void {
   rebuildCounts(db, listSegments(db))
 }
 
-/** What takes less room from now on: columns, salts that are made of seeds, and hashes of entries, which are not kept. */
-function toLessRoom(db: DatabaseSync, _log: LogBuilder, logRoot: string): void {
+/** What takes less room from now on: columns, and salts that are made of seeds. */
+function toLessRoom(db: DatabaseSync): void {
   packStoredColumns(db)
   addSeeds(db)
-  removeLeafTiles(logRoot)
 }
 
 /** Entry n takes a database from version n to n + 1. Never edited once released, only added to. */
@@ -98,10 +97,17 @@ export function schemaVersion(db: DatabaseSync): number {
   return version
 }
 
-/** Brings the database to the current version. All steps and the version number are one transaction. */
-/** @param log has the log of an older database made, in the folder `logRoot`. */
+/**
+ * Brings the database to the current version. All steps and the version number are one transaction; files that no version from this
+ * one on reads go after it, as an older version needs them should it fail, and, after a crash between the two, at the next start.
+ * @param log has the log of an older database made, in the folder `logRoot`.
+ */
 export function migrate(db: DatabaseSync, log: LogBuilder, logRoot: string): void {
-  if (schemaVersion(db) === SCHEMA_VERSION) return
+  if (schemaVersion(db) !== SCHEMA_VERSION) toCurrentVersion(db, log, logRoot)
+  removeLeafTiles(logRoot)
+}
+
+function toCurrentVersion(db: DatabaseSync, log: LogBuilder, logRoot: string): void {
   db.exec('BEGIN IMMEDIATE')
   // Asked again under the lock: another process may have migrated meanwhile. A crash before COMMIT leaves the old version.
   for (let version = schemaVersion(db); version < SCHEMA_VERSION; version++) MIGRATIONS[version]?.(db, log, logRoot)

@@ -95,21 +95,27 @@ for (const [name, open] of [
     )
   })
 
-  check('the salts of a bundle are those of its seed, also where it is gone on with', ({ builder }) => {
+  check('the salts of a full bundle are those of its seed, which nobody is told before', ({ builder }) => {
     builder.resume(EMPTY)
     const first = add(builder, rowsFrom(1, 300))
-    assert.equal(first.seeds.length, 2 * SALT_SEED_BYTES)
-    const [seed, seedOfNext] = [first.seeds.slice(0, SALT_SEED_BYTES), first.seeds.slice(SALT_SEED_BYTES)]
-    assert.deepEqual(first.salts.slice(0, 4_096), saltsOfSeed(seed))
-    assert.deepEqual(first.salts.slice(4_096), saltsOfSeed(seedOfNext).slice(0, 44 * SALT_BYTES))
-    builder.resume({ ...first, seed: seedOfNext })
-    const next = add(builder, rowsFrom(301, 250))
-    assert.deepEqual(next.salts.slice(0, 212 * SALT_BYTES), saltsOfSeed(seedOfNext).slice(44 * SALT_BYTES))
-    assert.equal(next.seeds.length, SALT_SEED_BYTES)
-    builder.resume(first) // its seed was destroyed with the salt of an erased row
-    const other = add(builder, rowsFrom(301, 10))
-    assert.notDeepEqual(other.salts.slice(0, 160), next.salts.slice(0, 160))
-    assert.equal(other.seeds.length, 0)
+    assert.equal(first.seeds.length, 1)
+    assert.deepEqual(first.salts.slice(0, 256 * SALT_BYTES), saltsOfSeed(first.seeds[0] ?? assert.fail()))
+    assert.equal(add(builder, rowsFrom(301, 10)).seeds.length, 0)
+    const next = add(builder, rowsFrom(311, 250))
+    const ofSecond = saltsOfSeed(next.seeds[0] ?? assert.fail())
+    assert.deepEqual(first.salts.slice(256 * SALT_BYTES), ofSecond.slice(0, 44 * SALT_BYTES))
+    assert.deepEqual(next.salts.slice(0, 202 * SALT_BYTES), ofSecond.slice(54 * SALT_BYTES))
+    builder.resume(first) // as after a start: its seed is gone
+    const other = add(builder, rowsFrom(301, 500))
+    assert.deepEqual(
+      other.seeds.map(seed => seed?.length),
+      [undefined, SALT_SEED_BYTES],
+    )
+    assert.notDeepEqual(other.salts.slice(0, 160), ofSecond.slice(44 * SALT_BYTES, 54 * SALT_BYTES))
+    assert.deepEqual(
+      other.salts.slice(212 * SALT_BYTES, 468 * SALT_BYTES),
+      saltsOfSeed(other.seeds[1] ?? assert.fail()),
+    )
   })
 
   check('only the commitments of the bundle that is not full are given', ({ builder }) => {
@@ -136,6 +142,20 @@ for (const [name, open] of [
     },
   )
 }
+
+test('log builder: a batch may have more rows than a call has arguments', t => {
+  const root = mkdtempSync(join(tmpdir(), 'evc-log-'))
+  const builder = openLogBuilder(root)
+  t.after(() => {
+    builder.close()
+    rmSync(root, { recursive: true })
+  })
+  const [{ event } = assert.fail()] = rowsFrom(1, 1)
+  const count = 150_000 // such as the rows of a database that has no log yet
+  builder.resume(EMPTY)
+  for (let id = 1; id <= count; id++) builder.add({ id, event, createdAt: CREATED_AT })
+  assert.equal(builder.finish().salts.length, count * SALT_BYTES)
+})
 
 test('log files: are for the owner only, and a pack ends where the next begins', () => {
   const root = join(mkdtempSync(join(tmpdir(), 'evc-log-')), 'log')

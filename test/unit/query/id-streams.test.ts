@@ -74,3 +74,21 @@ test('probed stream: where nothing is in common it ends, or says how far it came
     (error: unknown) => error instanceof OutOfTime && error.key > 1_000,
   )
 })
+
+test('probed stream: time that is up while the others look is never told as a place before the key', () => {
+  const others = Array.from({ length: 100 }, (_, n) => n * 100)
+  const late: KeyStream = {
+    seek(key) {
+      throw new OutOfTime(key - 1_000) // as the beginning of a chunk is
+    },
+  }
+  const every = batchedStream((key, count) => Array.from({ length: count }, (_, n) => key + n))
+  const stream = probedStream(every, late, keys => [...keys], NEVER)
+  const found: number[] = []
+  assert.throws(
+    () => {
+      for (const key of others) found.push(stream.seek(key))
+    },
+    (error: unknown) => error instanceof OutOfTime && error.key > (found.at(-1) ?? assert.fail()),
+  )
+})

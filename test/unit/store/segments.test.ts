@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -7,6 +7,7 @@ import test from 'node:test'
 import { COLUMNS, type StoredEvent } from '../../../src/event/event.ts'
 import { checkStore, rebuildChunks } from '../../../src/store/check-store.ts'
 import { parseColumns } from '../../../src/store/chunk.ts'
+import { logRoot } from '../../../src/store/log-store.ts'
 import { dropSegment, listSegments, startNextSegment } from '../../../src/store/segments.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
@@ -210,7 +211,7 @@ test('checkStore: what is kept of the rows can be made anew from them', () =>
     assert.deepEqual(checkStore(path), [])
   }))
 
-test('store: columns of the sixth version are packed when it is taken over', () =>
+test('store: columns of the sixth version are packed when it is taken over, and its files go after that', () =>
   inSegments(async ({ append, look, path }) => {
     await append(SEGMENT * 2 + 5)
     look(db => {
@@ -219,11 +220,26 @@ test('store: columns of the sixth version are packed when it is taken over', () 
         const parts = [who, ip, times, kinds].map(part => Buffer.from(part.buffer, part.byteOffset, part.byteLength))
         db.prepare('UPDATE event_columns SET columns = ? WHERE chunk = ?').run(Buffer.concat(parts), chunk as number)
       }
-      db.exec('PRAGMA user_version = 6')
+      // The commit fails by it, as on a full disk.
+      db.exec(`CREATE TABLE nowhere (id INTEGER PRIMARY KEY);
+        CREATE TABLE fails (id REFERENCES nowhere DEFERRABLE INITIALLY DEFERRED);
+        CREATE TRIGGER failing AFTER UPDATE ON event_columns BEGIN INSERT INTO fails VALUES (1); END;
+        PRAGMA user_version = 6`)
     })
-    const again = createSqliteEventStore({ path })
-    assert.equal(await again.lastId(), SEGMENT * 2 + 5)
-    await again.close()
+    const leafTiles = join(logRoot(path), 'tiles-0-000000')
+    writeFileSync(leafTiles, 'of the sixth version')
+    const open = async () => {
+      const again = createSqliteEventStore({ path })
+      await again.lastId().finally(() => again.close())
+    }
+    await assert.rejects(open())
+    assert.ok(existsSync(leafTiles), 'which can be gone back to')
+    look(db => db.exec('DROP TRIGGER failing; DROP TABLE fails; DROP TABLE nowhere'))
+    for (const after of ['the migration', 'a crash behind it']) {
+      writeFileSync(leafTiles, 'of the sixth version')
+      await open()
+      assert.ok(!existsSync(leafTiles), after)
+    }
     assert.deepEqual(checkStore(path), [])
   }))
 
