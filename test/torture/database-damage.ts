@@ -38,9 +38,9 @@ import { COLUMNS, type StoredEvent } from '../../src/event/event.ts'
 import { createIndexer } from '../../src/indexer/indexer.ts'
 import { openJournal } from '../../src/journal/segment-journal.ts'
 import { openJournalReader } from '../../src/journal/segment-reader.ts'
+import { openLogFiles } from '../../src/log/log-files.ts'
 import { checkAll } from '../../src/service/check-all.ts'
 import { type DataFolder, dataFolder } from '../../src/service/data-folder.ts'
-import { openLogFiles } from '../../src/log/log-files.ts'
 import { logRoot } from '../../src/store/log-store.ts'
 import { openLogView } from '../../src/store/log-view.ts'
 import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
@@ -241,7 +241,10 @@ async function outcomeOf(folder: DataFolder, expected: readonly StoredEvent[]): 
   const different = differences(folder, expected)
   if (different.length === 0) return 'right'
   for (const { id, column } of different) {
-    assert.ok(id <= TRIMMED && UNGUARDED.includes(column), `row ${id} has another ${column}, and the check does not say so`)
+    assert.ok(
+      id <= TRIMMED && UNGUARDED.includes(column),
+      `row ${id} has another ${column}, and the check does not say so`,
+    )
   }
   assert.equal(firstTampered(folder), different[0]?.id)
   return 'told by the log'
