@@ -33,7 +33,10 @@ export async function benchTrail(size: Size): Promise<Figure[]> {
   for (let rows = SMALL_EVENTS; rows < size.events; rows += size.trancheEvents) {
     tranches.push(await drain(folder, size.trancheEvents, next))
   }
+  let largestLog = 0
+  const watch = setInterval(() => (largestLog = Math.max(largestLog, writeAheadLogBytes(folder))), ARRIVAL_MS * 10)
   const largeAnswers = await whileOpen(folder, trail => ask(trail, size.events, size, next))
+  clearInterval(watch)
   const visible = await whileOpen(folder, trail => measureVisible(trail, size, next))
   const counting = await whileOpen(folder, trail => measureCounting(trail, size))
   const proofs = await whileOpen(folder, trail => measureProofs(trail, size))
@@ -57,8 +60,13 @@ export async function benchTrail(size: Size): Promise<Figure[]> {
       goal: ['<=', 3],
     },
     { name: 'disk per event, everything included', value: bytes / events, unit: 'bytes', goal: ['<=', 450] },
+    { name: 'write-ahead log while questions are asked, largest', value: largestLog / 2 ** 20, unit: 'MiB' },
     ...restart,
   ]
+}
+
+function writeAheadLogBytes(folder: string): number {
+  return statSync(join(folder, 'audit', 'audit.db-wal'), { throwIfNoEntry: false })?.size ?? 0
 }
 
 async function whileOpen<T>(folder: string, work: (trail: OpenTrail) => Promise<T>): Promise<T> {

@@ -24,7 +24,7 @@ const BACKLOG_RECORDS = 1_000
 const RETRY_MS_MIN = 50
 const RETRY_MS_MAX = 1_000
 const CHECKPOINT_RECORDS = 50_000
-const CHECKPOINT_INTERVAL_MS = 5_000
+const CHECKPOINT_INTERVAL_MS = 2_500
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')

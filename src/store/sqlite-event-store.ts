@@ -26,11 +26,12 @@ const CACHE_KIB = 16 * 1024
 /** SQLite checkpoints by itself only past this many pages (512 MiB), which takes a commit 200 ms; the indexer has it done every few seconds, by another thread. */
 const AUTOCHECKPOINT_PAGES = 128 * 1024
 /** Past this size it is worth waiting a moment for readers, so that the write-ahead log starts again from its beginning. */
-const WAL_BYTES_WANTED = 64 * 1024 * 1024
-/** What it may keep of the disk. Cutting it off takes a commit 200 ms, so this is more than it grows to between two checkpoints. */
-const WAL_BYTES_KEPT = 2 * WAL_BYTES_WANTED
-/** While somebody writes, a pass ends with what was written during it left over: the next pass finds little, and one finds nothing. */
-const CHECKPOINT_PASSES = 6
+const WAL_BYTES_WANTED = 16 * 1024 * 1024
+/** What it may keep of the disk. Cutting off what is more takes a commit 200 ms; between two checkpoints it grows to less. */
+const WAL_BYTES_KEPT = 128 * 1024 * 1024
+const RESTART_MS_MAX = 50
+/** The second finds what was written during the first. */
+const CHECKPOINT_PASSES = 2
 /** A new segment that is to take at least so many rows at once is indexed afterwards. */
 const INDEXED_AFTERWARDS_ROWS = 8 * CHUNK_IDS
 
@@ -250,21 +251,24 @@ function insertRows(
  * Copies the write-ahead log into the database and fsyncs, without waiting for readers. If a reader keeps part of the
  * log in use, or somebody else is checkpointing, the log itself is fsynced: its frames are replayed after a power loss.
  *
- * A pass tells of the frames that there were when it began. Only behind one that found no more than the one before does the next
- * transaction start the log from its beginning; else it grows on and on under a steady load.
+ * While somebody writes, a pass leaves over what was written during it. The log starts from its beginning only behind a pass that
+ * left nothing, while nobody reads it; under a steady load it would grow on and on. So when most is copied, and little is left to
+ * wait for, the next transaction is made to start it.
  */
 function checkpoint(db: DatabaseSync, path: string): void {
   const passive = db.prepare('PRAGMA wal_checkpoint(PASSIVE)')
-  let copied: unknown
+  let isCopied = false
   for (let pass = 0; pass < CHECKPOINT_PASSES; pass++) {
     const { busy, log, checkpointed } = passive.get() ?? {}
-    if (busy !== 0 || checkpointed !== log) continue
-    if (log === copied) return
-    copied = log
+    isCopied ||= busy === 0 && checkpointed === log
   }
   const log = `${path}-wal`
-  sync(log, 'r+')
-  if (statSync(log).size > WAL_BYTES_WANTED) db.exec('PRAGMA wal_checkpoint(RESTART)')
+  if (!isCopied) sync(log, 'r+')
+  if (statSync(log).size <= WAL_BYTES_WANTED) return
+  // It keeps writers waiting while it waits for readers, of which one may take minutes.
+  db.exec(
+    `PRAGMA busy_timeout = ${RESTART_MS_MAX}; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`,
+  )
 }
 
 function sync(path: string, flags: 'r' | 'r+'): void {
