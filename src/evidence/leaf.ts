@@ -71,6 +71,14 @@ export function isErasedSalt(salt: Uint8Array): boolean {
   return areSameBytes(salt, ERASED_SALT)
 }
 
+/** @param salts one after the other */
+export function hasErasedSalt(salts: Uint8Array): boolean {
+  for (let at = 0; at < salts.length; at += SALT_BYTES) {
+    if (salts[at] === 0 && isErasedSalt(salts.subarray(at, at + SALT_BYTES))) return true
+  }
+  return false
+}
+
 const encoder = new TextEncoder()
 const UTF8_BYTES_PER_UNIT_MAX = 3
 /** Salt and text are put together here; what does not fit gets a place of its own. */

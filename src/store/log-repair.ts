@@ -7,12 +7,12 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
-import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
+import { areSameBytes, HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
 import { type Hash, perfectRoot } from '../evidence/merkle.ts'
 import { formatBundle, parseBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { type LogFiles, TILES_PER_PACK } from '../log/log-files.ts'
-import { readBundleSalts } from './log-store.ts'
+import { readBundleSalts, readCommitments } from './log-store.ts'
 import { listSegments } from './segments.ts'
 
 /** @returns how many files' parts were made anew. */
@@ -45,7 +45,10 @@ export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize
   return repaired
 }
 
-/** The entries of a full bundle. Of an erased row the commitment is in the file alone, which was synced before the erasure. */
+/**
+ * The entries of a full bundle. Of an erased row the commitment is in the file, which was synced before the erasure; or, where
+ * the bundle was not full then, beside the salts.
+ */
 function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Array[] | undefined {
   const first = bundle * TILE_WIDTH + 1
   const table = listSegments(db).findLast(({ firstId }) => firstId <= first)?.table
@@ -57,10 +60,13 @@ function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Arra
   if (rows.length < TILE_WIDTH) return undefined
   const stored = files.read('entries', bundle)
   const before = stored && parseBundle(stored, TILE_WIDTH)
+  const commitments = readCommitments(db, bundle)
   return rows.map((row, n) => {
     const salt = salts.subarray(n * SALT_BYTES, (n + 1) * SALT_BYTES)
     const entry = before?.[n]
     if (isErasedSalt(salt) && entry !== undefined && parseLeaf(entry).kind === 'leaf') return entry
+    const commitment = commitments.subarray(n * HASH_BYTES, (n + 1) * HASH_BYTES)
+    if (isErasedSalt(salt) && commitment.length === HASH_BYTES) return formatLeaf(row, commitment)
     return formatLeaf(row, commit(salt, row))
   })
 }

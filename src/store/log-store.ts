@@ -5,7 +5,8 @@
  *   log_head     one row: size, root, the roots of the perfect subtrees, and up to which size the files are synced
  *   log_edge     of each level of tiles, the hashes of the one that is not full
  *   log_bundles  of every 256 rows the seed of their salts. Where there is none, as when a row was erased: the salts, 16 bytes
- *                each, zeros for an erased row. While the bundle is not full, and so no file yet: the salts and the commitments
+ *                each, zeros for an erased row. While the bundle is not full, and so no file yet: the salts and the commitments;
+ *                these stay where a row was erased meanwhile
  *
  * Owns nothing between transactions but the builder, which is told to go on from the database whenever that is not where the
  * builder left it: another writer went on, or a transaction was rolled back (`forget`).
@@ -13,7 +14,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { areSameBytes, HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
-import { formatLeaf, SALT_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
+import { formatLeaf, hasErasedSalt, SALT_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { formatBundle, parseHashTile, TILE_WIDTH } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
@@ -73,7 +74,7 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
       upsertBundle.run(
         bundle,
         seed === undefined ? ofAll : new Uint8Array(),
-        isFull ? null : joinBytes(bytesOf(before?.commitments), commitments),
+        isFull ? commitmentsOfErased(before) : joinBytes(bytesOf(before?.commitments), commitments),
         seed ?? null,
       )
       at += count
@@ -175,6 +176,12 @@ export function readBundleSalts(db: DatabaseSync, bundle: number): Uint8Array | 
   return row && saltsIn(row)
 }
 
+/** Of an erased row nothing else says the commitment, should a power loss take the file that the bundle has become. */
+function commitmentsOfErased(before: Record<string, unknown> | undefined): Uint8Array | null {
+  const isErased = before !== undefined && hasErasedSalt(saltsIn(before))
+  return isErased ? bytesOf(before.commitments) : null
+}
+
 function saltsIn(row: Record<string, unknown>): Uint8Array {
   return row.seed instanceof Uint8Array ? saltsOfSeed(row.seed) : bytesOf(row.salts)
 }
@@ -223,9 +230,12 @@ export function readPartialBundle(db: DatabaseSync, size: number, table: string)
 
 /** Of the rows of the bundle that is not full, 32 bytes each. */
 export function readPartialCommitments(db: DatabaseSync, size: number): Uint8Array {
-  if (size % TILE_WIDTH === 0) return new Uint8Array()
-  const select = db.prepare('SELECT commitments FROM log_bundles WHERE bundle = ?')
-  return bytesOf(select.get(Math.floor(size / TILE_WIDTH))?.commitments)
+  return size % TILE_WIDTH === 0 ? new Uint8Array() : readCommitments(db, Math.floor(size / TILE_WIDTH))
+}
+
+/** Of a bundle's first rows, 32 bytes each; of none where they are not kept. */
+export function readCommitments(db: DatabaseSync, bundle: number): Uint8Array {
+  return bytesOf(db.prepare('SELECT commitments FROM log_bundles WHERE bundle = ?').get(bundle)?.commitments)
 }
 
 function readLogState(db: DatabaseSync, lastId: number, table: string): LogState {

@@ -11,6 +11,7 @@ import {
   type EventRow,
   formatLeaf,
   formatPrivate,
+  hasErasedSalt,
   isErasedSalt,
   type Leaf,
   parseLeaf,
@@ -55,7 +56,7 @@ function checkAsText(stored: StoredBundle): CheckedBundle | undefined {
   if (rows === undefined || entries === undefined || lacksTile || lacksParent || isCut) return undefined
   if (tile === undefined && parent === undefined) return undefined
   const { salts } = rows
-  if (salts.length !== width * SALT_BYTES || hasErased(salts)) return undefined
+  if (salts.length !== width * SALT_BYTES || hasErasedSalt(salts)) return undefined
   const text = rows.text()
   const hashes = text && hashRowText(text, { width, salts, entries })
   if (hashes === undefined || (tile !== undefined && !isSame(hashes, tile))) return undefined
@@ -226,13 +227,6 @@ export function isEventRow(row: FoundRow): row is FoundRow & EventRow {
     optional.every(value => value === null || isText(value)) &&
     (row.status_code === null || Number.isSafeInteger(row.status_code))
   )
-}
-
-function hasErased(salts: Uint8Array): boolean {
-  for (let at = 0; at < salts.length; at += SALT_BYTES) {
-    if (salts[at] === 0 && isErasedSalt(salts.subarray(at, at + SALT_BYTES))) return true
-  }
-  return false
 }
 
 /** Places of hashes that are cut off are undefined. */

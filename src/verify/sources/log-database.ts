@@ -189,7 +189,7 @@ function readDatabase(db: DatabaseSync): LogDatabase {
       const bundle = selectBundle.get(index)
       return {
         salts: saltsIn(bundle, width),
-        commitments: bundle?.commitments instanceof Uint8Array ? bundle.commitments : undefined,
+        commitments: width < TILE_WIDTH && bundle?.commitments instanceof Uint8Array ? bundle.commitments : undefined,
         text: () => (whole && within.length === 1 ? readText(statementsOf(whole.table).text, first, last) : undefined),
         values: () =>
           within.flatMap(({ table, ...segment }) => {

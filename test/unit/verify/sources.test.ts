@@ -170,6 +170,12 @@ test('data folder: rows of a bundle that is not full are erased, others come beh
       .map(row => row.bundle),
   )
   assert.deepEqual(seeds, [0, 2], 'that of the erased row is gone')
+  // A power loss takes the bundles, of which nothing was synced yet; whoever goes on makes them anew.
+  rmSync(join(log.root, 'entries-000000'))
+  withDatabase(log.database, db => db.exec('UPDATE log_head SET synced_size = 0'))
+  await log.append(1)
+  const repaired = await judge(log)
+  assert.deepEqual([repaired.verdict, repaired.size], ['PRISTINE', 802], repaired.sentence)
 })
 
 test('data folder: is verified while it grows', async t => {
