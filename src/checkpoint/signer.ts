@@ -22,13 +22,13 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { formatCheckpoint } from '../evidence/checkpoint.ts'
-import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
+import { areSameBytes } from '../evidence/encoding.ts'
 import { type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
-import { EMPTY_ROOT, hashLeaf, perfectRoot } from '../evidence/merkle.ts'
+import { EMPTY_ROOT, perfectRoot } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { createSignature } from '../evidence/signature.ts'
-import { hashesFromTiles, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { hashBundle, hashesFromTiles, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import { appendLine, writeWhole } from '../files/whole-file.ts'
 import { openLogFiles, syncPath } from '../log/log-files.ts'
 import { createConnection } from '../store/connection.ts'
@@ -188,9 +188,8 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
 function findWrongBundle(since: number, size: number, readTile: (tile: Tile) => Uint8Array): number | undefined {
   for (let index = Math.floor(since / TILE_WIDTH); index * TILE_WIDTH < size; index++) {
     const bundle = tileAt('entries', index, size) as Tile
-    const entries = parseBundle(readTile(bundle), bundle.width)
-    if (entries === undefined) return index
-    const hashes = joinBytes(...entries.map(hashLeaf))
+    const hashes = hashBundle(readTile(bundle), bundle.width)
+    if (hashes === undefined) return index
     const isRight =
       bundle.width === TILE_WIDTH
         ? hasParent(index, hashes, size, readTile)

@@ -21,6 +21,7 @@ const NODE_BYTES = 1 + 2 * HASH_BYTES
 const node = new Uint8Array(NODE_BYTES)
 node[0] = 1
 const leaf = new Uint8Array(4096)
+const tileRow = new Uint8Array(2 ** TILE_HEIGHT * HASH_BYTES)
 
 /** SHA-256(0x00 || entry). */
 export function hashLeaf(entry: Uint8Array): Hash {
@@ -39,8 +40,9 @@ export function hashNode(left: Hash, right: Hash): Hash {
 
 /** The root over a power of two of hashes that lie one after the other, as in a full tile. Makes no array for each node. */
 export function perfectRoot(hashes: Uint8Array): Hash {
-  const row = new Uint8Array(hashes) // a copy, also of a Buffer
-  for (let width = row.length / HASH_BYTES; width > 1; width /= 2) {
+  const row = hashes.length <= tileRow.length ? tileRow : new Uint8Array(hashes.length)
+  row.set(hashes)
+  for (let width = hashes.length / HASH_BYTES; width > 1; width /= 2) {
     for (let at = 0; at < width * HASH_BYTES; at += 2 * HASH_BYTES) {
       for (let i = 1; i < NODE_BYTES; i++) node[i] = row[at + i - 1]!
       sha256Into(node, row, at / 2)

@@ -5,6 +5,7 @@
  * is handled as a tile of the level called `entries`. A tile that is not full is partial: its width is part of its name,
  * so that what a name stands for never changes.
  */
+import { sha256Into } from './crypto.ts'
 import { HASH_BYTES, isCount, joinBytes } from './encoding.ts'
 import { type Hash, perfectRoot, TILE_HEIGHT } from './merkle.ts'
 import type { ReadHash } from './merkle-proof.ts'
@@ -113,6 +114,23 @@ export function parseBundle(bundle: Uint8Array, width: number): Uint8Array[] | u
     entries.push(bundle.subarray(start, at))
   }
   return at === bundle.length && entries.length === width ? entries : undefined
+}
+
+/**
+ * The tile of level 0 over a bundle: the hashes of its entries as leaves. Undefined when the entries are not exactly `width`.
+ * @param bundle whose lengths are overwritten: an entry is hashed behind a zero, for which there is room. Makes no array for each.
+ */
+export function hashBundle(bundle: Uint8Array, width: number): Uint8Array | undefined {
+  const hashes = new Uint8Array(width * HASH_BYTES)
+  let at = 0
+  for (let n = 0; n < width; n++) {
+    const end = at + 2 + bundle[at]! * 256 + bundle[at + 1]!
+    if (!(end <= bundle.length)) return undefined
+    bundle[at + 1] = 0
+    sha256Into(bundle.subarray(at + 1, end), hashes, n * HASH_BYTES)
+    at = end
+  }
+  return at === bundle.length ? hashes : undefined
 }
 
 /** The hashes, as views into the tile. Undefined when they are not exactly `width`. */

@@ -32,9 +32,8 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
-import { HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
-import { hashLeaf } from '../evidence/merkle.ts'
-import { parseBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { HASH_BYTES } from '../evidence/encoding.ts'
+import { hashBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 
 export interface LogFiles {
   /** A full tile, or a full bundle; one of level 0 is not kept. @throws an error of the file system */
@@ -54,6 +53,8 @@ const HEADER_BYTES = TILES_PER_PACK * END_BYTES
 const COMPRESSION = { params: { [zlib.ZSTD_c_compressionLevel]: 1 } }
 /** A bundle of the largest entries there can be; compressed ones are shorter, or by a few bytes longer. */
 const BUNDLE_BYTES_MAX = TILE_WIDTH * (2 + 65_535)
+/** Most have about 61,000 bytes, which are unpacked at once then. */
+const PIECE_BYTES = 64 * 1024
 
 interface Pack {
   readonly path: string
@@ -96,7 +97,10 @@ export function openLogFiles(root: string): LogFiles {
   }
 
   function read(level: TileLevel, index: number): Uint8Array | undefined {
-    if (level === 0) return hashesOf(read('entries', index))
+    if (level === 0) {
+      const bundle = read('entries', index)
+      return bundle && hashBundle(bundle, TILE_WIDTH)
+    }
     const pack = packToRead(level, index)
     const place = index % TILES_PER_PACK
     if (pack === undefined) return undefined
@@ -156,15 +160,10 @@ export function syncBundles(root: string, indexes: Iterable<number>): void {
   if (there.length > 0) for (const path of [root, dirname(root)]) syncPath(path)
 }
 
-/** The tile of level 0 over a full bundle. */
-function hashesOf(bundle: Uint8Array | undefined): Uint8Array | undefined {
-  const entries = bundle && parseBundle(bundle, TILE_WIDTH)
-  return entries && joinBytes(...entries.map(hashLeaf))
-}
-
 function decompress(bytes: Uint8Array): Uint8Array | undefined {
   try {
-    const { buffer, byteOffset, length } = zstdDecompressSync(bytes, { maxOutputLength: BUNDLE_BYTES_MAX })
+    const options = { maxOutputLength: BUNDLE_BYTES_MAX, chunkSize: PIECE_BYTES }
+    const { buffer, byteOffset, length } = zstdDecompressSync(bytes, options)
     return new Uint8Array(buffer, byteOffset, length)
   } catch {
     return undefined // torn, or changed
