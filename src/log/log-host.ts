@@ -10,7 +10,7 @@ import { extname } from 'node:path'
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
 import { formatEntry } from '../event/codec.ts'
 import type { LogBuilder, LogRow } from './log-builder.ts'
-import type { LogAnswer, LogMessage, LogThreadData } from './log-protocol.ts'
+import { ANSWERED, type LogAnswer, type LogMessage, type LogThreadData, TAKEN } from './log-protocol.ts'
 
 /** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
 const THREAD = new URL(`./log-thread${extname(import.meta.url)}`, import.meta.url)
@@ -19,12 +19,16 @@ const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const RECORDS_PER_MESSAGE = 500
 /** Of a batch: wakes the thread, which hashes them while the caller writes the others' rows. */
 const RECORDS_OF_FIRST_MESSAGE = 8
+/** The thread may be so far behind before the caller waits for it: 20 MB of records. */
+const MESSAGES_AHEAD_MAX = 40
 const ANSWER_MS_MAX = 60_000
 
 interface Thread {
   readonly worker: Worker
   readonly port: MessagePort
-  readonly answered: Int32Array
+  readonly turns: Int32Array
+  /** Messages of records. */
+  sent: number
 }
 
 /** @param root of the log's files; left out, full tiles come back with each growth. */
@@ -38,15 +42,15 @@ export function startLogBuilder(root?: string): LogBuilder {
 
   function start(): Thread {
     const { port1, port2 } = new MessageChannel()
-    const answered = new SharedArrayBuffer(4)
+    const turns = new SharedArrayBuffer(8)
     const worker = new Worker(THREAD, {
-      workerData: { root, answered, port: port2 } satisfies LogThreadData,
+      workerData: { root, turns, port: port2 } satisfies LogThreadData,
       transferList: [port2],
       name: 'evc-log',
       execArgv: [],
       resourceLimits: HEAP,
     })
-    const started = { worker, port: port1, answered: new Int32Array(answered) }
+    const started = { worker, port: port1, turns: new Int32Array(turns), sent: 0 }
     worker.on('error', () => {}) // an 'exit' follows
     worker.on('exit', () => {
       port1.close()
@@ -67,17 +71,29 @@ export function startLogBuilder(root?: string): LogBuilder {
   }
 
   function sendRecords(isLast = false): void {
-    if (first !== undefined) send({ firstId: first.id, createdAt: first.createdAt, records, isLast })
-    else if (isLast) send('finish')
+    if (first !== undefined && thread !== undefined) {
+      waitForRoom(thread)
+      thread.sent = (thread.sent + 1) | 0
+      send({ firstId: first.id, createdAt: first.createdAt, records, isLast })
+    } else if (isLast) send('finish')
     first = undefined
     records = []
   }
 
+  /** Both counts are of 32 bits. A thread that does not get on is found out by `finish`. */
+  function waitForRoom({ turns, sent }: Thread): void {
+    let taken = Atomics.load(turns, TAKEN)
+    while (((sent - taken) | 0) >= MESSAGES_AHEAD_MAX) {
+      if (Atomics.wait(turns, TAKEN, taken, ANSWER_MS_MAX) === 'timed-out') return
+      taken = Atomics.load(turns, TAKEN)
+    }
+  }
+
   /** The answer to `finish`. */
-  function receive({ port, answered, worker }: Thread): LogAnswer {
-    const before = Atomics.load(answered, 0)
+  function receive({ port, turns, worker }: Thread): LogAnswer {
+    const before = Atomics.load(turns, ANSWERED)
     sendRecords(true)
-    Atomics.wait(answered, 0, before, ANSWER_MS_MAX)
+    Atomics.wait(turns, ANSWERED, before, ANSWER_MS_MAX)
     const answer = receiveMessageOnPort(port)
     if (answer !== undefined) return answer.message
     void worker.terminate()

@@ -2,11 +2,14 @@
 import type { MessagePort } from 'node:worker_threads'
 import type { LogGrowth, LogState } from './log-builder.ts'
 
+export const ANSWERED = 0
+export const TAKEN = 1
+
 export interface LogThreadData {
   /** Of the log's files; undefined when full tiles are not files but come back with each growth. */
   readonly root: string | undefined
-  /** One Int32, counted up and notified with each answer: the host waits for it without its event loop. */
-  readonly answered: SharedArrayBuffer
+  /** Two Int32, counted up and notified: with each answer, and with each message of records that was taken. The host waits for them without its event loop. */
+  readonly turns: SharedArrayBuffer
   readonly port: MessagePort
 }
 

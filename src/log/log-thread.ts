@@ -8,14 +8,14 @@ import { workerData } from 'node:worker_threads'
 import { parseEntry } from '../event/codec.ts'
 import { createDetachedLogBuilder, createLogBuilder } from './log-builder.ts'
 import { openLogFiles } from './log-files.ts'
-import type { LogAnswer, LogMessage, LogThreadData } from './log-protocol.ts'
+import { ANSWERED, type LogAnswer, type LogMessage, type LogThreadData, TAKEN } from './log-protocol.ts'
 
 const SYNC_INTERVAL_MS = 5_000
 /** So many are not left to the next start to look at. */
 const SYNC_ENTRIES = 65_536
 
-const { root, answered, port } = workerData as LogThreadData
-const turns = new Int32Array(answered)
+const { root, turns: shared, port } = workerData as LogThreadData
+const turns = new Int32Array(shared)
 const files = root === undefined ? undefined : openLogFiles(root)
 let syncedSize = 0
 let syncing: Promise<void> | undefined
@@ -49,6 +49,7 @@ function take(message: Exclude<LogMessage, string>): void {
       builder.add({ id: firstId + n, createdAt, event: parseEntry(record).event })
     }
   })
+  count(TAKEN)
   if (isLast) finish()
 }
 
@@ -77,8 +78,12 @@ function isSyncDue(): boolean {
 
 function answer(what: LogAnswer): void {
   port.postMessage(what)
-  Atomics.add(turns, 0, 1)
-  Atomics.notify(turns, 0)
+  count(ANSWERED)
+}
+
+function count(turn: typeof ANSWERED | typeof TAKEN): void {
+  Atomics.add(turns, turn, 1)
+  Atomics.notify(turns, turn)
 }
 
 /** After a failure nothing counts as synced any more: the next start looks at those files (log-repair.ts). */
