@@ -4,6 +4,7 @@
  * was changed. A fifth candidate is what most places say of each bundle, for when several were changed in one place each.
  */
 import { areSameBytes, HASH_BYTES } from '../evidence/encoding.ts'
+import { parseLeaf } from '../evidence/leaf.ts'
 import { EMPTY_ROOT, foldEdge, type GrowingTree, growTree, type Hash } from '../evidence/merkle.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
 import { type Leaves, type OddBundle, type RangeReport, WITNESSES, type Witness } from './source.ts'
@@ -135,7 +136,17 @@ export function leavesOf(
     })
     if (right !== undefined) return right
   }
-  return (vectors[0] ?? []).map((_, n) => mostOf(vectors.map(vector => vector[n])))
+  const said = (vector: readonly (Hash | undefined)[], n: number) =>
+    vector === leaves.entries && !isEntryOfItsPlace(odd, n) ? undefined : vector[n]
+  return (vectors[0] ?? []).map((_, n) => mostOf(vectors.map(vector => said(vector, n))))
+}
+
+/** Behind an entry whose length was changed the others are cut anywhere, and say nothing. */
+function isEntryOfItsPlace(odd: OddBundle | undefined, n: number): boolean {
+  const entry = odd?.detail?.entries?.[n]
+  if (odd === undefined || entry === undefined) return true
+  const parsed = parseLeaf(entry)
+  return parsed.kind === 'leaf' ? parsed.leaf.id === odd.index * TILE_WIDTH + 1 + n : parsed.kind === 'unknown-version'
 }
 
 /** The most frequent one; of equals, the later one: what is further from whoever edits rows. */

@@ -1,6 +1,6 @@
 /** What deviates from the right leaves, in the bundles whose places do not agree: findings, and the rows to be classified. */
 import { areSameBytes } from '../evidence/encoding.ts'
-import { parseLeaf } from '../evidence/leaf.ts'
+import { isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
 import type { Hash } from '../evidence/merkle.ts'
 import { TILE_WIDTH } from '../evidence/tile.ts'
 import { type Candidate, leavesOf, rootFor } from './authority.ts'
@@ -42,8 +42,11 @@ export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: numb
   const lagging = findings.length < files.length
   const made = rootOf(truth)
   if (made !== undefined && !areSameBytes(made, target)) {
-    const detail = `This or another of the events ${rangeOf(odd)}: together they do not make the hash above them`
-    findings.push({ verdict: 'EDITED', at: { id: firstId }, detail })
+    // Where the row of each event vouches for its entry, it is one of those that have no row to do so any more.
+    const erased = bad.length === 0 ? firstErased(odd) : undefined
+    const which = erased === undefined ? 'events' : 'erased among the events'
+    const text = `This or another of the ${which} ${rangeOf(odd)}: together they do not make the hash above them`
+    findings.push({ verdict: 'EDITED', at: { id: erased ?? firstId }, detail: text })
   }
   if (findings.length + bad.length === 0 && !lagging) {
     // All that there should be is there and right, and something goes on behind it.
@@ -51,6 +54,15 @@ export function compareBundle(odd: OddBundle, right: Candidate, syncedSize: numb
     findings.push({ verdict: 'MALFORMED', at: { id: firstId + width }, detail: fault })
   }
   return { findings, lagging, bad }
+}
+
+function firstErased({ index, detail }: OddBundle): number | undefined {
+  const salts = detail?.salts ?? new Uint8Array()
+  for (let n = 0; n * SALT_BYTES < salts.length; n++) {
+    const salt = saltOf({ salts }, n)
+    if (salt !== undefined && isErasedSalt(salt)) return index * TILE_WIDTH + 1 + n
+  }
+  return undefined
 }
 
 /** One of very many: only whether it is the rows. What is wrong with files alone is told of those before it. */

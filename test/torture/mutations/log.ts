@@ -105,6 +105,11 @@ function seedOf(db: DatabaseSync, bundle: number): Uint8Array | undefined {
 
 const anyOf = (bundle: number): [number, number] => [bundle * 256 + 1, bundle * 256 + 256]
 
+/** Without its row, which has left or was erased, an entry is known by the hash of its bundle only. */
+function placeOfEntry({ ground }: Place, id: number): number | [number, number] {
+  return id < ground.firstId || isErased(ground, id) ? anyOf(bundleOf(id)) : id
+}
+
 export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
   'salt: edited'(place) {
     const id = idWithSalt(place)
@@ -173,13 +178,13 @@ export const LOG_MUTATIONS: Readonly<Record<string, Mutation>> = {
     changeEntry(place.path, id, (bundle, at, length) =>
       flip(bundle, at + 2 + place.random.between(0, length - 1), place),
     )
-    return { verdicts: ['EDITED'], id }
+    return { verdicts: ['EDITED'], id: placeOfEntry(place, id) }
   },
   'entry: another length'(place) {
     const id = idWithEntry(place)
     if (id === undefined) return undefined
     changeEntry(place.path, id, (bundle, at) => flip(bundle, at + place.random.between(0, 1), place))
-    return { verdicts: ['EDITED', 'DELETED'], id }
+    return { verdicts: ['EDITED', 'DELETED'], id: placeOfEntry(place, id) }
   },
   'entries: packed bytes edited'(place) {
     const id = idWithEntry(place)
