@@ -264,7 +264,8 @@ function checkpoint(db: DatabaseSync, path: string): void {
   }
   const log = `${path}-wal`
   if (!isCopied) sync(log, 'r+')
-  if (statSync(log).size <= WAL_BYTES_WANTED) return
+  const size = statSync(log, { throwIfNoEntry: false })?.size ?? 0
+  if (size <= WAL_BYTES_WANTED) return
   // It keeps writers waiting while it waits for readers, of which one may take minutes.
   db.exec(
     `PRAGMA busy_timeout = ${RESTART_MS_MAX}; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`,
