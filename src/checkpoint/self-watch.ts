@@ -8,10 +8,10 @@
  */
 import type { DatabaseSync } from 'node:sqlite'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
-import { areSameBytes, joinBytes } from '../evidence/encoding.ts'
+import { areSameBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
-import { hashLeaf, perfectRoot } from '../evidence/merkle.ts'
-import { parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { perfectRoot } from '../evidence/merkle.ts'
+import { hashBundle, parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { LogSnapshot, LogView } from '../store/log-view.ts'
 import { listSegments } from '../store/segments.ts'
 
@@ -60,13 +60,13 @@ function checkBundle(
   const first = index * TILE_WIDTH + 1
   const read = (tile: Tile | undefined) => (tile === undefined ? undefined : log.readTile(tile))
   try {
-    const entries = parseBundle(read(tileAt('entries', index, log.size)) ?? new Uint8Array(), TILE_WIDTH)
+    const bundle = read(tileAt('entries', index, log.size)) ?? new Uint8Array()
+    const entries = parseBundle(bundle, TILE_WIDTH)
     if (entries === undefined) return { id: first, detail: 'its bundle cannot be read' }
     const odd = checkRows(db, log, first, entries)
     if (odd !== undefined) return odd
-    if (
-      !isBelow(joinBytes(...entries.map(hashLeaf)), read(tileAt(1, Math.floor(index / TILE_WIDTH), log.size)), index)
-    ) {
+    const hashes = hashBundle(bundle, TILE_WIDTH) as Uint8Array
+    if (!isBelow(hashes, read(tileAt(1, Math.floor(index / TILE_WIDTH), log.size)), index)) {
       return { id: first, detail: 'its bundle does not have the hash that the tile above says' }
     }
     return TILE_WIDTH

@@ -43,6 +43,8 @@ export function openLogView(db: DatabaseSync, files: LogFiles): LogView {
 export function readLog(db: DatabaseSync, files: LogFiles): LogSnapshot {
   const { size, root } = readLogHead(db)
   let partial: ReturnType<typeof readPartialTiles> | undefined
+  /** Of the bundle that was asked for last: neighbours ask for the same. */
+  let known: { readonly bundle: number; readonly salts: Uint8Array | undefined } | undefined
 
   function partialTile({ level, index }: Tile): Uint8Array | undefined {
     if (level === 'entries') return readPartialBundle(db, size, tableOf(db, size))?.bytes
@@ -63,7 +65,9 @@ export function readLog(db: DatabaseSync, files: LogFiles): LogSnapshot {
     },
     salt(id) {
       if (id < 1 || id > size) return undefined
-      const salts = readBundleSalts(db, Math.floor((id - 1) / TILE_WIDTH))
+      const bundle = Math.floor((id - 1) / TILE_WIDTH)
+      if (known?.bundle !== bundle) known = { bundle, salts: readBundleSalts(db, bundle) }
+      const { salts } = known
       const at = ((id - 1) % TILE_WIDTH) * SALT_BYTES
       return salts !== undefined && salts.length >= at + SALT_BYTES ? salts.slice(at, at + SALT_BYTES) : undefined
     },
