@@ -27,7 +27,7 @@ const CACHE_KIB = 16 * 1024
 const AUTOCHECKPOINT_PAGES = 128 * 1024
 /** Past this size it is worth waiting a moment for readers, so that the write-ahead log starts again from its beginning. */
 const WAL_BYTES_WANTED = 16 * 1024 * 1024
-/** What it may keep of the disk. Cutting off what is more takes a commit 200 ms; between two checkpoints it grows to less. */
+/** What it may keep of the disk. Cutting off what is more takes a commit 200 ms; between two checkpoints it mostly grows to less. */
 const WAL_BYTES_KEPT = 128 * 1024 * 1024
 const RESTART_MS_MAX = 50
 /** The second finds what was written during the first. */
