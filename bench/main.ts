@@ -18,6 +18,9 @@ import { benchTrail } from './trail.ts'
 import { benchVerify } from './verify.ts'
 import { benchVerifyPostgres } from './verify-postgres.ts'
 
+/** As the command line does (bin/ev-central.js): threads that a benchmark starts load what was compiled before. */
+process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, '..', 'node_modules', '.cache', 'ev-central')
+
 const BENCHMARKS: Record<string, (size: Size) => Promise<Figure[]>> = {
   event: benchAuditEvent,
   durable: benchDurable,

@@ -47,12 +47,14 @@ export function createChunkStore(db: DatabaseSync): ChunkStore {
   return {
     resume(lastId, table) {
       write.refresh()
-      if (builder === undefined || nextIdOf(builder) !== lastId + 1) builder = readChunk(db, chunkOf(lastId + 1), table)
+      if (builder !== undefined && nextIdOf(builder) === lastId + 1) return
+      builder = readChunk(db, chunkOf(lastId + 1), table)
+      write.forget()
     },
     add(row) {
       const current = builder as ChunkBuilder
       addRow(current, row)
-      write.prepare(row)
+      write.nameRow(current.count - 1, row)
       if (current.count < CHUNK_IDS) return
       write(current)
       builder = startChunk(current.chunk + 1)
@@ -90,10 +92,12 @@ export function packStoredColumns(db: DatabaseSync): void {
   }
 }
 
-interface ChunkWriter extends Pick<Dictionary, 'refresh' | 'forget'> {
+interface ChunkWriter extends Pick<Dictionary, 'forget'> {
   (complete: ChunkBuilder): void
-  /** Looks up the names of a row to come: 2,000 at once would keep those waiting who wait for the row that completes a chunk. */
-  prepare(row: Pick<ChunkRow, 'who' | 'ip'>): void
+  /** Looks up the names of row `n` of the chunk to come: 2,000 at once would keep those waiting who wait for the row that completes it. */
+  nameRow(n: number, row: Pick<ChunkRow, 'who' | 'ip'>): void
+  /** Call at the start of each transaction. */
+  refresh(): void
 }
 
 /** Prepares the statements once. */
@@ -102,26 +106,43 @@ export function prepareChunkWriter(db: DatabaseSync): ChunkWriter {
   const insertTimes = db.prepare('INSERT OR REPLACE INTO event_chunks VALUES (?, ?, ?)')
   const insertColumns = db.prepare('INSERT OR REPLACE INTO event_columns VALUES (?, ?)')
   const insertSet = db.prepare('INSERT OR REPLACE INTO event_facets VALUES (?, ?, ?, ?)')
+  /** Numbers of the chunk to come, as far as `nameRow` was told its rows; else 0, which is no name's. */
+  const named = { who: new Uint32Array(CHUNK_IDS), ip: new Uint32Array(CHUNK_IDS) }
 
-  function write(complete: ChunkBuilder): void {
-    const { chunk, who, ip, kinds } = complete
-    insertTimes.run(chunk, complete.minMs, complete.maxMs)
+  function forgetNumbers(): void {
+    named.who.fill(0)
+    named.ip.fill(0)
+  }
+
+  function complete(numbers: Uint32Array, names: readonly string[]): Uint32Array {
+    for (let n = 0; n < CHUNK_IDS; n++) numbers[n] ||= dictionary.nameNumber(names[n] as string)
+    return numbers
+  }
+
+  function write(chunk: ChunkBuilder): void {
+    insertTimes.run(chunk.chunk, chunk.minMs, chunk.maxMs)
     const columns = {
-      who: Uint32Array.from(who, dictionary.nameNumber),
-      ip: Uint32Array.from(ip, dictionary.nameNumber),
-      kinds: Uint16Array.from(kinds, dictionary.kindNumber),
+      who: complete(named.who, chunk.who),
+      ip: complete(named.ip, chunk.ip),
+      kinds: Uint16Array.from(chunk.kinds, dictionary.kindNumber),
     }
-    insertColumns.run(chunk, formatColumns(columns, complete))
-    for (const [facet, sets] of complete.sets.entries()) {
-      for (const [value, set] of sets) insertSet.run(facet, value, chunk, formatSet(set))
+    insertColumns.run(chunk.chunk, formatColumns(columns, chunk))
+    forgetNumbers()
+    for (const [facet, sets] of chunk.sets.entries()) {
+      for (const [value, set] of sets) insertSet.run(facet, value, chunk.chunk, formatSet(set))
     }
   }
   return Object.assign(write, {
-    refresh: dictionary.refresh,
-    forget: dictionary.forget,
-    prepare({ who, ip }: Pick<ChunkRow, 'who' | 'ip'>) {
-      dictionary.nameNumber(who)
-      dictionary.nameNumber(ip)
+    nameRow(n: number, { who, ip }: Pick<ChunkRow, 'who' | 'ip'>) {
+      named.who[n] = dictionary.nameNumber(who)
+      named.ip[n] = dictionary.nameNumber(ip)
+    },
+    refresh() {
+      if (dictionary.refresh()) forgetNumbers()
+    },
+    forget() {
+      dictionary.forget()
+      forgetNumbers()
     },
   })
 }

@@ -26,8 +26,8 @@ export const OTHER_REASON = '(other)'
 export interface Dictionary {
   nameNumber(name: string): number
   kindNumber(kind: Kind): number
-  /** Call at the start of each transaction. */
-  refresh(): void
+  /** Call at the start of each transaction. @returns whether numbers given before may not be right any more */
+  refresh(): boolean
   forget(): void
 }
 
@@ -82,8 +82,10 @@ export function createDictionary(db: DatabaseSync): Dictionary {
     },
     refresh() {
       const version = selectVersion.get()?.data_version
-      if (version !== versionSeen) forget()
+      const isChanged = version !== versionSeen
+      if (isChanged) forget()
       versionSeen = version
+      return isChanged
     },
     forget,
   }

@@ -131,11 +131,13 @@ export function forEachCount(list: Uint8Array, visit: (key: number, count: numbe
 /** @param keys sorted by this */
 function formatCounts(keys: Float64Array | Uint32Array): Uint8Array {
   keys.sort()
-  const bytes: number[] = []
+  // A number of 53 bits takes 8 bytes, and each key has two.
+  const bytes = new Uint8Array(keys.length * 16)
+  let length = 0
   function put(number: number): void {
     let left = number
-    for (; left >= 128; left = Math.floor(left / 128)) bytes.push((left % 128) + 128)
-    bytes.push(left)
+    for (; left >= 128; left = Math.floor(left / 128)) bytes[length++] = (left % 128) + 128
+    bytes[length++] = left
   }
   let previous = 0
   for (let from = 0, to = 0; from < keys.length; from = to) {
@@ -145,7 +147,7 @@ function formatCounts(keys: Float64Array | Uint32Array): Uint8Array {
     put(to - from)
     previous = key
   }
-  return Uint8Array.from(bytes)
+  return bytes.slice(0, length)
 }
 
 interface StoredChunk {
