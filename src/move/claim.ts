@@ -45,6 +45,7 @@ const TABLES = [
   'positions',
   'once_keys',
   'legal_holds',
+  'event_archives',
   'log_key_chain',
   'log_checkpoints',
   'charge_points',
