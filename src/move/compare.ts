@@ -205,8 +205,10 @@ async function compareEdge(
 }
 
 async function refuseRowsElsewhere(session: Session, left: number, size: number): Promise<void> {
-  const { rows } = await session.query('SELECT 1 FROM audit_events WHERE id > $1 OR id <= $2 LIMIT 1', [size, left])
-  if (rows.length > 0) throw new DifferentLog('there are events beyond the head, or of archives')
+  const beyond = await session.query('SELECT 1 FROM audit_events WHERE id > $1 LIMIT 1', [size])
+  if (beyond.rows.length > 0) throw new DifferentLog('there are events beyond the head')
+  const rows = await session.query('SELECT 1 FROM audit_events WHERE id <= $1 LIMIT 1', [left])
+  if (rows.rows.length > 0) throw new DifferentLog('there are events that have left')
   const salts = await session.query('SELECT 1 FROM log_salts WHERE first_id <= $1 LIMIT 1', [left])
   if (salts.rows.length > 0) throw new DifferentLog('there are salts of events that have left')
 }

@@ -183,17 +183,24 @@ test('shared log: an instance that connects as a role with no more rights than i
     "UPDATE log_key_chain SET chain = ''",
     'DELETE FROM log_checkpoints',
     'UPDATE log_checkpoints SET size = 1',
+    "UPDATE log_checkpoints SET note = ''",
+    "INSERT INTO log_checkpoints VALUES (1, '', '2020-01-01')",
   ])
     await assert.rejects(server.run(limited, change), /permission denied/)
   const other = server.run(limited, "SELECT evc_append_hand_over('something')")
   await assert.rejects(other, /no line of a key chain/)
-  const sizes = () => server.run(limited, 'SELECT size FROM log_checkpoints ORDER BY size DESC')
-  const [newest] = await sizes()
-  await server.run(limited, "SELECT evc_forget_checkpoint($1, '1000 years')", [newest?.size])
-  assert.ok(
-    (await sizes()).some(({ size }) => size === newest?.size),
-    'the newest stays',
-  )
+  const [newest] = await server.run(limited, 'SELECT size, note FROM log_checkpoints ORDER BY size DESC')
+  const noteOf = async () =>
+    (await server.run(limited, 'SELECT note FROM log_checkpoints WHERE size = $1', [newest?.size]))[0]?.note
+  const forget = () => server.run(limited, "SELECT evc_forget_checkpoint($1, '1000 years')", [newest?.size])
+  await forget()
+  assert.equal(await noteOf(), newest?.note, 'the newest stays')
+  const cosign = (note: string) => server.run(limited, 'SELECT evc_cosign_checkpoint($1, $2)', [newest?.size, note])
+  const [text, signatures] = String(newest?.note).split('\n\n')
+  for (const note of ['', `${text}\n\n`, `${text}x\n\n${signatures}`, `${text}\n\n— witness A\n`]) await cosign(note)
+  assert.equal(await noteOf(), newest?.note, 'what the log signed stays')
+  await cosign(`${newest?.note}— witness A\n`)
+  assert.equal(await noteOf(), `${newest?.note}— witness A\n`)
   await server.run(limited, "INSERT INTO log_witnessed (size, note) VALUES (999999, E'a\\n999999\\nb')")
   assert.deepEqual(await server.run(url, 'SELECT size FROM log_witnessed'), [], 'what nothing could follow is not kept')
 
