@@ -38,7 +38,7 @@ export async function copyEvents(
     // Crash before the commit: nothing. A commit that nobody answered: the head says whether it happened.
     await postgres.transaction(session => copyBatch(session, copied, batch))
     copied = through
-    while (await countBlock(postgres));
+    if (copied > source.left) while (await countBlock(postgres)); // of what has left there are no rows
     onCopied(copied)
   }
 }

@@ -19,6 +19,7 @@ import { readSettings } from '../../src/settings/settings.ts'
 import { readLogHead, readSalts } from '../../src/store/log-store.ts'
 import { sampleEvent } from '../contract/event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
+import { assertCounted } from '../harness/postgres-counts.ts'
 import { eventually } from '../harness/rows.ts'
 import { createSignedLog, ORIGIN, withDatabase } from '../harness/signed-log.ts'
 import { type Environment, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -34,6 +35,8 @@ const as = { 'x-admin-key': ADMIN_KEY }
 const ERASED = 'CP-ERASED'
 /** Whoever runs the tests may have other things to do. */
 const PATIENCE_MS = 60_000
+/** Ids of a block of counts, where partitions are small. */
+const BLOCK = 256
 /** Several batches of the copying, and not a whole number of bundles. */
 const EVENTS = 17_000
 
@@ -133,12 +136,12 @@ const migrate = (folder: string, url: string, ...more: string[]) =>
     environment: { ...SECRETS, EVC_DATABASE_URL: url },
   })
 
-/** Its partitions will be small. `lock` is a session of its own. */
+/** Its partitions and blocks of counts will be small. `lock` is a session of its own. */
 async function preparedForMove(t: TestContext, url: string) {
   const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'test' })
   for (const schema of SHARED_SCHEMAS) await migrateSchema(postgres, schema)
   await postgres.close()
-  await server.run(url, 'UPDATE event_layout SET partition_ids = 1024')
+  await server.run(url, `UPDATE event_layout SET partition_ids = 1024, block_ids = ${BLOCK}`)
   const lock = new pg.Client(url)
   await lock.connect()
   t.after(() => lock.end())
@@ -348,6 +351,7 @@ test('migrate: a trail that events have left goes on with its archives, erasures
   assert.equal(done.code, 0, done.stderr)
   assert.match(done.stdout, /the roots are equal/)
 
+  await assertCounted(url, BLOCK)
   const assertPristine = async () => {
     const verified = [await here('verify'), await here('verify', archives)]
     for (const { stdout } of verified) assert.match(stdout, /^PRISTINE/)
