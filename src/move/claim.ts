@@ -42,6 +42,7 @@ export const MOVE_SCHEMA: Schema = {
 /** Whatever an instance, or a command, leaves in a database. */
 const TABLES = [
   'audit_events',
+  'event_partitions',
   'positions',
   'once_keys',
   'legal_holds',
