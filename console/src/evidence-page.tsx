@@ -11,6 +11,8 @@ import { count, duration, number, words } from './text.ts'
 import { Ago, Button, CopyButton, Empty, Failure, Foreign, Loading, Status } from './ui/parts.tsx'
 
 const EVERY_MS = 3_000
+/** Of reading the trail again: another instance takes over within seconds, and a server comes back. */
+const STALLED_SECONDS = 300
 
 export default function EvidencePage() {
   const { data, error, refetch } = useQuery({
@@ -111,6 +113,9 @@ function Verify({ evidence }: { evidence: EvidenceStatus }) {
             {self_check.rounds > 0 ? `${count(self_check.rounds, 'round')} went well` : 'the first round is on its way'}
             .
           </p>
+          {self_check.stalled_seconds > STALLED_SECONDS && (
+            <p className="problem">It has not gone on for {duration(self_check.stalled_seconds)}: see the log.</p>
+          )}
           <Bar label="This round" value={Math.min(self_check.through, size)} max={Math.max(size, 1)} />
         </>
       )}

@@ -76,6 +76,8 @@ export interface CheckpointStatus {
   readonly signedAt: number | undefined
   /** Reading the trail again: how far this round is, in events, and how many rounds went well. Undefined where that is not done. */
   readonly watched: { readonly through: number; readonly rounds: number } | undefined
+  /** For how long that was not seen to go on, here or in another instance; 0 where it is not done. */
+  readonly watchStalledMs: number
   /** Why it is refused, or was not possible the last time. */
   readonly lastError: string | null
 }
@@ -124,6 +126,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   let handedOn = -1
   let signedAt: number | undefined
   let watched: CheckpointStatus['watched']
+  let watchedAt = performance.now()
   let lastError: string | null = null
   /** Until the process begins anew. */
   let foundHere: FoundTampering | undefined
@@ -137,7 +140,10 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   async function watch(): Promise<void> {
     if (watchMs === 0 || phase === 'stopped') return
     const found = await signer.watch(watchMs)
-    if (found?.kind === 'sound') watched = found
+    if (found?.kind === 'sound') {
+      if (found.through !== watched?.through || found.rounds !== watched.rounds) watchedAt = performance.now()
+      watched = found
+    }
     if (found === undefined || found.kind === 'sound') return
     foundHere = { ...found, foundAt: new Date() }
   }
@@ -231,6 +237,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
       unsignedMs: waitingSince === undefined ? 0 : performance.now() - waitingSince,
       signedAt,
       watched,
+      watchStalledMs: watchMs === 0 ? 0 : performance.now() - watchedAt,
       lastError,
     }),
     indexed(id) {

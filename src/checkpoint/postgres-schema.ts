@@ -17,15 +17,28 @@ END`
 const addHandOvers = (session: Session) =>
   createOwnersFunction(session, 'evc_append_hand_over(line text)', APPEND_HAND_OVER)
 /**
- * What was signed stays for whoever connects as the runtime role: the newest checkpoint is never deleted, those that are history only
- * as the signer thins them out, and what is kept as witnessed is never beyond the newest, where nothing could follow it.
+ * What was signed stays for whoever connects as the runtime role: none of it is written anew, it is deleted only as the signer thins
+ * it out, so that one an hour is left, and what is kept as witnessed is never beyond the newest, where nothing could follow it.
  */
 const FORGET = `
 BEGIN
   DELETE FROM log_checkpoints AS old WHERE old.size = forgotten
-    AND EXISTS (SELECT FROM log_checkpoints newer WHERE newer.size > old.size)
-    AND EXISTS (SELECT FROM (SELECT signed_at FROM log_checkpoints WHERE size < forgotten ORDER BY size DESC LIMIT 1) AS before
-      WHERE before.signed_at > old.signed_at - least(apart, interval '1 hour'));
+    AND EXISTS (SELECT FROM (SELECT signed_at FROM log_checkpoints WHERE size < forgotten ORDER BY size DESC LIMIT 1) AS before,
+        (SELECT signed_at FROM log_checkpoints WHERE size > forgotten ORDER BY size LIMIT 1) AS next
+      WHERE before.signed_at BETWEEN old.signed_at - least(apart, interval '1 hour') AND old.signed_at
+        AND next.signed_at <= before.signed_at + interval '1 hour');
+END`
+
+/** As limits.ts has it. What was released is never edited, so it is spelled here. */
+const NOTE_CHARACTERS_MAX = 262_144
+
+/** What was signed stays as it is, with the signatures of the log; others come and go. */
+const COSIGN = `
+BEGIN
+  UPDATE log_checkpoints AS c SET note = cosigned WHERE c.size = cosigned_size AND length(cosigned) <= ${NOTE_CHARACTERS_MAX}
+    AND split_part(c.note, E'\\n\\n', 1) = split_part(cosigned, E'\\n\\n', 1)
+    AND NOT EXISTS (SELECT FROM regexp_split_to_table(split_part(c.note, E'\\n\\n', 2), E'\\n') AS line
+      WHERE starts_with(line, '— ' || split_part(c.note, E'\\n', 1) || ' ') AND strpos(cosigned, E'\\n' || line || E'\\n') = 0);
 END`
 
 const GUARD_WITNESSED = `
@@ -39,16 +52,30 @@ END`
 
 const GUARDS = `
   CREATE TRIGGER guard BEFORE INSERT OR UPDATE ON log_witnessed FOR EACH ROW EXECUTE FUNCTION guard_witnessed();
-  DO $$ BEGIN
-    REVOKE UPDATE, DELETE ON log_checkpoints FROM ${RUNTIME_ROLE};
-  EXCEPTION WHEN undefined_object THEN NULL; -- there is no such role
-  END $$;
+  ${revoke('UPDATE, DELETE ON log_checkpoints')}
 `
 
+function revoke(what: string): string {
+  return `DO $$ BEGIN
+    REVOKE ${what} FROM ${RUNTIME_ROLE};
+  EXCEPTION WHEN undefined_object THEN NULL; -- there is no such role
+  END $$;`
+}
+
+const addForgetting = (session: Session) =>
+  createOwnersFunction(session, 'evc_forget_checkpoint(forgotten bigint, apart interval)', FORGET)
+
 async function guardSigned(session: Session): Promise<void> {
-  await createOwnersFunction(session, 'evc_forget_checkpoint(forgotten bigint, apart interval)', FORGET)
+  await addForgetting(session)
   await createOwnersFunction(session, 'guard_witnessed()', GUARD_WITNESSED, 'trigger')
   await session.query(GUARDS)
+}
+
+/** When a checkpoint was signed is the server's to say: by that, one is told from what somebody puts beside it. */
+async function guardNotes(session: Session): Promise<void> {
+  await addForgetting(session) // as it is now
+  await createOwnersFunction(session, 'evc_cosign_checkpoint(cosigned_size bigint, cosigned text)', COSIGN)
+  await session.query(revoke('INSERT, UPDATE ON log_checkpoints'))
 }
 
 export const CHECKPOINT_SCHEMA: Schema = {
@@ -82,13 +109,14 @@ export const CHECKPOINT_SCHEMA: Schema = {
     INSERT INTO log_watch DEFAULT VALUES;
     `,
     guardSigned,
+    guardNotes,
   ],
   grants: [
     'SELECT, INSERT ON log_keys, log_key_chain',
     'SELECT, INSERT, UPDATE ON log_witnessed',
-    'SELECT, INSERT, UPDATE (note) ON log_checkpoints',
+    'SELECT, INSERT (size, note) ON log_checkpoints',
     'SELECT, UPDATE ON log_watch',
     'EXECUTE ON FUNCTION evc_append_hand_over(text)',
-    'EXECUTE ON FUNCTION evc_forget_checkpoint(bigint, interval)',
+    'EXECUTE ON FUNCTION evc_forget_checkpoint(bigint, interval), evc_cosign_checkpoint(bigint, text)',
   ],
 }

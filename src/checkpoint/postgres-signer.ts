@@ -334,7 +334,7 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
         if (isWitnessed) await session.query(KEEP_WITNESSED, [size, cosigned])
         const newest = (await session.query<SizedNote & Record<string, unknown>>(NEWEST)).rows[0]
         if (newest === undefined || parseNote(newest.note)?.text !== given.text) return
-        await session.query('UPDATE log_checkpoints SET note = $1 WHERE size = $2', [formatNote(given), size])
+        await session.query('SELECT evc_cosign_checkpoint($1, $2)', [size, formatNote(given)])
       })
     },
     // One of all instances reads it (service/shared-watch.ts).

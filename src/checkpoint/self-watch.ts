@@ -37,7 +37,7 @@ export function createSelfWatch(): SelfWatch {
         const found = view.inSnapshot(log => checkBundle(db, log, next))
         if (found === undefined) {
           // The end: the bundle that is not full is looked at with each signature.
-          if (next > 0) rounds++
+          rounds++
           next = 0
           break
         }

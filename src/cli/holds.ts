@@ -58,7 +58,7 @@ async function add({ from, to, reason, json }: AddOptions, command: Command, she
   const url = await sharedUrl(command, shell)
   const placed =
     url === undefined
-      ? await placeHold(databaseOf(command, shell), hold, shell.user)
+      ? await inFolder(command, shell, auditDatabase => placeHold(auditDatabase, hold, shell.user))
       : await placeSharedHold(url, hold, shell.user)
   shell.terminal.print(
     json === true ? JSON.stringify(placed) : `legal hold ${placed.id} keeps the events of ${from} to ${to}`,
@@ -93,7 +93,7 @@ async function remove(id: number, command: Command, shell: Shell): Promise<void>
   const url = await sharedUrl(command, shell)
   const lifted =
     url === undefined
-      ? await liftHold(databaseOf(command, shell), id, shell.user)
+      ? await inFolder(command, shell, auditDatabase => liftHold(auditDatabase, id, shell.user))
       : await liftSharedHold(url, id, shell.user)
   shell.terminal.print(`legal hold ${id} (${lifted.reason}) ended`)
 }
@@ -103,6 +103,13 @@ async function sharedUrl(command: Command, shell: Shell): Promise<string | undef
   const { databaseUrl } = shell.settings(command)
   if (databaseUrl !== undefined) await prepareSharedAt(databaseUrl)
   return databaseUrl
+}
+
+/** Refused also when the log was moved away while the database was waited for: then the change is of a folder that does not count. */
+async function inFolder<T>(command: Command, shell: Shell, change: (auditDatabase: string) => Promise<T>): Promise<T> {
+  const changed = await change(databaseOf(command, shell))
+  shell.folder(command)
+  return changed
 }
 
 function databaseOf(command: Command, shell: Shell): string {

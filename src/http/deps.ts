@@ -68,8 +68,8 @@ export interface EvidenceStatus {
     readonly failures: number
     readonly last_fault: string | null
   }[]
-  /** Reading the trail again in the background: events of this round, and rounds that went well. */
-  readonly self_check: { readonly through: number; readonly rounds: number } | null
+  /** Reading the trail again in the background: events of this round, rounds that went well, and for how long it has not gone on. */
+  readonly self_check: { readonly through: number; readonly rounds: number; readonly stalled_seconds: number } | null
 }
 
 /** Has the whole trail judged by the verifier, once at a time. */

@@ -42,9 +42,11 @@ export const MOVE_SCHEMA: Schema = {
 /** Whatever an instance, or a command, leaves in a database. */
 const TABLES = [
   'audit_events',
+  'event_partitions',
   'positions',
   'once_keys',
   'legal_holds',
+  'event_archives',
   'log_key_chain',
   'log_checkpoints',
   'charge_points',

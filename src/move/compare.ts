@@ -2,7 +2,9 @@
  * Whether PostgreSQL holds the log: its rows and salts are made leaves again, the leaves a tree, and all of it is compared with the
  * bundles, tiles, edge and head that lie there. Trusts nothing that the copying said; reads nothing of the data folder.
  *
- * An erased row has no salt any more: its leaf is the one in the bundle, if that says what the row says openly.
+ * An erased row has no salt any more: its leaf is the one in the bundle, if that says what the row says openly. Of events that have
+ * left, rows and salts are in archives: their leaves are those in the bundles, which have to give the root like all others; whether an
+ * archive has the events of these leaves is told by `verify` of the archive, here as anywhere.
  */
 
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
@@ -18,10 +20,12 @@ import {
 } from '../evidence/leaf.ts'
 import { growTree, type Hash, hashLeaf } from '../evidence/merkle.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
-import { formatBundle, parseBundle, TILE_WIDTH, tileAt } from '../evidence/tile.ts'
+import { parseBundle, TILE_WIDTH, tileAt } from '../evidence/tile.ts'
 import type { Session } from '../postgres/postgres.ts'
 import { readHead } from '../store/postgres-log.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
+import { readArchives } from '../store/postgres-retention.ts'
+import { leftThrough } from '../store/retention.ts'
 
 export interface ComparedLog extends TreeHead {
   /** Of the tree at the sizes that were asked for. */
@@ -47,13 +51,15 @@ export async function recomputeLog(
   onCompared: (events: number) => void,
 ): Promise<ComparedLog> {
   const log = await readPostgresLog(session)
+  const left = leftThrough(await readArchives(session)) ?? refuse('what is on record of archives is no range of events')
   const wanted = new Set(sizes)
   const roots = new Map<number, Hash>()
   const tiles = collectTiles()
   const tree = growTree(undefined, tiles.add)
-  for (let first = 1; first <= log.size; first += PIECE_ROWS) {
-    const last = Math.min(log.size, first + PIECE_ROWS - 1)
-    for (const entry of await readEntries(session, log, first, last)) {
+  for (let first = 1, last = 0; first <= log.size; first = last + 1) {
+    last = Math.min(first <= left ? left : log.size, first + PIECE_ROWS - 1)
+    const bundles = await readBundles(log, first, last)
+    for (const entry of first <= left ? bundles.flat() : await checkEntries(session, bundles, first, last)) {
       tree.append(hashLeaf(entry))
       if (wanted.has(tree.size)) roots.set(tree.size, tree.root())
     }
@@ -68,7 +74,7 @@ export async function recomputeLog(
   const stored = await session.query<{ n: number }>('SELECT count(*) AS n FROM log_tiles')
   if (stored.rows[0]?.n !== tiles.count() + Math.floor(log.size / TILE_WIDTH))
     throw new DifferentLog('there are tiles beyond the head')
-  await refuseRowsBeyond(session, log.size)
+  await refuseRowsElsewhere(session, left, log.size)
   return { size: log.size, root: tree.root(), roots }
 }
 
@@ -106,37 +112,36 @@ function collectTiles() {
   }
 }
 
-/** The leaves as rows and salts say; compared with the stored bundles. */
-async function readEntries(
+/** The entries of the bundles that begin with the first event and end with the last, as they are stored. */
+async function readBundles(log: PostgresLogSnapshot, first: number, last: number): Promise<Uint8Array[][]> {
+  const tiles = []
+  for (let index = Math.floor((first - 1) / TILE_WIDTH); index * TILE_WIDTH < last; index++) {
+    tiles.push(tileAt('entries', index, log.size) ?? refuse(`the log has no bundle ${index}`))
+  }
+  const stored = await log.readTiles(tiles).catch(asDifferent)
+  return tiles.map(({ index, width }, n) => {
+    return (
+      parseBundle(stored[n] as Uint8Array, width) ?? refuse(`the bundle of event ${index * TILE_WIDTH + 1} is none`)
+    )
+  })
+}
+
+/** @returns the leaves as rows and salts say, which are those of the bundles. @throws {DifferentLog} */
+async function checkEntries(
   session: Session,
-  log: PostgresLogSnapshot,
+  bundles: readonly (readonly Uint8Array[])[],
   first: number,
   last: number,
 ): Promise<Uint8Array[]> {
   const rows = await readRows(session, first, last)
   const salts = await readSalts(session, first, last)
   const erased = await readErased(session, first, last)
-  const entries: Uint8Array[] = []
-  const bundles = []
-  for (let index = Math.floor((first - 1) / TILE_WIDTH); index * TILE_WIDTH < last; index++) {
-    bundles.push(tileAt('entries', index, log.size) ?? refuse(`the log has no bundle ${index}`))
-  }
-  const stored = await log.readTiles(bundles).catch(asDifferent)
-  for (const [n, { width }] of bundles.entries()) {
-    const known =
-      parseBundle(stored[n] as Uint8Array, width) ?? refuse(`the bundle of event ${first + entries.length} is none`)
-    const own = known.map((entry, at) => {
-      const place = n * TILE_WIDTH + at
-      const salt = salts.subarray(place * SALT_BYTES, (place + 1) * SALT_BYTES)
-      return entryOf(rows[place] as StoredEvent, salt, entry, erased.has(first + place))
-    })
-    if (!areSameBytes(formatBundle(own), stored[n] as Uint8Array)) {
-      const wrong = own.findIndex((entry, at) => !areSameBytes(entry, known[at] as Uint8Array))
-      throw new DifferentLog(`event ${first + n * TILE_WIDTH + wrong} is another one than its leaf says`)
-    }
-    entries.push(...own)
-  }
-  return entries
+  return bundles.flat().map((entry, place) => {
+    const salt = salts.subarray(place * SALT_BYTES, (place + 1) * SALT_BYTES)
+    const own = entryOf(rows[place] as StoredEvent, salt, entry, erased.has(first + place))
+    if (areSameBytes(own, entry)) return own
+    throw new DifferentLog(`event ${first + place} is another one than its leaf says`)
+  })
 }
 
 function entryOf(row: EventRow, salt: Uint8Array, stored: Uint8Array, isErased: boolean): Uint8Array {
@@ -199,9 +204,13 @@ async function compareEdge(
   }
 }
 
-async function refuseRowsBeyond(session: Session, size: number): Promise<void> {
-  const { rows } = await session.query('SELECT 1 FROM audit_events WHERE id > $1 LIMIT 1', [size])
-  if (rows.length > 0) throw new DifferentLog('there are events beyond the head')
+async function refuseRowsElsewhere(session: Session, left: number, size: number): Promise<void> {
+  const beyond = await session.query('SELECT 1 FROM audit_events WHERE id > $1 LIMIT 1', [size])
+  if (beyond.rows.length > 0) throw new DifferentLog('there are events beyond the head')
+  const rows = await session.query('SELECT 1 FROM audit_events WHERE id <= $1 LIMIT 1', [left])
+  if (rows.rows.length > 0) throw new DifferentLog('there are events that have left')
+  const salts = await session.query('SELECT 1 FROM log_salts WHERE first_id <= $1 LIMIT 1', [left])
+  if (salts.rows.length > 0) throw new DifferentLog('there are salts of events that have left')
 }
 
 function asDifferent(error: unknown): never {

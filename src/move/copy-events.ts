@@ -2,7 +2,9 @@
  * Events of a data folder into PostgreSQL, with their leaves as they are: nothing is hashed, salted or stamped anew.
  *
  * A batch is one transaction: rows, salts, tiles, erasures, and the head that says so. So the database holds the beginning of the log
- * at any time, and its head says where to go on. A batch ends a bundle, but for the last one. Blocks of counts are made of the rows
+ * at any time, and its head says where to go on. A batch ends a bundle, but for the last one. Events that have left bring their leaves,
+ * their erasures and, with the last of an archive, its record: what is in PostgreSQL then is what its own archiving would have left.
+ * No batch has events that left and others. Blocks of counts are made of the rows
  * behind the batch that completes them.
  */
 import { Refusal } from '../errors.ts'
@@ -14,6 +16,7 @@ import { StoreError } from '../store/event-store.ts'
 import { countBlock } from '../store/postgres-counter.ts'
 import { makePartitions, writeTimes } from '../store/postgres-event-store.ts'
 import { lockHead, readHead, writeGrowth } from '../store/postgres-log.ts'
+import { noteArchives } from '../store/postgres-retention.ts'
 import { COPY_ROWS, formatLines, type PreparedRow, prepareRow } from '../store/postgres-rows.ts'
 import type { SourceBatch, SourceLog } from './source.ts'
 
@@ -30,17 +33,18 @@ export async function copyEvents(
   let copied = (await postgres.use(readHead)).size
   onCopied(copied)
   while (copied < size) {
-    const through = Math.min(size, copied + BATCH_ROWS)
+    const through = Math.min(copied < source.left ? source.left : size, copied + BATCH_ROWS)
     const batch = source.read(copied, through)
     // Crash before the commit: nothing. A commit that nobody answered: the head says whether it happened.
     await postgres.transaction(session => copyBatch(session, copied, batch))
     copied = through
-    while (await countBlock(postgres));
+    if (copied > source.left) while (await countBlock(postgres)); // of what has left there are no rows
     onCopied(copied)
   }
 }
 
-async function copyBatch(session: Session, before: number, { rows, growth, erasures }: SourceBatch): Promise<void> {
+async function copyBatch(session: Session, before: number, batch: SourceBatch): Promise<void> {
+  const { rows, growth, erasures, archives } = batch
   if (growth.salts.length !== rows.length * SALT_BYTES) {
     throw new Refusal(
       'MIGRATION_REFUSED',
@@ -51,16 +55,19 @@ async function copyBatch(session: Session, before: number, { rows, growth, erasu
   if (head.size !== before) {
     throw new StoreError('FOREIGN', `the log has ${head.size} events instead of ${before}: somebody else writes it`)
   }
-  const through = before + rows.length
-  await makePartitions(session, through)
-  await session.copy(COPY_ROWS, formatLines(rows.map(prepare), before + 1))
-  await writeTimes(session, before, through)
+  if (rows.length > 0) {
+    const through = before + rows.length
+    await makePartitions(session, through)
+    await session.copy(COPY_ROWS, formatLines(rows.map(prepare), before + 1))
+    await writeTimes(session, before, through)
+  }
   if (erasures.length > 0) {
     await session.query('INSERT INTO log_erasures SELECT * FROM unnest($1::bigint[], $2::bigint[])', [
       erasures.map(({ id }) => id),
       erasures.map(({ tombstone }) => tombstone),
     ])
   }
+  if (archives.length > 0) await noteArchives(session, archives)
   await writeGrowth(session, before, growth)
 }
 

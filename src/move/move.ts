@@ -6,8 +6,9 @@
  * again, and found to have the root of the old one.
  *
  *   step                                                        a crash after it, or in it
- *   1. the folder is locked, and what waits in its outbox and   a data folder that goes on by itself
- *      journal becomes rows (service/migrate.ts)
+ *   1. the folder is locked, what waits in its outbox and       a data folder that goes on by itself
+ *      journal becomes rows, and its databases are held as
+ *      they are (service/migrate.ts)
  *   2. the database is claimed (claim.ts)                       no service starts on it; on the folder one does
  *   3. events are copied, batch by batch (copy-events.ts)       goes on behind the last batch
  *   4. signatures and state are copied, all at once             all of that, or nothing
@@ -18,6 +19,11 @@
  *
  * Whoever tries again does these steps again; each finds what of it was done. If something was recorded in the folder meanwhile, its
  * log has another size, and the claim is not its own any more.
+ *
+ * Of what has left as archives, tiles, entries, erasures and the archives' records are moved, so the database says and lacks what it would
+ * if its own partitions had left: its first partition begins behind them, and the next archive follows on the last. The files stay
+ * where they are; nobody reads them here, as their records have their digests and the leaves are under the root. What has left has to
+ * be one range from the first event on, as with PostgreSQL nothing leaves out of its order (source.ts refuses it).
  *
  * The way back, before anything was recorded in the new place: the head of its log is deleted, so that even an instance that runs there
  * can append nothing; then the mark in the folder goes.

@@ -1,5 +1,6 @@
 /**
- * The log of a data folder as a move reads it: rows, salts, tiles and erasures, a batch at a time. Read-only.
+ * The log of a data folder as a move reads it: rows, salts, tiles and erasures, a batch at a time. Read-only. Of events that have left
+ * as archives there are tiles and entries, and which archives took them.
  *
  * Nobody else may use the folder meanwhile; that, and that nothing waits in its journal, is for the caller to see to.
  */
@@ -14,20 +15,25 @@ import { openLogFiles } from '../log/log-files.ts'
 import { erasuresIn } from '../store/erasures.ts'
 import { logRoot, readLogHead, readPartialCommitments, readSalts } from '../store/log-store.ts'
 import { readLog } from '../store/log-view.ts'
-import { listArchives } from '../store/retention.ts'
+import { type ArchiveRecord, leftThrough, listArchives } from '../store/retention.ts'
 import { listSegments } from '../store/segments.ts'
 
 export interface SourceBatch {
+  /** None when they have left. */
   readonly rows: readonly StoredEvent[]
   readonly growth: LogGrowth & Required<Pick<LogGrowth, 'fullTiles'>>
   readonly erasures: readonly { readonly id: number; readonly tombstone: number }[]
+  /** Those that took the last of their events with this batch. */
+  readonly archives: readonly ArchiveRecord[]
 }
 
 export interface SourceLog extends Disposable {
   readonly db: DatabaseSync
   readonly head: TreeHead
+  /** Events up to this one have left; 0 when none has. */
+  readonly left: number
   /**
-   * All that the log grew by from one size to a larger one. The smaller one ends a bundle.
+   * All that the log grew by from one size to a larger one. The smaller one ends a bundle; `left` is not between them.
    * @throws {Refusal} MIGRATION_REFUSED: the folder is damaged
    */
   read(before: number, through: number): SourceBatch
@@ -41,8 +47,10 @@ export function openSourceLog(auditDatabase: string): SourceLog {
     files.close()
     db.close()
   }
+  const archives = listArchives(db)
+  const left = leftThrough(archives) ?? -1
   try {
-    refuseUnmovable(db)
+    refuseUnmovable(db, left)
   } catch (error) {
     close()
     throw error
@@ -53,9 +61,10 @@ export function openSourceLog(auditDatabase: string): SourceLog {
   function read(before: number, through: number): SourceBatch {
     try {
       return {
-        rows: readRows(db, before + 1, through),
+        rows: before < left ? [] : readRows(db, before + 1, through),
         growth: readGrowth(before, through),
         erasures: erasuresIn(db, before + 1, through),
+        archives: archives.filter(({ last_id }) => last_id > before && last_id <= through),
       }
     } catch (error) {
       if (!(error instanceof RangeError)) throw error // a tile that is not there, or is cut short
@@ -82,15 +91,15 @@ export function openSourceLog(auditDatabase: string): SourceLog {
     }
   }
 
-  return { db, head: { size, root }, read, [Symbol.dispose]: close }
+  return { db, head: { size, root }, left, read, [Symbol.dispose]: close }
 }
 
-function refuseUnmovable(db: DatabaseSync): void {
-  const archives = listArchives(db).length
-  if (archives > 0) {
+/** @param left negative: what has left is not one range */
+function refuseUnmovable(db: DatabaseSync, left: number): void {
+  if (listSegments(db)[0]?.firstId !== left + 1) {
     throw new Refusal(
       'MIGRATION_REFUSED',
-      `Segments of this trail have left as archives (${archives}): a log that is moved has to begin with its first event. Nothing was changed.`,
+      'Segments of this trail have left as archives, and older events are still there, as when a legal hold keeps them. In PostgreSQL events leave in the order of their ids: archive the older ones first, once nothing holds them. Nothing was changed.',
     )
   }
   if (db.prepare('SELECT 1 FROM rewrites_due LIMIT 1').get() !== undefined) {

@@ -86,6 +86,28 @@ export const MOVED_TABLES: readonly MovedTable[] = [
   { database: 'security', from: 'meta', to: 'security_meta', columns: ['name', 'value'], key: 'name' },
 ]
 
+/** Come with the events that they are of (copy-events.ts). */
+const TABLES_OF_EVENTS: readonly MovedTable[] = [
+  { database: 'audit', from: 'log_erasures', to: 'log_erasures', columns: ['id', 'tombstone'], key: 'id' },
+  {
+    database: 'audit',
+    from: 'event_archives',
+    to: 'event_archives',
+    columns: [
+      'number',
+      'first_id',
+      'last_id',
+      'first_time',
+      'last_time',
+      'file',
+      'sha256',
+      'manifest_sha256',
+      'archived_at',
+    ],
+    key: 'number',
+  },
+]
+
 export type SourceDatabases = Readonly<Record<MovedTable['database'], DatabaseSync>>
 
 const ROWS_AT_ONCE = 10_000
@@ -118,7 +140,7 @@ async function goOnCounting(session: Session, db: DatabaseSync, { table, to }: {
 
 /** In one snapshot of the caller's. @returns the table that is not the same, and how */
 export async function findOtherTable(session: Session, from: SourceDatabases): Promise<string | undefined> {
-  for (const table of MOVED_TABLES) {
+  for (const table of [...TABLES_OF_EVENTS, ...MOVED_TABLES]) {
     const columns = table.columns.join(', ')
     await session.query(`DECLARE moved CURSOR FOR SELECT ${columns} FROM ${table.to} ORDER BY ${table.key}`)
     const there = fetchLines(session, table)

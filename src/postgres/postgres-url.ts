@@ -32,6 +32,8 @@ export function parsePostgresUrl(text: string): PostgresAddress {
     throw new Error('must be postgres://user:password@host:port/database')
   const url = new URL(text)
   const options = new Map(url.searchParams)
+  if (options.size < url.searchParams.size) throw new Error('gives an option twice')
+  if (url.hash !== '') throw new Error('has a # in it, which is written %23')
   for (const name of options.keys()) {
     if (OPTIONS.has(name)) continue
     // Behind a `?` that was not escaped there may be a part of the password.

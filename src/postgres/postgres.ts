@@ -98,7 +98,10 @@ export function createPostgres(options: PostgresOptions): Postgres {
       await session.query(begin)
       try {
         const result = await work(session)
-        await session.query('COMMIT')
+        const { command } = await session.query('COMMIT')
+        // The server's answer where a statement had failed, and the work went on all the same.
+        if (command !== 'COMMIT')
+          throw new Error('a transaction was not committed, as one of its statements had failed')
         return result
       } catch (error) {
         await session.query('ROLLBACK').catch(ignore) // without an answer the session is thrown away

@@ -163,6 +163,11 @@ function createRegistry(
     log.status().phase === 'following' ? 1 : 0,
   )
   gauge(
+    'evc_log_self_check_stalled_seconds',
+    'How long reading the trail again has not gone on; 0 where EVC_SELF_CHECK_PERCENT is 0.',
+    () => log.status().watchStalledMs / 1000,
+  )
+  gauge(
     'evc_log_cosigned_size',
     'Events under the newest checkpoint that as many witnesses cosigned as EVC_WITNESS_QUORUM asks for.',
     () => log.witnesses().cosignedSize,

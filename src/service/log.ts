@@ -184,6 +184,8 @@ function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus
       failures: witness.failures,
       last_fault: witness.lastFault ?? null,
     })),
-    self_check: signed.watched ?? null,
+    self_check: signed.watched
+      ? { ...signed.watched, stalled_seconds: Math.round(signed.watchStalledMs / 100) / 10 }
+      : null,
   }
 }

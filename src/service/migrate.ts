@@ -4,20 +4,29 @@
  */
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
+import { areErasuresUnfinished } from '../archive/erase-archives.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { giveUp, type MoveProgress as MigrateProgress, moveLog } from '../move/move.ts'
 import { readSigning } from '../move/signing.ts'
-import { openSourceLog } from '../move/source.ts'
+import { openSourceLog, type SourceLog } from '../move/source.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { refuseOtherKey } from '../security/create-security.ts'
 import { createFailurePolicy } from '../security/failure-policy.ts'
 import { createOutbox } from '../security/outbox.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { Settings } from '../settings/settings.ts'
-import { type DataFolder, dataFolder, lockMigratingFolder, markMigrated, migratedTo } from './data-folder.ts'
+import { listArchives } from '../store/retention.ts'
+import {
+  archiveFolder,
+  type DataFolder,
+  dataFolder,
+  lockMigratingFolder,
+  markMigrated,
+  migratedTo,
+} from './data-folder.ts'
 import { openPipeline } from './pipeline.ts'
 import { refuseHalfRestored } from './restore.ts'
 import { keyFolders } from './rotate-key.ts'
@@ -60,9 +69,10 @@ export async function migrateToPostgres(options: MigrateOptions): Promise<Migrat
   const earlier = migratedTo(folder)
   if (earlier === undefined) await settle(options, folder, keyEncryptionKey)
   else if (earlier !== address) throw new Refusal('MIGRATION_REFUSED', `${folder.path} was migrated to ${earlier}.`)
+  undo.use(keepUnchanged(folder.auditDatabase)) // a segment that left meanwhile, or a hold, would be of this folder only
   const source = undo.use(openSourceLog(folder.auditDatabase))
   const security = undo.use(keepUnchanged(folder.securityDatabase))
-  refuseUnsettled(folder, security)
+  refuseUnsettled(folder, source, security)
   const signing = readSigning(keyFolders(folder))
   const { size: events } = source.head
   const origin = signing.chain.first.name
@@ -150,7 +160,14 @@ async function settle(
   await outbox.trim()
 }
 
-function refuseUnsettled({ path }: DataFolder, security: DatabaseSync): void {
+function refuseUnsettled(folder: DataFolder, source: SourceLog, security: DatabaseSync): void {
+  const { path } = folder
+  if (areErasuresUnfinished(listArchives(source.db), archiveFolder(folder))) {
+    throw new Refusal(
+      'MIGRATION_REFUSED',
+      'An erasure in the archives is not finished: start the service on the folder once, and stop it. Nothing was changed.',
+    )
+  }
   if (security.prepare('SELECT 1 FROM outbox LIMIT 1').get() === undefined) return
   throw new Refusal(
     'MIGRATION_REFUSED',

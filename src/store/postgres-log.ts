@@ -78,14 +78,18 @@ export async function readPartialBundle(session: Session, size: number): Promise
 
 const MOVE = `
 WITH salts AS (
-  INSERT INTO log_salts VALUES ($1::bigint, $2::bigint, $3, $4)
+  INSERT INTO log_salts SELECT $1::bigint, $2::bigint, $3::bytea, $4::bytea WHERE octet_length($3::bytea) > 0
 ), edge AS (
   INSERT INTO log_edge SELECT * FROM unnest($5::smallint[], $6::bigint[], $7::bytea[])
   ON CONFLICT (level) DO UPDATE SET tile = excluded.tile, hashes = excluded.hashes
 )
 UPDATE log_head SET size = $2, root = $8, edge = $9 WHERE size = $1::bigint - 1`
 
-/** @param before size of the log under the batch. @throws {StoreError} FOREIGN when the head is not there any more */
+/**
+ * @param before size of the log under the batch
+ * @param growth without salts when its rows have left: they took these along
+ * @throws {StoreError} FOREIGN when the head is not there any more
+ */
 export async function writeGrowth(session: Session, before: number, growth: LogGrowth): Promise<void> {
   const { fullTiles = [], partialTiles, edge, root, salts, commitments } = growth
   if (fullTiles.length > 0) {

@@ -45,6 +45,12 @@ export async function readArchives(session: Session): Promise<ArchiveRecord[]> {
   return (await session.query<ArchiveRecord & Record<string, unknown>>(sql)).rows
 }
 
+/** Of a log that is moved here; for the owner. Within the transaction that brings the last of their leaves. */
+export async function noteArchives(session: Session, archives: readonly ArchiveRecord[]): Promise<void> {
+  const sql = 'INSERT INTO event_archives SELECT * FROM json_populate_recordset(NULL::event_archives, $1)'
+  await session.query(sql, [JSON.stringify(archives)])
+}
+
 /** Within the transaction whose row `event` tells of it. */
 export async function takeOutPartition(session: Session, archive: ArchiveRecord, event: number): Promise<void> {
   await session.query('SELECT evc_archive_partition($1, $2)', [JSON.stringify(archive), event])

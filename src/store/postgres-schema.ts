@@ -76,12 +76,16 @@ ALTER TABLE log_edge ALTER hashes SET STORAGE EXTERNAL; -- hashes and salts cann
 ALTER TABLE log_salts ALTER salts SET STORAGE EXTERNAL, ALTER commitments SET STORAGE EXTERNAL;
 `
 
-/** ATTACH, unlike PARTITION OF, does not wait for those who read the table. */
+/**
+ * ATTACH, unlike PARTITION OF, does not wait for those who read the table. The first partition of a log that was moved here begins
+ * behind what had left it before.
+ */
 const ADD_PARTITION = `
 DECLARE
   n integer; first bigint; ids integer; name text;
 BEGIN
-  SELECT coalesce(max(number), 0) + 1, coalesce(max(last_id), 0) + 1 INTO n, first FROM event_partitions;
+  SELECT coalesce(max(number), 0) + 1 INTO n FROM event_partitions;
+  SELECT coalesce(greatest((SELECT max(last_id) FROM event_partitions), (SELECT max(last_id) FROM event_archives)), 0) + 1 INTO first;
   SELECT partition_ids INTO ids FROM event_layout;
   IF first > (SELECT size FROM log_head) + ${AHEAD_IDS} THEN RETURN; END IF; -- nobody may fill the catalogue with tables
   name := 'audit_events_' || n;
@@ -96,9 +100,13 @@ async function first(session: Session): Promise<void> {
   await createOwnersFunction(session, 'evc_add_partition()', ADD_PARTITION)
 }
 
+async function addPartitionsBehindArchives(session: Session): Promise<void> {
+  await createOwnersFunction(session, 'evc_add_partition()', ADD_PARTITION) // as it is now
+}
+
 export const STORE_SCHEMA: Schema = {
   stage: 'events',
-  migrations: [first, addErasure, addRetention, addCounts],
+  migrations: [first, addErasure, addRetention, addCounts, addPartitionsBehindArchives],
   grants: [
     'SELECT, INSERT ON audit_events, event_times, once_keys, log_tiles, log_salts',
     'SELECT ON event_layout, event_partitions, log_erasures',

@@ -145,6 +145,16 @@ export function removeHold(db: DatabaseSync, id: number): LegalHold | undefined 
   return hold
 }
 
+/** The last id that has left, 0 when none has; undefined when what has left is not one range from the first event on. */
+export function leftThrough(archives: readonly ArchiveRecord[]): number | undefined {
+  let through = 0
+  for (const { first_id, last_id } of archives.toSorted((a, b) => a.first_id - b.first_id)) {
+    if (first_id !== through + 1) return undefined
+    through = last_id
+  }
+  return through
+}
+
 /** Ids that are in no segment and in no archive on record: somebody took them out in another way. */
 export function findUnexplainedGaps(db: DatabaseSync): string[] {
   const held = listSegments(db).map(({ firstId, lastId = Number.POSITIVE_INFINITY }) => [firstId, lastId] as const)

@@ -4,17 +4,22 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, rmdirSync, rmSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after, before, type TestContext } from 'node:test'
+import pg from 'pg'
 import { pino } from 'pino'
 import { COLUMNS } from '../../src/event/event.ts'
 import { allKeys, currentKeys, type KeyChain, openByChain, parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { verifyConsistency } from '../../src/evidence/merkle-proof.ts'
 import { verifyProof } from '../../src/evidence/proof.ts'
 import { createVerifier } from '../../src/evidence/signature.ts'
+import { SHARED_SCHEMAS } from '../../src/move/move.ts'
+import { migrate as migrateSchema } from '../../src/postgres/migrations.ts'
+import { createPostgres } from '../../src/postgres/postgres.ts'
 import { type Central, startCentral } from '../../src/service/central.ts'
 import { readSettings } from '../../src/settings/settings.ts'
 import { readLogHead, readSalts } from '../../src/store/log-store.ts'
 import { sampleEvent } from '../contract/event-store.ts'
 import { postgresServer } from '../harness/postgres.ts'
+import { assertCounted } from '../harness/postgres-counts.ts'
 import { eventually } from '../harness/rows.ts'
 import { createSignedLog, ORIGIN, withDatabase } from '../harness/signed-log.ts'
 import { type Environment, runHere, serve, start, temporaryFolder } from './command-line.ts'
@@ -30,6 +35,8 @@ const as = { 'x-admin-key': ADMIN_KEY }
 const ERASED = 'CP-ERASED'
 /** Whoever runs the tests may have other things to do. */
 const PATIENCE_MS = 60_000
+/** Ids of a block of counts, where partitions are small. */
+const BLOCK = 256
 /** Several batches of the copying, and not a whole number of bundles. */
 const EVENTS = 17_000
 
@@ -112,6 +119,12 @@ async function get(url: string, path: string, headers: Record<string, string>) {
   return { status: response.status, text: await response.text() }
 }
 
+/** Once something is signed. */
+async function keysOf(url: string): Promise<KeyChain> {
+  const ask = async () => parseKeyChain((await get(url, '/evidence/keys', as)).text)
+  return (await eventually(ask, found => found !== undefined)) as KeyChain
+}
+
 function copyOf(t: TestContext): string {
   const folder = join(temporaryFolder(t), 'data')
   cpSync(original, folder, { recursive: true })
@@ -122,6 +135,18 @@ const migrate = (folder: string, url: string, ...more: string[]) =>
   runHere(['migrate', '--from', `sqlite:${folder}`, ...more], {
     environment: { ...SECRETS, EVC_DATABASE_URL: url },
   })
+
+/** Its partitions and blocks of counts will be small. `lock` is a session of its own. */
+async function preparedForMove(t: TestContext, url: string) {
+  const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'test' })
+  for (const schema of SHARED_SCHEMAS) await migrateSchema(postgres, schema)
+  await postgres.close()
+  await server.run(url, `UPDATE event_layout SET partition_ids = 1024, block_ids = ${BLOCK}`)
+  const lock = new pg.Client(url)
+  await lock.connect()
+  t.after(() => lock.end())
+  return lock
+}
 
 async function refused(run: ReturnType<typeof runHere>, why: RegExp): Promise<void> {
   const { code, stderr } = await run
@@ -229,10 +254,7 @@ test('migrate: killed again and again, changed under its hands, the log goes on 
   assert.equal((await post(at, '/auth/token', { cp_id: 'CP-1', token: known.token })).status, 200)
   assert.equal((await get(at, '/keys/current', { authorization: `Bearer ${known.token}` })).text, known.key)
 
-  const chain = (await eventually(
-    async () => parseKeyChain((await get(at, '/evidence/keys', as)).text),
-    found => found !== undefined,
-  )) as KeyChain
+  const chain = await keysOf(at)
   assert.deepEqual([chain.handOvers.length, currentKeys(chain).mlDsa44 === undefined], [2, false])
   const holds = await server.run(url, 'SELECT id::int, reason FROM legal_holds')
   assert.deepEqual(holds, [{ id: 7, reason: 'case 1' }])
@@ -272,11 +294,108 @@ test('migrate: refuses a database that is in use, a folder that is, and what Pos
   assert.match(busy.stderr, /DATA_FOLDER_IN_USE/)
   await running.stop('SIGKILL') // what was journaled becomes rows first
   withDatabase(join(folder, 'audit', 'audit.db'), db =>
-    db.exec("INSERT INTO event_archives VALUES (1, 1, 2, 'from', 'to', 'file', 'digest', 'digest', 'then')"),
+    db.exec("INSERT INTO event_archives VALUES (1, 4097, 8192, 'from', 'to', 'file', 'digest', 'digest', 'then')"),
   )
-  await refused(migrate(folder, url), /have left as archives/)
+  await refused(migrate(folder, url), /older events are still there/)
   assert.equal((await migrate(folder, 'mysql://x')).code, 2)
   assert.equal((await runHere(['migrate', '--from', folder])).code, 2)
+})
+
+test('migrate: a trail that events have left goes on with its archives, erasures and holds, and what left is proven as before', async t => {
+  const folder = join(temporaryFolder(t), 'data')
+  const archives = temporaryFolder(t)
+  const log = createSignedLog(folder, 1_024)
+  const names = new Map([
+    [40, ERASED],
+    [1_540, ERASED],
+    [3_040, ERASED],
+    [50, 'CP-ARCHIVED'],
+    [60, 'CP-MOVED'],
+  ])
+  await log.append(4_000, n => ({ ...sampleEvent(n), who: names.get(n) ?? 'CP-0' }))
+  await log.erase(ERASED)
+  log.sign()
+  const central = await run(folder)
+  const proofOf = (url: string, id: number) =>
+    eventually(
+      () => get(url, `/audit/events/${id}/proof`, as),
+      ({ status }) => status === 200,
+    )
+  const before = await proofOf(central.url, 70)
+  const { text: checkpoint } = await get(central.url, '/checkpoint', as)
+  await central.stop()
+  const old = (...args: string[]) => runHere(args, { environment: { ...SECRETS, EVC_DATA_DIR: folder } })
+  const heldFrom = new Date(Date.UTC(2026, 0, 1) + 2_049_000).toISOString()
+  assert.equal((await old('archive', 'hold', 'add', '--from', heldFrom, '--to', '2090-01-01', '--reason', 'x')).code, 0)
+  assert.equal((await old('archive', '--before', '2090-01-01', '--to', archives)).code, 0)
+  await log.erase('CP-ARCHIVED')
+
+  const url = await server.createDatabase()
+  const lock = await preparedForMove(t, url)
+  const environment = { ...SECRETS, EVC_DATABASE_URL: url, EVC_DATA_DIR: temporaryFolder(t) }
+  const here = (...args: string[]) => runHere(args, { environment })
+  await lock.query('BEGIN')
+  await lock.query('LOCK TABLE audit_events IN EXCLUSIVE MODE') // what has left is copied; the rows wait
+  const running = start(t, ['migrate', '--from', `sqlite:${folder}`], environment)
+  const headOf = async () => Number((await server.run(url, 'SELECT size FROM log_head'))[0]?.size)
+  await eventually(headOf, size => size > 0, PATIENCE_MS)
+  const changeFolder = () => withDatabase(log.database, db => db.exec('PRAGMA busy_timeout = 0; BEGIN IMMEDIATE'))
+  assert.throws(changeFolder, /database is locked/, 'nothing leaves the folder meanwhile')
+  await running.stop('SIGKILL')
+  await lock.query('ROLLBACK')
+  assert.equal(await headOf(), 2_048)
+  await server.run(url, "UPDATE event_archives SET file = 'x' || file WHERE number = 2")
+  await refused(migrate(folder, url), /the table event_archives, from its row 2 on/)
+  await server.run(url, 'UPDATE event_archives SET file = substring(file FROM 2) WHERE number = 2')
+  const done = await migrate(folder, url)
+  assert.equal(done.code, 0, done.stderr)
+  assert.match(done.stdout, /the roots are equal/)
+
+  await assertCounted(url, BLOCK)
+  const assertPristine = async () => {
+    const verified = [await here('verify'), await here('verify', archives)]
+    for (const { stdout } of verified) assert.match(stdout, /^PRISTINE/)
+    const sound = await here('archive', 'verify', archives)
+    assert.equal(sound.code, 0, sound.stdout + sound.stderr)
+  }
+  await assertPristine()
+  const moved = await run(environment.EVC_DATA_DIR, environment)
+  t.after(() => moved.stop())
+  const chain = await keysOf(moved.url)
+  const trusted = { origin: ORIGIN, log: allKeys(chain).map(createVerifier) }
+  for (const { text } of [before, await proofOf(moved.url, 3_500)]) {
+    const verdict = verifyProof(text, trusted)
+    assert.ok(verdict.isProven, JSON.stringify(verdict))
+  }
+  const { size: from } = openedBy(checkpoint, chain)
+  const to = await eventually(
+    async () => openedBy((await get(moved.url, '/checkpoint', as)).text, chain),
+    ({ size }) => size > from,
+  )
+  const { text } = await get(moved.url, `/checkpoint/consistency?from=${from}&to=${to.size}`, as)
+  const hashes = JSON.parse(text).hashes.map((hash: string) => Buffer.from(hash, 'base64'))
+  assert.ok(verifyConsistency(openedBy(checkpoint, chain), to, hashes))
+
+  const refusedErasure = await here('erase', '--who', 'CP-0', '--reason', 'asked', '--yes')
+  assert.match(refusedErasure.stderr, /legal hold/i)
+  const erased = await here('erase', '--who', 'CP-MOVED', '--reason', 'asked', '--yes', '--json')
+  assert.equal(erased.code, 0, erased.stderr)
+  assert.equal(JSON.parse(erased.stdout).erased, 1)
+  assert.match((await here('archive', '--before', '2090-01-01')).stdout, /^nothing left/m)
+  assert.equal((await here('archive', 'hold', 'remove', '1')).code, 0)
+  const further = await here('archive', '--before', '2026-06-01', '--to', archives)
+  assert.equal(further.code, 0, further.stderr)
+  assert.deepEqual(
+    (await server.run(url, 'SELECT number, first_id::int, last_id::int FROM event_archives ORDER BY number')).map(row =>
+      Object.values(row),
+    ),
+    [
+      [1, 1, 1_024],
+      [2, 1_025, 2_048],
+      [3, 2_049, 3_072],
+    ],
+  )
+  await assertPristine()
 })
 
 test('migrate: the way back is open until something is recorded in the new place', async t => {

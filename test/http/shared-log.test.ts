@@ -5,6 +5,8 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout } from 'node:timers/promises'
+import pg from 'pg'
+import { WATCH_LOCK } from '../../src/checkpoint/postgres-watch.ts'
 import { type KeyChain, openByChain, parseKeyChain } from '../../src/evidence/key-chain.ts'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
 import { algorithmOf, createVerifier } from '../../src/evidence/signature.ts'
@@ -16,6 +18,8 @@ import { serve, temporaryFolder } from '../unit/witness/witness-under-test.ts'
 import { eventually, KEY_ENCRYPTION_KEY, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
 const server = postgresServer()
+/** For reading the trail again not to go on; it is noted every 2 s, and seen within one more. */
+const UNUSUAL_SECONDS = 6
 
 /** It is there once the instance has read it. */
 async function chainOf(at: TestCentral): Promise<KeyChain> {
@@ -179,17 +183,24 @@ test('shared log: an instance that connects as a role with no more rights than i
     "UPDATE log_key_chain SET chain = ''",
     'DELETE FROM log_checkpoints',
     'UPDATE log_checkpoints SET size = 1',
+    "UPDATE log_checkpoints SET note = ''",
+    "INSERT INTO log_checkpoints VALUES (1, '', '2020-01-01')",
   ])
     await assert.rejects(server.run(limited, change), /permission denied/)
   const other = server.run(limited, "SELECT evc_append_hand_over('something')")
   await assert.rejects(other, /no line of a key chain/)
-  const sizes = () => server.run(limited, 'SELECT size FROM log_checkpoints ORDER BY size DESC')
-  const [newest] = await sizes()
-  await server.run(limited, "SELECT evc_forget_checkpoint($1, '1000 years')", [newest?.size])
-  assert.ok(
-    (await sizes()).some(({ size }) => size === newest?.size),
-    'the newest stays',
-  )
+  const [newest] = await server.run(limited, 'SELECT size, note FROM log_checkpoints ORDER BY size DESC')
+  const noteOf = async () =>
+    (await server.run(limited, 'SELECT note FROM log_checkpoints WHERE size = $1', [newest?.size]))[0]?.note
+  const forget = () => server.run(limited, "SELECT evc_forget_checkpoint($1, '1000 years')", [newest?.size])
+  await forget()
+  assert.equal(await noteOf(), newest?.note, 'the newest stays')
+  const cosign = (note: string) => server.run(limited, 'SELECT evc_cosign_checkpoint($1, $2)', [newest?.size, note])
+  const [text, signatures] = String(newest?.note).split('\n\n')
+  for (const note of ['', `${text}\n\n`, `${text}x\n\n${signatures}`, `${text}\n\n— witness A\n`]) await cosign(note)
+  assert.equal(await noteOf(), newest?.note, 'what the log signed stays')
+  await cosign(`${newest?.note}— witness A\n`)
+  assert.equal(await noteOf(), `${newest?.note}— witness A\n`)
   await server.run(limited, "INSERT INTO log_witnessed (size, note) VALUES (999999, E'a\\n999999\\nb')")
   assert.deepEqual(await server.run(url, 'SELECT size FROM log_witnessed'), [], 'what nothing could follow is not kept')
 
@@ -221,16 +232,28 @@ function sealed(cpId: string, key: string): string {
   return Buffer.concat([nonce, cipher.update('hello'), cipher.final(), cipher.getAuthTag()]).toString('base64')
 }
 
-test('shared log: a row that was changed stops the signing of all, also of an instance that starts then, until it is as it was logged', async t => {
+test('shared log: that the trail cannot be read again is seen; a row that was changed stops the signing of all, also of an instance that starts then, until it is as it was logged', async t => {
   const url = await server.createDatabase()
   const environment = { EVC_DATABASE_URL: url, EVC_SELF_CHECK_PERCENT: '50' }
+  const inTheWay = new pg.Client(url)
+  await inTheWay.connect()
+  t.after(() => inTheWay.end())
+  await inTheWay.query('SELECT pg_advisory_lock($1)', [WATCH_LOCK])
   const a = await startTestCentral(environment)
   const b = await startTestCentral(environment, a.keys)
   t.after(() => Promise.all([a, b].map(instance => instance.close())))
   const { cpId } = await a.chargePoint()
   const [row] = await server.run<{ id: string }>(url, `SELECT min(id) AS id FROM audit_events`)
   const evidence = async (at: TestCentral) => (await at.send('GET', '/evidence', { as: 'auditor' })).body
+  const stalled = async (at: TestCentral) => {
+    const { text } = await at.send('GET', '/metrics', { as: 'auditor' })
+    return Number(/^evc_log_self_check_stalled_seconds (\S+)$/m.exec(text)?.[1])
+  }
+  for (const each of [a, b]) await eventually(async () => (await stalled(each)) > UNUSUAL_SECONDS, 60_000, 500)
+  assert.ok((await evidence(a)).self_check.stalled_seconds > UNUSUAL_SECONDS)
+  await inTheWay.query('SELECT pg_advisory_unlock_all()')
   for (const each of [a, b]) await eventually(async () => (await evidence(each)).self_check?.rounds > 0)
+  for (const each of [a, b]) await eventually(async () => (await stalled(each)) < UNUSUAL_SECONDS, 60_000, 500)
 
   await server.run(url, "UPDATE audit_events SET who = who || '!' WHERE id = $1", [row?.id])
   for (const each of [a, b]) await eventually(async () => (await evidence(each)).phase === 'tampered')

@@ -22,7 +22,7 @@ export const EVIDENCE_EXAMPLE: EvidenceStatus = {
       last_fault: null,
     },
   ],
-  self_check: { through: 768, rounds: 12 },
+  self_check: { through: 768, rounds: 12, stalled_seconds: 0.8 },
 }
 
 export const evidenceFields = {
@@ -44,9 +44,12 @@ export const evidenceFields = {
     }),
   },
   self_check: {
-    anyOf: [object({ through: { type: 'integer' }, rounds: { type: 'integer' } }), { type: 'null' }],
+    anyOf: [
+      object({ through: { type: 'integer' }, rounds: { type: 'integer' }, stalled_seconds: { type: 'number' } }),
+      { type: 'null' },
+    ],
     description:
-      'Reading the trail again in the background: events of this round, and rounds that went well. With PostgreSQL, of whichever instance does it. Null before the first look.',
+      'Reading the trail again in the background: events of this round, rounds that went well, and for how long it has not gone on. With PostgreSQL, of whichever instance does it. Null before the first look.',
   },
 } as const
 

@@ -47,6 +47,8 @@ test('PostgreSQL URL: whatever is not understood is refused, without showing the
     'postgres://u:42?s3cr3t&more@h/d',
     'postgres://u:42?a&s3cr3t',
     'postgres://u:s3cr3t@h/d?sslmode=prefer',
+    'postgres://u:s3cr3t@h/d?sslmode=verify-full&sslmode=disable',
+    'postgres://u:s3cr3t@h/d#?sslmode=verify-full',
     'postgres://u:s3cr3t@h/d?sslmode=allow',
     'postgres://u:s3cr3t@h/d?sslmode=verify-ca',
     'postgres://u:s3cr3t@h/d?sslrootcert=/no/such/file',

@@ -49,6 +49,11 @@ test('PostgreSQL: work that rejects leaves nothing, and its session serves on', 
       })
       await assert.rejects(failing, RangeError)
     }
+    const overlooked = postgres.transaction(async session => {
+      await session.query("INSERT INTO parcels VALUES (3, 'third')")
+      await session.query('SELECT 1 / 0').catch(() => {})
+    })
+    await assert.rejects(overlooked, /not committed/)
     const { rows } = await postgres.use(session => session.query('SELECT count(*) AS n FROM parcels'))
     assert.deepEqual(rows, [{ n: 1 }])
   }))

@@ -227,6 +227,21 @@ test('runtime role: made after the tables of several stages, it is given its rig
   await migratedTo(owner, stages)
   for (const table of ['log_head', 'log_checkpoints'])
     assert.deepEqual(await server.run(runtime, `SELECT 1 FROM ${table} WHERE false`), [])
+
+  // Of what was signed one an hour stays, in whatever order it is to be forgotten, and whatever is put beside it.
+  await server.run(
+    owner,
+    `INSERT INTO log_checkpoints SELECT size, '', now() - minutes * interval '1 minute'
+     FROM (VALUES (10, 170), (20, 140), (30, 105), (40, 90), (50, 20)) AS signed (size, minutes)`,
+  )
+  await server.run(runtime, "INSERT INTO log_checkpoints (size, note) VALUES (49, ''), (60, '')")
+  for (const size of [60, 50, 49, 40, 30, 20, 10])
+    await server.run(runtime, "SELECT evc_forget_checkpoint($1, '1000 years')", [size])
+  const left = await server.run(owner, 'SELECT size::int FROM log_checkpoints ORDER BY 1')
+  assert.deepEqual(
+    left.map(({ size }) => size),
+    [10, 20, 40, 49, 50, 60],
+  )
 })
 
 test('runtime role: tables that it would have to make are the owner to make first', async () => {
