@@ -46,7 +46,7 @@ function Frame() {
     '?': () => setHelpOpen(true),
   })
   useEffect(() => {
-    document.querySelector('nav [aria-current=page]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+    showCurrentPage()
     document.title = page === undefined ? 'EV Central' : `${page.name} - EV Central`
   }, [page])
 
@@ -101,9 +101,17 @@ function Frame() {
   )
 }
 
+/** On a narrow screen there is not room for all of them. */
+function showCurrentPage(): void {
+  document.querySelector('nav [aria-current=page]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+}
+
 function OpenIncidents() {
   const { overview } = useLive()
   const open = overview?.incidents.by_state.open ?? 0
+  useEffect(() => {
+    if (open > 0) showCurrentPage() // what is behind it has moved
+  }, [open])
   return open === 0 ? null : (
     <span className="badge" role="img" aria-label={`${open} open`}>
       {number(open)}

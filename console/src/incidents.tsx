@@ -100,7 +100,7 @@ const COLUMNS = column.columns([
   }),
   column.accessor('failure_count', {
     header: 'Failures',
-    meta: { className: 'number' },
+    meta: { className: 'number not-narrow' },
     cell: ({ row: { original } }) => (original.failure_count === null ? '' : number(original.failure_count)),
   }),
   column.accessor(lastedMs, {

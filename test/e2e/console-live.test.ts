@@ -1,20 +1,33 @@
 /** What the console shows live, in a real browser over the real service: nothing that arrives is missed, whatever happens to the connection. */
 import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
-import type { Page } from 'playwright-core'
+import type { Page, Route } from 'playwright-core'
 import { formatVerifierKey } from '../../src/evidence/note.ts'
+import { importDay } from '../harness/day-of-events.ts'
 import { eventually, startTestCentral } from '../http/harness.ts'
 import { serve, temporaryFolder } from '../unit/witness/witness-under-test.ts'
 import { noBrowserHere } from './browser.ts'
 import { type ConsoleUnderTest, idsFromTop, scrollTo, signIn, startConsole } from './console-page.ts'
 
+/** More than the list of events has pixels for. */
+const OLD_EVENTS = 13_000
+const ROW_PIXELS = 30
+
 describe('the console, live', { skip: noBrowserHere }, () => {
   let desk: ConsoleUnderTest
+  const dataDir = mkdtempSync(join(tmpdir(), 'evc-console-'))
   before(async () => {
-    desk = await startConsole()
+    await importDay(dataDir, Date.now() - 30 * 86_400_000, OLD_EVENTS) // too old for what the overview counts
+    desk = await startConsole({ EVC_DATA_DIR: dataDir })
   })
   afterEach(() => desk.leave())
-  after(() => desk?.[Symbol.asyncDispose]())
+  after(async () => {
+    await desk?.[Symbol.asyncDispose]()
+    rmSync(dataDir, { recursive: true })
+  })
 
   test('console: the overview shows an attack within seconds, and leads to its events', async () => {
     const { page, seen } = await desk.visit('/')
@@ -76,6 +89,53 @@ describe('the console, live', { skip: noBrowserHere }, () => {
       ids.map((_, n) => (ids[0] as number) - n),
     )
     assert.ok(ids.length > 600)
+    desk.assertQuiet(seen)
+  })
+
+  test('console: a list that is longer than its pixels is scrolled, and moved through by keys, as if it had them', async () => {
+    const { page, seen } = await desk.browser.newPage()
+    const start = (await desk.newest('')).id - 11_000
+    // The page began so long ago; what is older it asks for when it is scrolled to.
+    const rewrite = (parameters: string) => (route: Route) =>
+      route.continue({ url: route.request().url() + parameters })
+    await page.route('**/audit/stream*', rewrite(`?last_event_id=${start}`))
+    await page.route('**/audit/events?*', rewrite(`&before_id=${start + 1}`), { times: 1 })
+    await signIn(page, desk.central.url, desk.central.keys.auditor, '/events')
+    await page.locator('.grid .row[id]').first().waitFor()
+    const newest = `Number(document.querySelector('.grid .row[id]').id.slice(6))`
+    await eventually(async () => Number(await page.evaluate(newest)) >= start + 11_000)
+
+    const glide = async (toRow: number) => (await page.evaluate(`(${GLIDE})(${toRow})`)) as Glided
+    const selected = async () => Number(await page.locator('.row.selected').getAttribute('aria-rowindex')) - 2
+    await page.locator('.grid').focus()
+    await scrollTo(page, 6_900 * ROW_PIXELS)
+    const began = await glide(7_000)
+    await page.keyboard.press('j')
+    const chosen = await selected()
+    assert.ok(Math.abs(chosen - 7_000) < 30, `row ${chosen}`)
+    const passed = await glide(8_500)
+    assert.notEqual(passed.bases.at(-1), passed.bases[0])
+    await page.keyboard.press('j')
+    await page.locator('.row.selected').waitFor()
+    assert.equal(await selected(), chosen + 1)
+
+    const down = await glide(12_800)
+    assert.ok(down.rows < 12_800, 'the list has pixels for all of its rows')
+    const up = await glide(6_000)
+    assert.deepEqual(
+      [began, passed, down, up].map(({ faults }) => faults),
+      [[], [], [], []],
+    )
+    assert.ok(new Set([...down.bases, ...up.bases]).size >= 4)
+    await page.keyboard.press('Home')
+    await desk.failLogin((await desk.central.chargePoint()).cpId)
+    const { id } = await desk.newest('action=AUTH_FAIL')
+    await page.locator(`#event-${id}`).waitFor()
+    const ids = await idsFromTop(page, 100)
+    assert.deepEqual(
+      ids,
+      ids.map((_, n) => (ids[0] as number) - n),
+    )
     desk.assertQuiet(seen)
   })
 
@@ -205,3 +265,66 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     return Number(/^evc_http_stream_clients (\d+)$/m.exec(text)?.[1] ?? 0)
   }
 })
+
+interface Glided {
+  /** What was not as if one scrolled through all rows at once. */
+  readonly faults: string[]
+  /** Rows that come before those that have pixels, as that changed; and the most rows that had pixels. */
+  readonly bases: number[]
+  readonly rows: number
+}
+
+/** Scrolls the list to a row, 300 rows at a time, and holds in each frame all that is drawn against where it should be. */
+const GLIDE = `async toRow => {
+  const grid = document.querySelector('.grid')
+  const list = grid.querySelector('.rows')
+  const all = () => [...grid.querySelectorAll('.row')]
+  const indexOf = row => Number(row.getAttribute('aria-rowindex')) - 2
+  const frame = () => new Promise(requestAnimationFrame)
+  /** How far down one is, as the row says that is drawn first. */
+  const offset = () => {
+    const [row] = all()
+    return indexOf(row) * ${ROW_PIXELS} - (row.getBoundingClientRect().top - grid.getBoundingClientRect().top - ${ROW_PIXELS})
+  }
+  const isDrawn = () => {
+    const first = Math.floor(offset() / ${ROW_PIXELS})
+    const drawn = new Set(all().filter(row => row.id !== '').map(indexOf))
+    const shown = Math.floor(grid.clientHeight / ${ROW_PIXELS}) - 2
+    return Array.from({ length: shown }, (_, n) => first + n).every(index => drawn.has(index))
+  }
+  const drawn = async () => {
+    while (!isDrawn()) await frame()
+  }
+  await drawn()
+  const faults = []
+  const bases = []
+  let rows = 0
+  const sum = Number(all()[0].id.slice(6)) + indexOf(all()[0])
+  for (let at = offset(), first = true; at !== toRow * ${ROW_PIXELS}; first = false) {
+    const by = Math.max(-9000, Math.min(toRow * ${ROW_PIXELS} - at, 9000))
+    const room = grid.scrollHeight - grid.clientHeight - grid.scrollTop
+    if (by > room) {
+      // More is asked for at the end of what there is.
+      grid.scrollTop += room
+      at += room
+      while (grid.scrollHeight - grid.clientHeight - grid.scrollTop < ${ROW_PIXELS}) await frame()
+    } else {
+      grid.scrollTop += by
+      at += by
+    }
+    // Rows are drawn anew in the second one.
+    for (let n = 0; n < 2; n++) {
+      await frame()
+      if (offset() !== at) faults.push('at ' + offset() + ' and not at ' + at)
+    }
+    at = offset()
+    for (const row of all()) {
+      if (row.id !== '' && Number(row.id.slice(6)) + indexOf(row) !== sum) faults.push('row ' + indexOf(row) + ' is ' + row.id)
+    }
+    const base = indexOf(all()[0]) - new DOMMatrix(getComputedStyle(all()[0]).transform).m42 / ${ROW_PIXELS}
+    if (base !== bases.at(-1)) bases.push(base)
+    rows = Math.max(rows, list.offsetHeight / ${ROW_PIXELS})
+  }
+  await drawn()
+  return { faults, bases, rows }
+}`

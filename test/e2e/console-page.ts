@@ -30,8 +30,8 @@ export interface ConsoleUnderTest extends AsyncDisposable {
   newest(filter: string): Promise<any>
 }
 
-export async function startConsole(): Promise<ConsoleUnderTest> {
-  const central = await startTestCentral()
+export async function startConsole(environment: Record<string, string> = {}): Promise<ConsoleUnderTest> {
+  const central = await startTestCentral(environment)
   const browser = await launchBrowser()
   const failLogin = async (cp_id: string, from = central.address()) => {
     await central.send('POST', '/auth/credentials', { body: { cp_id, credentials: 'not-the-right-credentials' }, from })

@@ -129,11 +129,13 @@ const COLUMNS = column.columns([
   column.accessor(({ key_age_seconds }) => key_age_seconds ?? -1, {
     id: 'key',
     header: 'Key',
+    meta: { className: 'not-narrow' },
     cell: ({ row }) => keyOf(row.original),
   }),
   column.accessor(({ last_success }) => last_success ?? '', {
     id: 'last_success',
     header: 'Last success',
+    meta: { className: 'not-narrow' },
     cell: ({ getValue }) => (getValue() === '' ? <span className="muted">never</span> : <Ago at={getValue()} />),
   }),
   column.accessor('failures_in_window', {

@@ -64,7 +64,7 @@ const DATE_PIXELS = 80
 /** Below it the time has no milliseconds, and a severity is its shape alone. */
 const NARROW = 480
 const NARROW_GAP = 8
-const NARROW_PIXELS: Partial<Record<ColumnId, number>> = { date_time: 60, severity: 12, action: 80, who: 84 }
+const NARROW_PIXELS: Partial<Record<ColumnId, number>> = { date_time: 66, severity: 12, action: 80, who: 84 }
 
 export interface Layout {
   readonly visibility: Readonly<Record<string, boolean>>

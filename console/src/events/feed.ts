@@ -3,8 +3,8 @@
  *
  * Promise: rows never move under who reads them: what arrives while somebody reads (or has paused) waits, and is put on top
  * when they come back to it. None is missed and none comes twice, for everything goes by id: the stream begins before the first page is
- * asked for, and goes on behind the last id it gave or passed over. Memory is bounded: rows far from where one looks are dropped and
- * asked for again by the place of their block, so an hour of live tail keeps numbers, not events.
+ * asked for, and goes on behind the last id it gave or passed over. The list has no end but that of the trail: rows far from where one
+ * looks are dropped and asked for again by the place of their block, so ten million rows are 50,000 blocks without rows.
  *
  *   starting    the stream opens, then the first page is asked for; if the stream has to wait, the page does not
  *   following   pages are added below as one scrolls, events on top as they arrive
@@ -17,6 +17,8 @@ import { openStream, type StreamState } from '../stream.ts'
 export type Filter = Readonly<Record<string, string>>
 
 interface Block {
+  /** Its first row, counted from where the list began: what came on top has negative numbers, so nothing is counted anew for it. */
+  start: number
   /** Its rows are the matching ones below this id ... */
   before: number
   /** ... so many of them. */
@@ -32,10 +34,8 @@ interface Page {
 }
 
 export const BLOCK_ROWS = 200
-/** Rows that are held, in blocks: what a screen shows and some pages around it. */
-const BLOCKS_HELD = 40
-/** Rows that a list can have: beyond it browsers have no pixels left. */
-export const LISTED_MAX = 400_000
+/** Rows that are held on each side of where one looks. */
+export const HELD_ROWS = 2_000
 const NOTIFY_MS = 100
 const WAIT_MS = 200
 /** With the one of the overview, they leave a browser connections for requests. */
@@ -43,17 +43,14 @@ const TAIL_SLOTS = { name: 'evc-tail', count: 3 }
 
 export class Feed {
   readonly filter: Filter
-  private readonly startBefore: number | undefined
   private readonly listeners = new Set<() => void>()
   private blocks: Block[] = []
-  /** Index of the first row of each block, and the number of all. */
-  private starts: number[] = [0]
+  /** Those of them that have their rows. */
+  private readonly held = new Set<Block>()
   /** Newest first as well: what has arrived and is not listed yet. */
   private waiting: Block[] = []
   private waitingCount = 0
   private cursor: string | null | undefined
-  /** In place of a cursor, once the end of the list was let go. */
-  private resumeBefore: number | undefined
   private isLoadingOlder = false
   private isHeld = false
   private topId = 0
@@ -77,34 +74,29 @@ export class Feed {
   stream: StreamState = 'connecting'
   isStarting = true
 
-  constructor(filter: Filter, startBefore?: number) {
+  constructor(filter: Filter) {
     this.filter = filter
-    this.startBefore = startBefore
   }
 
   get isLive(): boolean {
-    return this.startBefore === undefined && this.filter.end_time === undefined
+    return this.filter.end_time === undefined
   }
 
   get count(): number {
-    return this.starts.at(-1) ?? 0
+    return this.end + this.addedOnTop
   }
 
-  get held(): number {
+  private get end(): number {
+    const last = this.blocks.at(-1)
+    return last === undefined ? -this.addedOnTop : last.start + last.count
+  }
+
+  get waitingRows(): number {
     return this.waitingCount
   }
 
   get hasOlder(): boolean {
     return this.cursor !== null
-  }
-
-  get isFull(): boolean {
-    return this.count >= LISTED_MAX
-  }
-
-  get lastId(): number | undefined {
-    const last = this.blocks.at(-1)
-    return last?.rows?.at(-1)?.id
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -158,31 +150,36 @@ export class Feed {
 
   /** Which row, if it is held; asks for it if not. */
   row(index: number): StoredEvent | undefined {
-    const at = this.blockAt(index)
-    const block = this.blocks[at]
+    const place = index - this.addedOnTop
+    const block = this.blockAt(place)
     if (block === undefined) return undefined
     if (block.rows === undefined) void this.reload(block)
-    return block.rows?.[index - (this.starts[at] as number)]
+    return block.rows?.[place - block.start]
   }
 
-  /** Where one looks: what is far from it may be dropped. */
+  /** Where one looks: what is far from it is dropped. */
   look(index: number): void {
-    this.looksAt = this.blockAt(index)
+    this.looksAt = index
+    this.release()
   }
 
+  /** Of a row that is held. */
   indexOf(id: number): number {
-    const at = this.blocks.findIndex(block => block.rows?.some(row => row.id === id))
-    if (at === -1) return -1
-    return (this.starts[at] as number) + (this.blocks[at]?.rows?.findIndex(row => row.id === id) ?? 0)
+    for (const { start, rows } of this.held) {
+      const n = rows?.findIndex(row => row.id === id) ?? -1
+      if (n !== -1) return start + n + this.addedOnTop
+    }
+    return -1
   }
 
   async loadOlder(): Promise<void> {
-    if (this.isLoadingOlder || this.cursor === null || this.isFull || this.isClosed) return
+    if (this.isLoadingOlder || this.cursor === null || this.isClosed) return
     this.isLoadingOlder = true
     try {
       // A page is empty when time ran out before anything was found; only the cursor says that there is no more.
       for (let found = 0; found === 0 && this.cursor !== null && !this.isClosed; ) {
-        const page: Page = await this.ask(this.cursor ?? undefined)
+        const { cursor } = this
+        const page: Page = await api('GET', `/audit/events${query({ ...this.filter, cursor, limit: BLOCK_ROWS })}`)
         this.append(page)
         found = page.events.length
       }
@@ -196,18 +193,14 @@ export class Feed {
     this.notify()
   }
 
-  private ask(cursor: string | undefined): Promise<Page> {
-    const before_id = cursor === undefined ? (this.resumeBefore ?? this.startBefore) : undefined
-    return api('GET', `/audit/events${query({ ...this.filter, cursor, before_id, limit: BLOCK_ROWS })}`)
-  }
-
   private append({ events, next_cursor }: Page): void {
-    const isFirst = this.cursor === undefined && this.resumeBefore === undefined
+    const isFirst = this.cursor === undefined
     this.cursor = next_cursor
-    this.resumeBefore = undefined
     const top = events[0]
     if (top === undefined) return
-    this.blocks.push({ before: top.id + 1, count: events.length, rows: events, isLoading: false })
+    const block = { start: this.end, before: top.id + 1, count: events.length, rows: events, isLoading: false }
+    this.blocks.push(block)
+    this.held.add(block)
     if (isFirst) {
       // The stream began before this page was asked for: what both have is listed once.
       for (const block of this.waiting) block.rows = block.rows?.filter(({ id }) => id > top.id)
@@ -220,7 +213,6 @@ export class Feed {
       this.isStarting = false
       this.show()
     }
-    this.index()
     this.release()
   }
 
@@ -235,9 +227,8 @@ export class Feed {
     if (!this.hasGap || this.isLoadingOlder) return
     this.hasGap = false
     this.blocks = []
+    this.held.clear()
     this.cursor = undefined
-    this.resumeBefore = undefined
-    this.index()
     void this.loadOlder()
   }
 
@@ -249,73 +240,62 @@ export class Feed {
     this.waitingCount++
     const newest = this.waiting[0]
     if (newest === undefined || newest.count >= BLOCK_ROWS || newest.rows === undefined) {
-      this.waiting.unshift({ before: event.id + 1, count: 1, rows: [event], isLoading: false })
+      this.waiting.unshift({ start: 0, before: event.id + 1, count: 1, rows: [event], isLoading: false })
     } else {
       newest.rows.unshift(event)
       newest.count++
       newest.before = event.id + 1
     }
-    // Whoever is away for long finds them all, but they need not be held until then.
-    const far = this.waiting[BLOCKS_HELD / 2]
-    if (far !== undefined) far.rows = undefined
+    // Whoever is away for long finds them all, but they need not be held until then: only the first page has to be compared with them.
+    const far = this.waiting[HELD_ROWS / BLOCK_ROWS]
+    if (far !== undefined && !this.isStarting) far.rows = undefined
     this.notify()
   }
 
   /** Puts what waits on top. */
   private show(): void {
     if (this.isStarting || this.waiting.length === 0) return
-    this.addedOnTop += this.waitingCount
     const first = this.blocks[0]
     const oldest = this.waiting.at(-1)
     // Small blocks become one, or a slow trail would leave a block for each event.
     if (first?.rows !== undefined && oldest?.rows !== undefined && first.count + oldest.count <= BLOCK_ROWS) {
       first.rows = [...oldest.rows, ...first.rows]
+      first.start -= oldest.count
       first.count += oldest.count
       first.before = oldest.before
       this.waiting.pop()
     }
-    this.blocks.unshift(...this.waiting)
+    let start = first?.start ?? -this.addedOnTop
+    for (const block of this.waiting.toReversed()) {
+      start -= block.count
+      block.start = start
+      if (block.rows !== undefined) this.held.add(block)
+    }
+    this.blocks = [...this.waiting, ...this.blocks]
+    this.addedOnTop += this.waitingCount
     this.waiting = []
     this.waitingCount = 0
-    this.index()
-    this.shorten()
     this.release()
   }
 
-  /** A tail that goes on for hours loses its end, which the trail still has: the list is then as after a jump. */
-  private shorten(): void {
-    while (this.count > LISTED_MAX && this.blocks.length > 2) {
-      // What comes below from now on begins where this one did.
-      this.resumeBefore = this.blocks.pop()?.before
-      this.cursor = undefined
-      this.index()
-    }
-  }
-
-  private index(): void {
-    this.starts = [0]
-    let sum = 0
-    for (const { count } of this.blocks) {
-      sum += count
-      this.starts.push(sum)
-    }
-  }
-
-  private blockAt(index: number): number {
+  /** The one that has the row of this number, counted as its `start`. */
+  private blockAt(place: number): Block | undefined {
     let low = 0
     let high = this.blocks.length - 1
     while (low < high) {
       const middle = (low + high + 1) >> 1
-      if ((this.starts[middle] as number) <= index) low = middle
+      if ((this.blocks[middle] as Block).start <= place) low = middle
       else high = middle - 1
     }
-    return low
+    return this.blocks[low]
   }
 
   private release(): void {
-    const first = Math.max(0, this.looksAt - BLOCKS_HELD / 2)
-    for (const [n, block] of this.blocks.entries()) {
-      if (n < first || n > first + BLOCKS_HELD) block.rows = undefined
+    const place = this.looksAt - this.addedOnTop
+    for (const block of this.held) {
+      if (block.start <= place + HELD_ROWS && block.start + block.count >= place - HELD_ROWS) continue
+      block.rows = undefined
+      this.held.delete(block)
     }
   }
 
@@ -333,6 +313,7 @@ export class Feed {
         before_id = last.id
       }
       block.rows = rows
+      this.held.add(block)
     } catch (error) {
       if (error instanceof Problem && error.status === 0)
         setTimeout(() => this.notify(), 2_000) // looked at again then

@@ -1,4 +1,10 @@
-/** The rows: as many as there are, as few in the page as fit the screen. */
+/**
+ * The rows: as many as there are, as few in the page as fit the screen.
+ *
+ * Browsers run out of pixels at some hundred thousand of them, so only a part of the list has any. It is laid anew around where one
+ * looks when one comes near one of its ends: the virtualizer knows rows by their keys, and keeps what one sees where it is before
+ * anything is painted. It does the same when rows are added on top while one reads further down.
+ */
 import { FlexRender, useTable } from '@tanstack/react-table'
 import { useVirtualizer } from '@tanstack/react-virtual'
 import {
@@ -6,6 +12,7 @@ import {
   type KeyboardEvent,
   memo,
   type RefObject,
+  useCallback,
   useEffect,
   useLayoutEffect,
   useMemo,
@@ -14,10 +21,12 @@ import {
 } from 'react'
 import type { StoredEvent } from '../model.ts'
 import { COLUMN_IDS, COLUMNS, type ColumnId, type EventRow, features, layOut } from './columns.tsx'
-import type { Feed } from './feed.ts'
+import { type Feed, HELD_ROWS } from './feed.ts'
 
 export const ROW_PIXELS = 30
 const NEAR_END_ROWS = 60
+/** Rows that are held are always in the part, so keys find the selected one there. */
+const PART_ROWS = 5 * HELD_ROWS
 
 export function EventGrid(props: {
   feed: Feed
@@ -26,21 +35,29 @@ export function EventGrid(props: {
   selected: number | undefined
   onSelect: (event: StoredEvent) => void
   onOpen: (event: StoredEvent) => void
+  /** Then what is added on top comes into sight. */
+  isAtTop: boolean
   onTopChange: (isAtTop: boolean) => void
   place: RefObject<HTMLDivElement | null>
 }) {
-  const { feed, place, columns } = props
+  const { feed, place, columns, isAtTop, onTopChange } = props
+  /** The first row of the part. */
+  const [base, setBase] = useState(0)
+  const { addedOnTop } = feed
   const virtual = useVirtualizer({
-    count: feed.count,
+    count: Math.max(0, Math.min(feed.count - base, PART_ROWS)),
     getScrollElement: () => place.current,
     estimateSize: () => ROW_PIXELS,
+    getItemKey: useCallback((n: number) => base + n - addedOnTop, [base, addedOnTop]),
+    anchorTo: isAtTop ? 'start' : 'end', // `end` is to stay where one is, whatever comes before
+    scrollPaddingEnd: ROW_PIXELS, // the heads cover so much
     overscan: 16,
   })
   const items = virtual.getVirtualItems()
   const width = useWidth(place)
   const layout = useMemo(() => layOut(width, columns), [width, columns])
   // The table knows the rows in sight only: their order, and which there are, is the feed's.
-  const shown = items.map(({ index }) => feed.row(index))
+  const shown = items.map(({ index }) => feed.row(base + index))
   const table = useTable({
     features,
     columns: COLUMNS,
@@ -49,9 +66,10 @@ export function EventGrid(props: {
     state: { columnVisibility: layout.visibility },
   })
   const rows = new Map(table.getRowModel().rows.map(row => [row.original, row]))
-  const first = items[0]?.index ?? 0
-  const last = items.at(-1)?.index ?? 0
-  useStablePlace(feed, place)
+  const first = base + (virtual.range?.startIndex ?? 0)
+  const last = base + (items.at(-1)?.index ?? 0)
+  useLayoutEffect(() => setBase(isAtTop ? 0 : partAround(first, base, feed.count)))
+  useEffect(() => onTopChange(true), [onTopChange]) // another list may have been left further down
   useEffect(() => feed.look(first), [feed, first])
   useEffect(() => {
     if (last >= feed.count - NEAR_END_ROWS) void feed.loadOlder()
@@ -61,7 +79,10 @@ export function EventGrid(props: {
     const at = props.selected === undefined ? -1 : feed.indexOf(props.selected)
     const next = Math.max(0, Math.min(feed.count - 1, at === -1 ? first : at + by))
     const event = feed.row(next)
-    virtual.scrollToIndex(next, { align: 'auto' })
+    if (next === 0) onTopChange(true)
+    // Not `scrollToIndex`, which goes on looking for that index when it is another row's in another part.
+    const [top = 0] = virtual.getOffsetForIndex(Math.max(0, next - base)) ?? []
+    place.current?.scrollTo({ top })
     if (event !== undefined) props.onSelect(event)
   }
 
@@ -90,7 +111,7 @@ export function EventGrid(props: {
       aria-activedescendant={props.selected === undefined ? undefined : `event-${props.selected}`}
       tabIndex={0}
       onKeyDown={keyed}
-      onScroll={({ currentTarget }) => props.onTopChange(currentTarget.scrollTop < ROW_PIXELS / 2)}
+      onScroll={({ currentTarget }) => onTopChange(base === 0 && currentTarget.scrollTop < ROW_PIXELS / 2)}
     >
       {/* biome-ignore lint/a11y/useSemanticElements: see above */}
       {/* biome-ignore lint/a11y/useFocusableInteractive: the grid has the focus */}
@@ -105,7 +126,8 @@ export function EventGrid(props: {
       </div>
       {/* biome-ignore lint/a11y/useSemanticElements: see above */}
       <div className="rows" role="rowgroup" style={{ blockSize: `${virtual.getTotalSize()}px` }}>
-        {items.map(({ index, start }, n) => {
+        {items.map(({ index: inPart, start }, n) => {
+          const index = base + inPart
           const event = shown[n]
           const row = event && rows.get(event)
           return row === undefined ? (
@@ -131,6 +153,13 @@ export function EventGrid(props: {
       </div>
     </div>
   )
+}
+
+/** The first row of the part for who looks at row `first`, when it was `base`. */
+function partAround(first: number, base: number, count: number): number {
+  const isNearTop = base > 0 && first - base < PART_ROWS / 4
+  const isNearEnd = base + PART_ROWS < count && first - base > (PART_ROWS * 3) / 4
+  return isNearTop || isNearEnd ? Math.max(0, Math.min(first, count) - PART_ROWS / 2) : base
 }
 
 function at(start: number) {
@@ -209,15 +238,4 @@ function useSame<T>(list: T[]): T[] {
   const isSame = list.length === before.current.length && list.every((item, n) => item === before.current[n])
   if (!isSame) before.current = list
   return before.current
-}
-
-/** Rows that come on top while one reads further down must not push what is read. */
-function useStablePlace(feed: Feed, place: RefObject<HTMLDivElement | null>): void {
-  const before = useRef({ feed, top: 0 })
-  useLayoutEffect(() => {
-    const added = before.current.feed === feed ? feed.addedOnTop - before.current.top : 0
-    before.current = { feed, top: feed.addedOnTop }
-    const box = place.current
-    if (box !== null && added > 0 && box.scrollTop > 0) box.scrollTop += added * ROW_PIXELS
-  })
 }

@@ -16,7 +16,7 @@ import { ColumnsMenu, ListTools } from './list-tools.tsx'
 export function EventsPage() {
   const [params, change] = useParams()
   const filter = filterOf(params)
-  const feed = useFeed(JSON.stringify(filter), params.before)
+  const feed = useFeed(JSON.stringify(filter))
   const grid = useRef<HTMLDivElement>(null)
   const firstFilter = useRef<HTMLInputElement>(null)
   const [isPaused, setPaused] = useState(false)
@@ -73,18 +73,10 @@ export function EventsPage() {
               setColumns(chosen)
             }}
           />
-          <ListTools filter={filter} change={next => change({ before: '', ...next })} />
+          <ListTools filter={filter} change={change} />
         </div>
       </div>
-      <FilterBar filter={filter} change={next => change({ before: '', ...next })} first={firstFilter} />
-      {params.before !== undefined && (
-        <p className="notice">
-          From event {number(Number(params.before))} down.{' '}
-          <Button kind="quiet" onClick={() => change({ before: '' })}>
-            Back to the newest
-          </Button>
-        </p>
-      )}
+      <FilterBar filter={filter} change={change} first={firstFilter} />
       <div className={`split ${opened === undefined ? '' : 'open'}`}>
         <div className="list">
           {feed.error !== undefined && <Failure error={feed.error} retry={() => feed.loadOlder()} />}
@@ -95,11 +87,12 @@ export function EventsPage() {
               selected={opened ?? selected}
               onSelect={select}
               onOpen={open}
+              isAtTop={isAtTop}
               onTopChange={setAtTop}
               place={grid}
             />
           )}
-          <End feed={feed} onMore={id => change({ before: String(id) })} isFiltered={Object.keys(filter).length > 0} />
+          <End feed={feed} isFiltered={Object.keys(filter).length > 0} />
         </div>
         {opened !== undefined && <EventDetail key={opened} id={opened} onClose={close} />}
       </div>
@@ -108,13 +101,12 @@ export function EventsPage() {
 }
 
 /** One feed for each question, for as long as it is asked. */
-function useFeed(filter: string, before: string | undefined): Feed {
-  const [feed, setFeed] = useState(() => makeFeed(filter, before))
-  const asked = `${filter} ${before ?? ''}`
-  const [current, setCurrent] = useState(asked)
-  if (current !== asked) {
-    setCurrent(asked)
-    setFeed(makeFeed(filter, before))
+function useFeed(filter: string): Feed {
+  const [feed, setFeed] = useState(() => new Feed(JSON.parse(filter)))
+  const [current, setCurrent] = useState(filter)
+  if (current !== filter) {
+    setCurrent(filter)
+    setFeed(new Feed(JSON.parse(filter)))
   }
   useEffect(() => {
     feed.start()
@@ -122,10 +114,6 @@ function useFeed(filter: string, before: string | undefined): Feed {
   }, [feed])
   useSyncExternalStore(feed.subscribe, () => feed.version)
   return feed
-}
-
-function makeFeed(filter: string, before: string | undefined): Feed {
-  return new Feed(JSON.parse(filter), before === undefined ? undefined : Number(before) || undefined)
 }
 
 function Tail(props: {
@@ -142,9 +130,9 @@ function Tail(props: {
       <Button icon={isPaused ? 'play' : 'pause'} aria-pressed={isPaused} onClick={() => props.onPause(!isPaused)}>
         {isPaused ? 'Go on' : 'Pause'}
       </Button>
-      {isHeld && feed.held > 0 ? (
+      {isHeld && feed.waitingRows > 0 ? (
         <Button kind="primary" onClick={props.onNewest}>
-          {count(feed.held, 'new event')}
+          {count(feed.waitingRows, 'new event')}
         </Button>
       ) : (
         <span className="hint">{tailState(feed, isPaused)}</span>
@@ -161,7 +149,7 @@ function tailState({ stream, arrived }: Feed, isPaused: boolean): string {
   return arrived === 0 ? 'Live' : `Live, ${number(arrived)} arrived`
 }
 
-function End({ feed, onMore, isFiltered }: { feed: Feed; onMore: (id: number) => void; isFiltered: boolean }) {
+function End({ feed, isFiltered }: { feed: Feed; isFiltered: boolean }) {
   if (feed.isStarting && feed.error === undefined) return <Loading what="events" />
   if (feed.count === 0 && feed.hasOlder && feed.error === undefined)
     return <Loading what="events, the trail is searched" />
@@ -170,14 +158,6 @@ function End({ feed, onMore, isFiltered }: { feed: Feed; onMore: (id: number) =>
       <Empty title={isFiltered ? 'No event matches' : 'No events yet'}>
         {isFiltered ? 'Take a filter away, or choose a longer time. New ones will appear here.' : 'They appear here.'}
       </Empty>
-    )
-  }
-  const { lastId } = feed
-  if (feed.isFull && lastId !== undefined) {
-    return (
-      <p className="notice">
-        The list ends here, the trail does not. <Button onClick={() => onMore(lastId)}>Go on from here</Button>
-      </p>
     )
   }
   return null

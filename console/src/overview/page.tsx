@@ -131,7 +131,7 @@ function OpenIncidents({ overview }: { overview: Overview }) {
               <Link href={`/incidents?incident=${episode_id}`} className="incident">
                 <span className="what">
                   <b>{words(reason_code)}</b>
-                  {state === 'acknowledged' && <Status status="acknowledged" kind="idle" />}
+                  {state === 'acknowledged' && <Status status="acknowledged" kind="warn" />}
                 </span>
                 <span className="where">
                   <Foreign text={scope === 'cp_id' ? who : ip} />
