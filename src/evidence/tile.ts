@@ -120,7 +120,7 @@ export function parseBundle(bundle: Uint8Array, width: number): Uint8Array[] | u
  * The tile of level 0 over a bundle: the hashes of its entries as leaves. Undefined when the entries are not exactly `width`.
  * @param bundle whose lengths are overwritten: an entry is hashed behind a zero, for which there is room. Makes no array for each.
  */
-export function hashBundle(bundle: Uint8Array, width: number): Uint8Array | undefined {
+export function hashBundle(bundle: Uint8Array, width: number): Uint8Array<ArrayBuffer> | undefined {
   const hashes = new Uint8Array(width * HASH_BYTES)
   let at = 0
   for (let n = 0; n < width; n++) {

@@ -24,6 +24,8 @@ const BACKLOG_RECORDS = 1_000
 const RETRY_MS_MIN = 50
 const RETRY_MS_MAX = 1_000
 const CHECKPOINT_RECORDS = 50_000
+/** Small batches write as many pages as large ones; the copy of few is soon made, and holds up less what goes to the same disk. */
+const CHECKPOINT_BATCHES = 32
 const CHECKPOINT_INTERVAL_MS = 2_500
 
 const port = parentPort
@@ -92,7 +94,8 @@ async function run(): Promise<void> {
     if (phase === 'following' || phase === 'halted') await waitForChange(seen, checkpoints.dueInMs())
     const intervalMs = records < LOAD_RECORDS ? TRICKLE_INTERVAL_MS : LOAD_INTERVAL_MS
     const early = intervalMs - (performance.now() - started)
-    if (records < BACKLOG_RECORDS && early > 0 && drainUntil === undefined) {
+    // A batch ends where a segment does: then somebody may still wait for what is left.
+    if (phase !== 'catching-up' && records < BACKLOG_RECORDS && early > 0 && drainUntil === undefined) {
       await Atomics.waitAsync(wanted, 0, asked, early).value
     }
     await setImmediate() // lets a message in
@@ -123,11 +126,13 @@ async function waitToRetry(ms: number): Promise<void> {
  */
 function createCheckpoints() {
   let records = 1 // those that an earlier process left without one
+  let batches = 0
   let last = performance.now()
   let running: Promise<void> | undefined
 
   async function run(): Promise<void> {
     last = performance.now()
+    batches = 0
     const { indexedSequence } = indexer.progress()
     const covered = records
     if (covered === 0 || indexedSequence === undefined) return
@@ -146,11 +151,13 @@ function createCheckpoints() {
   return {
     count(indexed: number) {
       records += indexed
+      if (indexed > 0) batches++
     },
     dueInMs: () =>
       records === 0 ? CHECKPOINT_INTERVAL_MS : Math.max(0, last + CHECKPOINT_INTERVAL_MS - performance.now()),
     async keepUp(): Promise<void> {
-      const isDue = records > 0 && performance.now() - last >= CHECKPOINT_INTERVAL_MS
+      const isLong = performance.now() - last >= CHECKPOINT_INTERVAL_MS
+      const isDue = records > 0 && (batches >= CHECKPOINT_BATCHES || isLong)
       if (records >= CHECKPOINT_RECORDS) await begin()
       else if (isDue) void begin()
     },

@@ -96,10 +96,12 @@ export function openLogFiles(root: string): LogFiles {
     }
   }
 
-  function read(level: TileLevel, index: number): Uint8Array | undefined {
+  function read(level: TileLevel, index: number): Uint8Array<ArrayBuffer> | undefined {
     if (level === 0) {
       const bundle = read('entries', index)
-      return bundle && hashBundle(bundle, TILE_WIDTH)
+      const hashes = bundle && hashBundle(bundle, TILE_WIDTH)
+      giveBack(bundle)
+      return hashes
     }
     const pack = packToRead(level, index)
     const place = index % TILES_PER_PACK
@@ -108,7 +110,9 @@ export function openLogFiles(root: string): LogFiles {
     const start = startOf(pack.file, place)
     const length = readEnd(pack.file, place) - start
     const bytes = length > 0 && length <= BUNDLE_BYTES_MAX ? readAt(pack.file, start, length) : undefined
-    return bytes === undefined ? undefined : decompress(bytes)
+    const bundle = bytes && decompress(bytes)
+    giveBack(bytes)
+    return bundle
   }
 
   return {
@@ -160,14 +164,26 @@ export function syncBundles(root: string, indexes: Iterable<number>): void {
   if (there.length > 0) for (const path of [root, dirname(root)]) syncPath(path)
 }
 
-function decompress(bytes: Uint8Array): Uint8Array | undefined {
+/** @returns bytes that have a buffer of their own. */
+function decompress(bytes: Uint8Array): Uint8Array<ArrayBuffer> | undefined {
   try {
     const options = { maxOutputLength: BUNDLE_BYTES_MAX, chunkSize: PIECE_BYTES }
-    const { buffer, byteOffset, length } = zstdDecompressSync(bytes, options)
-    return new Uint8Array(buffer, byteOffset, length)
+    const unpacked = zstdDecompressSync(bytes, options)
+    const { buffer, byteOffset, length } = unpacked
+    // One piece, or all of them joined. What Node takes from its pool for small ones is part of a larger buffer.
+    const isOwn = buffer.byteLength === PIECE_BYTES || buffer.byteLength === length
+    return isOwn ? new Uint8Array(buffer, byteOffset, length) : new Uint8Array(unpacked)
   } catch {
     return undefined // torn, or changed
   }
+}
+
+/**
+ * Frees bytes that have a buffer of their own, which are empty then. Left to the garbage collector, what lies outside of its heap has it
+ * collect all of the heap after every hundred proofs.
+ */
+function giveBack(bytes: Uint8Array<ArrayBuffer> | undefined): void {
+  bytes?.buffer.transfer(0)
 }
 
 const startOf = (file: number, place: number) => (place === 0 ? HEADER_BYTES : readEnd(file, place - 1))
@@ -178,7 +194,7 @@ function readEnd(file: number, place: number): number {
   return bytes === undefined ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0)
 }
 
-function readAt(file: number, position: number, length: number): Uint8Array | undefined {
+function readAt(file: number, position: number, length: number): Uint8Array<ArrayBuffer> | undefined {
   if (position + length > fstatSync(file).size) return undefined
   const bytes = new Uint8Array(length)
   for (let at = 0; at < length; ) {

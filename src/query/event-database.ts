@@ -5,6 +5,8 @@
  * (write-ahead log), so they neither wait for the indexer nor make it wait.
  */
 import { DatabaseSync } from 'node:sqlite'
+import type { ReadHash } from '../evidence/merkle-proof.ts'
+import { hashesFromTiles } from '../evidence/tile.ts'
 import { openLogFiles } from '../log/log-files.ts'
 import { type Connection, createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
@@ -12,6 +14,7 @@ import { logRoot } from '../store/log-store.ts'
 import { type LogSnapshot, readLog } from '../store/log-view.ts'
 import { SCHEMA_VERSION, schemaVersion } from '../store/schema.ts'
 import { type ChunkReader, createChunkReader } from './chunk-reader.ts'
+import { createRootMemory } from './root-memory.ts'
 import { createSegmentReader, type SegmentReader } from './segment-reader.ts'
 
 export interface EventDatabase
@@ -20,6 +23,8 @@ export interface EventDatabase
   readonly db: DatabaseSync
   /** The log, as the snapshot has it. */
   log(): LogSnapshot
+  /** What proofs of a tree of this size are made of. @throws {RangeError} when the log has no such hash, or it cannot be read */
+  hashes(log: LogSnapshot, size: number): ReadHash
 }
 
 /** Readers wait for nobody but a process that holds the whole database for itself. */
@@ -60,7 +65,14 @@ function open(path: string) {
     const segments = createSegmentReader(db)
     const chunks = createChunkReader(db)
     const files = openLogFiles(logRoot(path))
-    const database: EventDatabase = { db, log: () => readLog(db, files), ...chunks, ...segments }
+    const remember = createRootMemory()
+    const database: EventDatabase = {
+      db,
+      log: () => readLog(db, files),
+      hashes: (log, size) => remember(hashesFromTiles(size, log.readTile)),
+      ...chunks,
+      ...segments,
+    }
     return {
       db,
       database,

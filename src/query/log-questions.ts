@@ -5,7 +5,7 @@ import { isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
 import type { Hash } from '../evidence/merkle.ts'
 import { consistencyProof, inclusionProof, type ReadHash } from '../evidence/merkle-proof.ts'
 import type { Opening } from '../evidence/pack.ts'
-import { formatTilePath, hashesFromTiles, parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { formatTilePath, parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { EventFilter } from './event-queries.ts'
 import { type Deadline, END, OutOfTime } from './id-streams.ts'
@@ -42,12 +42,12 @@ export function proveEvent(
   const salt = log.salt(id)
   if (event === undefined || salt === undefined) return undefined
   if (id > size) throw new Refusal('NOT_SIGNED_YET', undefined, { retryAfterSeconds: 1 })
-  return { event, salt, hashes: inclusionProof(id - 1, size, hashesFromTiles(size, log.readTile)) }
+  return { event, salt, hashes: inclusionProof(id - 1, size, database.hashes(log, size)) }
 }
 
 /** That the tree of `from` entries is the beginning of that of `to`. */
-export function proveConsistency({ log }: EventDatabase, { from, to }: { from: number; to: number }): readonly Hash[] {
-  return consistencyProof(from, to, hashesFromTiles(to, log().readTile))
+export function proveConsistency(database: EventDatabase, { from, to }: { from: number; to: number }): readonly Hash[] {
+  return consistencyProof(from, to, database.hashes(database.log(), to))
 }
 
 export interface ProvenRequest {
@@ -80,7 +80,7 @@ export function proveEvents(database: EventDatabase, request: ProvenRequest, dea
   const log = database.log()
   // Neighbours have most hashes in common, and the bundle of those that are erased.
   const readBundle = once(log.readTile, formatTilePath)
-  const readFromTiles = hashesFromTiles(size, log.readTile)
+  const readFromTiles = database.hashes(log, size)
   const readOnce = once(
     ({ height, index }: { height: number; index: number }) => readFromTiles(height, index),
     ({ height, index }) => `${height} ${index}`,

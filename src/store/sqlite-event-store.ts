@@ -5,7 +5,7 @@
  * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write lock,
  * so it belongs into a worker or a command, never on the request path.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, statSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type AuditEvent, COLUMNS, type StoredEvent } from '../event/event.ts'
@@ -25,8 +25,8 @@ const BUSY_TIMEOUT_MS = 1_000
 const CACHE_KIB = 16 * 1024
 /** SQLite checkpoints by itself only past this many pages (512 MiB), which takes a commit 200 ms; the indexer has it done every few seconds, by another thread. */
 const AUTOCHECKPOINT_PAGES = 128 * 1024
-/** Past this size it is worth waiting a moment for readers, so that the write-ahead log starts again from its beginning. */
-const WAL_BYTES_WANTED = 16 * 1024 * 1024
+/** Past so many pages (64 MiB) it is worth keeping writers and readers a moment, so that the write-ahead log starts again from its beginning. */
+const WAL_PAGES_WANTED = 16 * 1024
 /** What it may keep of the disk. Cutting off what is more takes a commit 200 ms; between two checkpoints it mostly grows to less. */
 const WAL_BYTES_KEPT = 128 * 1024 * 1024
 const RESTART_MS_MAX = 50
@@ -258,14 +258,14 @@ function insertRows(
 function checkpoint(db: DatabaseSync, path: string): void {
   const passive = db.prepare('PRAGMA wal_checkpoint(PASSIVE)')
   let isCopied = false
+  let pages = 0
   for (let pass = 0; pass < CHECKPOINT_PASSES; pass++) {
     const { busy, log, checkpointed } = passive.get() ?? {}
     isCopied ||= busy === 0 && checkpointed === log
+    pages = Number(log) // in use, however large the file once was
   }
-  const log = `${path}-wal`
-  if (!isCopied) sync(log, 'r+')
-  const size = statSync(log, { throwIfNoEntry: false })?.size ?? 0
-  if (size <= WAL_BYTES_WANTED) return
+  if (!isCopied) sync(`${path}-wal`, 'r+')
+  if (pages <= WAL_PAGES_WANTED) return
   // It keeps writers waiting while it waits for readers, of which one may take minutes.
   db.exec(
     `PRAGMA busy_timeout = ${RESTART_MS_MAX}; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`,
