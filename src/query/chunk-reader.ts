@@ -47,8 +47,8 @@ export interface ChunkReader {
   refresh(lastId: number, table: string, isAnew: boolean): void
   /** The chunk that is not complete. */
   growing(): ChunkBuilder
-  /** The next chunks that hold the value, in walking order from the ordinal on; empty at the end. */
-  facetParts(facet: Facet, value: string, direction: Direction, ordinal: number): ChunkPart[]
+  /** The next chunks that hold the value, at most so many, in walking order from the ordinal on; empty at the end. */
+  facetParts(facet: Facet, value: string, direction: Direction, ordinal: number, count: number): ChunkPart[]
   /** Chunks that hold a row of the time range, in walking order from the ordinal on. */
   chunksOfTime(range: TimeRange, direction: Direction, ordinal: number): IteratorObject<ChunkTimes>
   /** The rows of one chunk that lie within the time range. @throws {Refusal} as `columns` */
@@ -57,7 +57,6 @@ export interface ChunkReader {
   columns(chunk: number): ChunkColumns
 }
 
-const CHUNKS_PER_READ = 64
 /** Of a chunk that has left: in no range. */
 const GONE: ChunkTimes = { chunk: -1, minMs: Number.POSITIVE_INFINITY, maxMs: Number.NEGATIVE_INFINITY }
 
@@ -68,7 +67,7 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
   const facetWalk = (compare: string, order: string) =>
     db.prepare(
       `SELECT chunk, ids FROM event_facets
-       WHERE facet = ? AND value = ? AND chunk ${compare} ? ORDER BY chunk ${order} LIMIT ${CHUNKS_PER_READ}`,
+       WHERE facet = ? AND value = ? AND chunk ${compare} ? ORDER BY chunk ${order} LIMIT ?`,
     )
   const ascending = facetWalk('>=', 'ASC')
   const descending = facetWalk('<=', 'DESC')
@@ -113,12 +112,17 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
       readNewRows(lastId, table)
       readNewTimes()
     },
-    facetParts(facet, value, direction, ordinal) {
+    facetParts(facet, value, direction, ordinal, count) {
       const set = growing.sets[FACETS.indexOf(facet)]?.get(value)
       const last = growing.chunk * direction
       const newest: ChunkPart[] = set === undefined || last < ordinal ? [] : [{ ordinal: last, members: () => set }]
       if (direction === -1 && newest.length > 0) return newest
-      const rows = (direction === 1 ? ascending : descending).all(FACETS.indexOf(facet), value, ordinal * direction)
+      const rows = (direction === 1 ? ascending : descending).all(
+        FACETS.indexOf(facet),
+        value,
+        ordinal * direction,
+        count,
+      )
       if (rows.length === 0) return direction === 1 ? newest : []
       return rows.map(row => ({
         ordinal: Number(row.chunk) * direction,

@@ -35,17 +35,28 @@ export interface ChunkStream {
   seek(ordinal: number): ChunkPart | undefined
 }
 
-/** @param read the next few parts, the first at or after the ordinal; empty at the end. */
-export function storedChunks(read: (ordinal: number) => ChunkPart[]): ChunkStream {
+const PARTS_MIN = 2
+const PARTS_MAX = 64
+
+/**
+ * Parts that are read several at once: few after a jump, doubling while they are read one after the other.
+ * @param read at most `count` parts, the first at or after the ordinal; empty at the end.
+ */
+export function storedChunks(read: (ordinal: number, count: number) => ChunkPart[]): ChunkStream {
   let parts: ChunkPart[] = []
   let next = 0
+  let count = PARTS_MIN
   let isEnd = false
   return {
     seek(ordinal) {
       while (!isEnd) {
         while (next < parts.length && (parts[next] as ChunkPart).ordinal < ordinal) next++
         if (next < parts.length) return parts[next]
-        parts = read(ordinal)
+        const first = parts[0]?.ordinal ?? ordinal
+        const last = parts.at(-1)?.ordinal ?? ordinal
+        const isJump = ordinal - last > last - first + 1
+        count = isJump ? PARTS_MIN : Math.min(count * 2, PARTS_MAX)
+        parts = read(ordinal, count)
         next = 0
         isEnd = parts.length === 0
       }
@@ -113,6 +124,7 @@ function anyOf(parts: readonly ChunkPart[]): ChunkSet | undefined {
 
 /** Stops at the first that leaves nothing, so that the sets after it are not fetched. */
 function allOf(parts: readonly ChunkPart[]): ChunkSet | undefined {
+  if (parts.length === 1) return parts[0]?.members()
   let result: ChunkSet | undefined
   for (const part of parts) {
     const set = part.members()

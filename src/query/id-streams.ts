@@ -69,77 +69,89 @@ export const STEPS_BETWEEN_CLOCK_READS = 32
 
 const PROBED_MIN = 16
 const PROBED_MAX = 512
-/** Of a walk from one key to the next: by then it is known which of two conditions is the rarer one. */
+/** From one stream to the other: by then it is known which of two conditions is the rarer one. */
 const STEPS_BEFORE_PROBING = 8
 const MUCH_RARER = 4
 
 /**
- * Those keys of a stream that another condition may have, too. Where that one is much rarer, its keys are looked up many at a time
- * instead of asking the stream for the next one behind each of them: a tenth of the time.
- * @param others what the intersection asks for besides, as a stream of its own
- * @param among those of these keys that the stream has, in their order
+ * Keys that are in both streams. Where the other one is much rarer, its keys are looked up many at a time instead of asking `keys` for
+ * the next one behind each of them: a tenth of the time.
+ * @param among those of these keys that `keys` has, in their order
  * @throws {OutOfTime} from `seek`, after some progress
  */
-export function probedStream(
+export function probedIntersection(
   keys: KeyStream,
   others: KeyStream,
   among: (keys: readonly number[]) => number[],
   deadline: Deadline,
 ): KeyStream {
-  let last: number | undefined
-  let steps = 0
-  /** How far the others went beyond this stream, and it beyond them. */
-  let [jumped, stepped] = [0, 0]
+  /** How often the others went beyond `keys`, how far, and how far it went beyond them then. */
+  let [steps, jumped, stepped] = [0, 0, 0]
   let found: number[] = []
   let next = 0
+  /** All below it were looked up. */
+  let examined = Number.NEGATIVE_INFINITY
   let size = PROBED_MIN
 
-  function step(key: number): number {
-    const at = keys.seek(key)
-    if (last !== undefined && key > last + 1) {
-      steps++
-      jumped += key - last
-      stepped += at - key
+  function seekOthers(key: number): number {
+    try {
+      return others.seek(key)
+    } catch (error) {
+      // The chunk it came to may begin before the key: what was found there is not to be found again.
+      throw error instanceof OutOfTime ? new OutOfTime(Math.max(error.key, key)) : error
     }
-    last = at
-    return at
   }
 
   /** The next of the others' keys; fewer when time is up. */
   function candidatesFrom(key: number): number[] {
     const candidates: number[] = []
     try {
-      for (let at = others.seek(key); at !== END; at = others.seek(at + 1)) {
+      for (let at = seekOthers(key); at !== END; at = seekOthers(at + 1)) {
         candidates.push(at)
         if (candidates.length === size) break
       }
     } catch (error) {
-      if (!(error instanceof OutOfTime)) throw error
-      // How far there are none. The chunk it came to may begin before the key: what was found there is not to be found again.
-      if (candidates.length === 0) throw new OutOfTime(Math.max(error.key, key))
+      if (!(error instanceof OutOfTime) || candidates.length === 0) throw error
     }
     return candidates
+  }
+
+  /** The first of the next candidates that is in both; undefined when none is, and `examined` says how far that is known. */
+  function probe(key: number): number | undefined {
+    const candidates = candidatesFrom(key)
+    found = among(candidates)
+    next = 0
+    examined = candidates.length === 0 ? END : (candidates.at(-1) as number) + 1
+    // Not that frequent here, perhaps: asked step by step, until that is known again.
+    if (size === PROBED_MAX && found.length === 0) [steps, jumped, stepped, size] = [0, 0, 0, PROBED_MIN]
+    else size = Math.min(size * 2, PROBED_MAX)
+    return found[0]
+  }
+
+  /** The first from `key` on that is in both; undefined when that is not known yet, and `examined` says how far it is. */
+  function step(key: number): number | undefined {
+    const at = keys.seek(key)
+    if (key === examined) stepped += at - key
+    const other = at === END ? END : seekOthers(at)
+    if (other === END || other === at) return other
+    steps++
+    jumped += other - at
+    examined = other
+    return undefined
   }
 
   return {
     seek(key) {
       while (next < found.length && (found[next] as number) < key) next++
       if (next < found.length) return found[next] as number
-      let from = key
-      while (steps >= STEPS_BEFORE_PROBING && jumped > MUCH_RARER * stepped) {
-        const candidates = candidatesFrom(from)
-        if (candidates.length === 0) return END
-        found = among(candidates)
-        next = 0
-        const isLarge = size === PROBED_MAX
-        size = Math.min(size * 2, PROBED_MAX)
-        if (found.length > 0) return found[0] as number
-        from = (candidates.at(-1) as number) + 1
-        if (deadline.passed()) throw new OutOfTime(from)
-        // Not that frequent here: asked as before, until that is known again.
-        if (isLarge) [steps, jumped, stepped, size, last] = [0, 0, 0, PROBED_MIN, undefined]
+      for (let from = Math.max(key, examined), turns = 1; from !== END; from = examined, turns++) {
+        const isRarer = steps >= STEPS_BEFORE_PROBING && jumped > MUCH_RARER * stepped
+        const both = isRarer ? probe(from) : step(from)
+        if (both !== undefined) return both
+        const isTimeToLook = examined !== END && (isRarer || turns % STEPS_BETWEEN_CLOCK_READS === 0)
+        if (isTimeToLook && deadline.passed()) throw new OutOfTime(examined)
       }
-      return step(from)
+      return END
     },
   }
 }

@@ -18,14 +18,12 @@ import {
   END,
   intersection,
   type KeyStream,
-  probedStream,
+  probedIntersection,
   rangeStream,
 } from './id-streams.ts'
 import { KEY_COLUMNS, type KeyColumn } from './segment-reader.ts'
 
 const FACETS_BY_SELECTIVITY = ['reason_code', 'action', 'severity'] as const satisfies readonly Facet[]
-
-const CHUNKS_PER_READ = 64
 
 /** The keys of all rows that match, within `first` to `last`, in walking order. */
 export function planWalk(
@@ -35,23 +33,16 @@ export function planWalk(
   deadline: Deadline,
 ): KeyStream {
   const { direction, first, last } = walk
-  const streams: KeyStream[] = []
-  const inChunks = () => keysOfConditions(database, filter, direction, deadline)
-  for (const column of KEY_COLUMNS) {
+  const present = presentKeys(database, direction, rangeStream(first, last))
+  const chunks = keysOfConditions(database, filter, direction, deadline)
+  let keys = chunks === undefined ? present : intersection([chunks, present], deadline)
+  for (const column of KEY_COLUMNS.toReversed()) {
     const value = filter[column]
     if (value === undefined) continue
-    const keys = keysOfValue(database, column, value, direction)
-    const others = inChunks()
     const among = (candidates: readonly number[]) => database.keysAmong(column, value, direction, candidates)
-    const within = rangeStream(first, last)
-    streams.push(
-      others === undefined ? keys : probedStream(keys, intersection([others, within], deadline), among, deadline),
-    )
+    keys = probedIntersection(keysOfValue(database, column, value, direction), keys, among, deadline)
   }
-  const chunks = inChunks()
-  if (chunks !== undefined) streams.push(chunks)
-  streams.push(presentKeys(database, direction, rangeStream(first, last)))
-  return intersection(streams, deadline)
+  return keys
 }
 
 /** What has left is stepped over at once, however much it is. */
@@ -93,15 +84,15 @@ function chunkConditions(database: EventDatabase, filter: EventFilter, direction
 }
 
 function chunksOfValue(database: EventDatabase, facet: Facet, value: string, direction: Direction): ChunkStream {
-  return storedChunks(ordinal => database.facetParts(facet, value, direction, ordinal))
+  return storedChunks((ordinal, count) => database.facetParts(facet, value, direction, ordinal, count))
 }
 
 /** Whole chunks need no look at their rows; those at the edges of the range (two, if time only goes forward) do. */
 function chunksOfTime(database: EventDatabase, range: TimeRange, direction: Direction): ChunkStream {
-  return storedChunks(ordinal =>
+  return storedChunks((ordinal, count) =>
     database
       .chunksOfTime(range, direction, ordinal)
-      .take(CHUNKS_PER_READ)
+      .take(count)
       .map(({ chunk, minMs, maxMs }) => {
         const isWithin = minMs >= range.startMs && maxMs < range.endMs
         return {
