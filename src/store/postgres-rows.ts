@@ -27,7 +27,7 @@ const INDEXED = ['date_time', 'who', 'ip', 'action', 'severity', 'request_id'] a
 const NUL = '\u0000'
 
 export function prepareRow({ event: given, onceKey, record, createdAt }: Row, now: string): PreparedRow {
-  const event = spell(given)
+  const event = isPlain(record) ? given : spell(given)
   const stamp = spellText(createdAt ?? now)
   return {
     event,
@@ -36,6 +36,11 @@ export function prepareRow({ event: given, onceKey, record, createdAt }: Row, no
     key: onceKey === null ? null : keyBytes(onceKey),
     line: formatLine(event, stamp),
   }
+}
+
+/** Whether nothing of the event has to be spelled otherwise, as its record is too short for that and JSON would escape a NUL: nearly all. */
+function isPlain(record: string | undefined): boolean {
+  return record !== undefined && record.length <= INDEXED_CHARACTERS_MAX && !record.includes('\\u0000')
 }
 
 /** The same object when there is nothing to change. */
