@@ -120,13 +120,23 @@ test('token login: each way to fail has its reason in the trail and one answer o
     await refusal(from('192.0.2.1', () => central.authentication.byToken('CP-1', 'nonsense'))),
     await refusal(from('192.0.2.2', () => central.authentication.byToken('CP-1', other))),
     await refusal(from('192.0.2.3', () => central.authentication.byToken('CP-2', other))),
+    // Of an id that is unknown, that is the reason, whatever comes with it.
+    await refusal(from('192.0.2.5', () => central.authentication.byToken('CP-2', 'nonsense'))),
+    await refusal(from('192.0.2.6', () => central.authentication.byToken('CP-GHOST', token))),
   ]
   await central.chargePoints.reissueCredentials('CP-1', undefined, OPERATOR)
   answers.push(await refusal(from('192.0.2.4', () => central.authentication.byToken('CP-1', token))))
   assert.equal(new Set(answers.map(({ code, message }) => `${code} ${message}`)).size, 1)
   assert.deepEqual(
     central.trail().filter(event => event.startsWith('AUTH_FAIL')),
-    ['AUTH_FAIL INVALID_TOKEN', 'AUTH_FAIL INVALID_TOKEN', 'AUTH_FAIL UNKNOWN_CP', 'AUTH_FAIL TOKEN_VERSION_MISMATCH'],
+    [
+      'AUTH_FAIL INVALID_TOKEN',
+      'AUTH_FAIL INVALID_TOKEN',
+      'AUTH_FAIL UNKNOWN_CP',
+      'AUTH_FAIL UNKNOWN_CP',
+      'AUTH_FAIL UNKNOWN_CP',
+      'AUTH_FAIL TOKEN_VERSION_MISMATCH',
+    ],
   )
 })
 
