@@ -50,6 +50,18 @@ test('tokens: the hand-made equal of an issued one is read, so the refusals belo
   assert.ok(!('reason' in (await tokens.read(await sign(claims())))))
 })
 
+test('tokens: a token has one spelling, also in the bits and signs that decoding passes over', async () => {
+  const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const { token } = await tokens.issue('CP-1', 7)
+  assert.ok(!('reason' in (await tokens.read(token))))
+  for (const other of ALPHABET.replace(token.at(-1) as string, '')) {
+    assert.deepEqual(await tokens.read(token.slice(0, -1) + other), INVALID, `last character ${other}`)
+  }
+  for (const other of [`${token}=`, `${token} `, ` ${token}`, `${token}\n`, token.replaceAll('.', ' .')]) {
+    assert.deepEqual(await tokens.read(other), INVALID, JSON.stringify(other))
+  }
+})
+
 test('tokens: other algorithms, keys, types, issuers and audiences are refused', async () => {
   const [head = '', body = ''] = (await sign(claims())).split('.')
   const forgeries = {
