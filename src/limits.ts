@@ -141,6 +141,8 @@ export const LIMITS = {
   witnessAttemptMsMax: 5_000,
   /** Beyond, what is signed is shown without the cosignatures that are wanted. */
   witnessedWaitMsMax: 30_000,
+  /** How long a request waits for the checkpoint that covers what it asks for. One is signed every second. */
+  signedWaitMsMax: 5_000,
   /** For the last checkpoint of a service that stops. */
   lastCosignaturesMsMax: 2_000,
   witnessRetryMsMin: 1_000,
