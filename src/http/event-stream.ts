@@ -40,6 +40,8 @@ export function createEventStreams(deps: {
     // An id beyond the newest is of another trail, or of this one before it was set back: what comes next has smaller ones.
     let position = Math.min(after ?? newest, newest)
     let head = newest
+    /** The id that the follower would come back with. */
+    let told = after ?? position
     let saidAt = performance.now()
     const say = (text: string) => {
       saidAt = performance.now()
@@ -50,10 +52,16 @@ export function createEventStreams(deps: {
       // Without data it is no message: a browser keeps the id, and nobody takes it for an event.
       yield say(after === undefined ? `retry: ${RECONNECT_MS}\nid: ${position}\n\n` : `retry: ${RECONNECT_MS}\n\n`)
       while (!follower.isClosed) {
-        if (performance.now() - saidAt >= LIMITS.streamHeartbeatMs) yield say(place(position))
+        const silenceMs = performance.now() - saidAt
+        if (silenceMs >= LIMITS.streamHeartbeatMs) {
+          yield say(told === position ? ALIVE : place(position))
+          told = position
+          continue
+        }
         head = Math.max(head, streams.lastEventId())
         if (head <= position) {
-          await follower.pause(LIMITS.streamHeartbeatMs)
+          // What is left of it: a timer that fires a little early would wait for the whole time again.
+          await follower.pause(Math.ceil(LIMITS.streamHeartbeatMs - silenceMs))
           continue
         }
         const request = { filter, order: 'asc', limit: LIMITS.streamPageEvents, after: position } as const
@@ -65,6 +73,7 @@ export function createEventStreams(deps: {
         // At the end of the rows everything up to the head that was seen before the question has been looked at.
         position = page.next ?? Math.max(head, page.events.at(-1)?.id ?? 0)
         if (page.events.length > 0) yield say(page.events.map(message).join(''))
+        told = page.events.at(-1)?.id ?? told
       }
     } finally {
       stop()
@@ -78,6 +87,9 @@ export function createEventStreams(deps: {
     },
   }
 }
+
+/** A comment: it keeps proxies from closing the connection, and tells nothing. */
+const ALIVE = ':\n\n'
 
 /** Everything up to it has been looked at. Its id is what a browser sends as `Last-Event-ID` when it comes back. */
 function place(position: number): string {
