@@ -9,8 +9,8 @@ export const LIMITS = {
   bodyDrainBytesMax: 16 * 1024 * 1024,
   bodyDepthMax: 16,
   bodyFieldsMax: 64,
-  /** How many broken rules a refusal tells. */
-  violationsMax: 8,
+  /** How many broken rules a refusal tells: more than `bodyFieldsMax` fields and those that are missing can break. */
+  violationsMax: 80,
   headerBytesMax: 16 * 1024,
   urlBytesMax: 8 * 1024,
   requestTimeoutMs: 15_000,
@@ -141,6 +141,8 @@ export const LIMITS = {
   witnessAttemptMsMax: 5_000,
   /** Beyond, what is signed is shown without the cosignatures that are wanted. */
   witnessedWaitMsMax: 30_000,
+  /** How long a request waits for the checkpoint that covers what it asks for. One is signed every second. */
+  signedWaitMsMax: 5_000,
   /** For the last checkpoint of a service that stops. */
   lastCosignaturesMsMax: 2_000,
   witnessRetryMsMin: 1_000,

@@ -95,7 +95,7 @@ export function statusChange(
     metadata: {
       old_status: change.oldStatus,
       new_status: change.newStatus,
-      reason: change.reason,
+      reason: change.reason ?? null, // the shape is the same whether or not one was given
       actor: change.actor,
     },
   })
@@ -123,7 +123,7 @@ export function keyEvent(
     metadata: {
       version: details.version,
       fingerprint: details.fingerprint,
-      reason: details.reason,
+      reason: details.reason ?? null,
       actor: details.actor,
     },
   })

@@ -136,7 +136,8 @@ function readCredentials(file: string): string {
   const credentials = readFileSync(file === '-' ? 0 : file, 'utf8').replace(/\r?\n$/, '')
   const { credentialsCharactersMin: min, credentialsCharactersMax: max } = LIMITS
   const isPrintable = credentials.isWellFormed() && escapeUnprintable(credentials) === credentials
-  if (credentials.length < min || credentials.length > max || !isPrintable) {
+  const characters = [...credentials].length // code points, as over HTTP
+  if (characters < min || characters > max || !isPrintable) {
     throw new UsageError(`credentials are ${min} to ${max} printable characters`)
   }
   return credentials

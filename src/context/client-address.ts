@@ -55,13 +55,21 @@ export function createAddressResolver(trusted: BlockList): AddressResolver {
     const hops = forwardedFor.split(',')
     const oldest = Math.max(0, hops.length - LIMITS.forwardedAddressesMax)
     for (let i = hops.length - 1; i >= oldest; i--) {
-      const hop = canonicalAddress((hops[i] as string).trim())
+      const text = (hops[i] as string).trim()
+      if (text === '') continue // an empty element of a list counts for nothing (RFC 9110, section 5.6.1.2)
+      const hop = canonicalAddress(withoutPort(text))
       if (hop === undefined) return address // a hop that is no address: whoever sent it is the last one we can name
       address = hop
       if (!isTrusted(hop)) return hop
     }
     return address
   }
+}
+
+/** Some gateways write the port of the client as well: `192.0.2.1:4711`, `[2001:db8::1]:4711` (RFC 7239, section 6). */
+function withoutPort(hop: string): string {
+  const [, ipv6, ipv4] = /^(?:\[([^\]]*)\]|(\d[\d.]*))(?::\d{1,5})?$/.exec(hop) ?? []
+  return ipv6 ?? ipv4 ?? hop
 }
 
 /**

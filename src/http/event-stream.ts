@@ -3,8 +3,8 @@
  *
  * Promise: a follower gets every matching event after its position, in order, once. Each keeps its own position and
  * pulls pages forward when rows were added, so a slow one holds up nobody: it is asked for no more than its socket
- * takes. It is told its position when it begins and while nothing matches, so that it can go on from there although no
- * event gave it an id yet.
+ * takes. One that did not say where to begin is told its position at once, and each is while nothing matches, so that it
+ * can go on from there although no event gave it an id yet.
  */
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
@@ -36,9 +36,12 @@ export function createEventStreams(deps: {
 }): EventStreams {
   const { queries, streams, followers } = deps
 
-  async function* follow(follower: Follower, filter: EventFilter, after: number, newest: number) {
-    let position = after
+  async function* follow(follower: Follower, filter: EventFilter, after: number | undefined, newest: number) {
+    // An id beyond the newest is of another trail, or of this one before it was set back: what comes next has smaller ones.
+    let position = Math.min(after ?? newest, newest)
     let head = newest
+    /** The id that the follower would come back with. */
+    let told = after ?? position
     let saidAt = performance.now()
     const say = (text: string) => {
       saidAt = performance.now()
@@ -46,12 +49,19 @@ export function createEventStreams(deps: {
     }
     const stop = streams.onIndexed(() => follower.wake())
     try {
-      yield say(`retry: ${RECONNECT_MS}\n${place(position)}`)
+      // Without data it is no message: a browser keeps the id, and nobody takes it for an event.
+      yield say(after === undefined ? `retry: ${RECONNECT_MS}\nid: ${position}\n\n` : `retry: ${RECONNECT_MS}\n\n`)
       while (!follower.isClosed) {
-        if (performance.now() - saidAt >= LIMITS.streamHeartbeatMs) yield say(place(position))
+        const silenceMs = performance.now() - saidAt
+        if (silenceMs >= LIMITS.streamHeartbeatMs) {
+          yield say(told === position ? ALIVE : place(position))
+          told = position
+          continue
+        }
         head = Math.max(head, streams.lastEventId())
         if (head <= position) {
-          await follower.pause(LIMITS.streamHeartbeatMs)
+          // What is left of it: a timer that fires a little early would wait for the whole time again.
+          await follower.pause(Math.ceil(LIMITS.streamHeartbeatMs - silenceMs))
           continue
         }
         const request = { filter, order: 'asc', limit: LIMITS.streamPageEvents, after: position } as const
@@ -63,6 +73,7 @@ export function createEventStreams(deps: {
         // At the end of the rows everything up to the head that was seen before the question has been looked at.
         position = page.next ?? Math.max(head, page.events.at(-1)?.id ?? 0)
         if (page.events.length > 0) yield say(page.events.map(message).join(''))
+        told = page.events.at(-1)?.id ?? told
       }
     } finally {
       stop()
@@ -72,10 +83,13 @@ export function createEventStreams(deps: {
   return {
     async open({ isAllowed, filter, after }) {
       const newest = Math.max(await queries.lastId(), streams.lastEventId())
-      return followers.admit(isAllowed, follower => follow(follower, filter, after ?? newest, newest))
+      return followers.admit(isAllowed, follower => follow(follower, filter, after, newest))
     },
   }
 }
+
+/** A comment: it keeps proxies from closing the connection, and tells nothing. */
+const ALIVE = ':\n\n'
 
 /** Everything up to it has been looked at. Its id is what a browser sends as `Last-Event-ID` when it comes back. */
 function place(position: number): string {

@@ -149,8 +149,11 @@ export function createAuthentication(deps: {
   ): Promise<{ record: ChargePointRecord; read: ReadToken }> {
     const read = await tokens.read(token)
     const cpId = claimed ?? read.cpId ?? 'unknown'
-    if ('reason' in read) throw await refuseToken(cpId, read.reason)
-    if (read.cpId !== cpId) throw await refuseToken(cpId, REASON.INVALID_TOKEN)
+    if ('reason' in read || read.cpId !== cpId) {
+      const isUnknown = claimed !== undefined && (await state.chargePoint(claimed)) === undefined
+      const reason = 'reason' in read ? read.reason : REASON.INVALID_TOKEN
+      throw await refuseToken(cpId, isUnknown ? REASON.UNKNOWN_CP : reason)
+    }
     const record = await look(cpId, known => isActive(known) && known.token_version === read.version)
     if (record === undefined) throw await refuseToken(cpId, REASON.UNKNOWN_CP)
     refuseUnlessActive(record, 'token')

@@ -128,17 +128,23 @@ function publicPart({ cp_id, location, security_status }: ChargePointRecord): Ch
   return { cp_id, location, security_status }
 }
 
+/** In code points, as JSON Schema counts: what the door took may not be too long here. */
+function charactersOf(text: string): number {
+  return [...text].length
+}
+
 /** Doors have schemas; the rules that what is stored depends on hold for every door. */
 function refuseInvalid({ cp_id, location, credentials }: Registration): void {
   const violations: Violation[] = []
   if (!CP_ID.test(cp_id)) violations.push({ field: 'cp_id', rule: 'pattern' })
   if (cp_id.length > LIMITS.cpIdCharactersMax) violations.push({ field: 'cp_id', rule: 'maxLength' })
-  if ((location?.length ?? 0) > LIMITS.locationCharactersMax) violations.push({ field: 'location', rule: 'maxLength' })
-  if (credentials !== undefined && credentials.length < LIMITS.credentialsCharactersMin) {
-    violations.push({ field: 'credentials', rule: 'minLength' })
+  if (location !== undefined && charactersOf(location) > LIMITS.locationCharactersMax) {
+    violations.push({ field: 'location', rule: 'maxLength' })
   }
-  if ((credentials?.length ?? 0) > LIMITS.credentialsCharactersMax) {
-    violations.push({ field: 'credentials', rule: 'maxLength' })
+  if (credentials !== undefined) {
+    const characters = charactersOf(credentials)
+    if (characters < LIMITS.credentialsCharactersMin) violations.push({ field: 'credentials', rule: 'minLength' })
+    if (characters > LIMITS.credentialsCharactersMax) violations.push({ field: 'credentials', rule: 'maxLength' })
   }
   if (violations.length > 0) throw new Refusal('VALIDATION_FAILED', undefined, { violations })
 }

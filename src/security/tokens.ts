@@ -15,6 +15,11 @@ const ALGORITHM = 'HS256'
 const TYPE = 'JWT'
 const ISSUER = 'ev-central'
 const AUDIENCE = 'charge-point'
+/**
+ * Base64url has other spellings of the same signature (padding, whitespace, bits at the end that count for nothing), which `jose`
+ * reads; a token has the one it was issued with. The last of the 43 characters holds four bits of the 256.
+ */
+const ISSUED = /^[\w-]+\.[\w-]+\.[\w-]{42}[AEIMQUYcgkosw048]$/
 
 export interface ReadToken {
   readonly cpId: string
@@ -65,7 +70,9 @@ export function createTokens(options: { tokenSecret: Uint8Array; ttlSeconds: num
     },
 
     async read(token) {
-      if (token.length > LIMITS.tokenCharactersMax) return { reason: REASON.INVALID_TOKEN, cpId: undefined }
+      if (token.length > LIMITS.tokenCharactersMax || !ISSUED.test(token)) {
+        return { reason: REASON.INVALID_TOKEN, cpId: undefined }
+      }
       try {
         const { payload } = await jwtVerify(token, key, rules)
         const { sub: cpId, ver: version, exp = 0 } = payload

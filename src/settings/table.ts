@@ -201,7 +201,7 @@ export const SETTINGS = {
     description: 'Failures within the window that make an incident.',
     defaultText: '5',
     fallback: 5,
-    parse: integer(2, 100),
+    parse: integer(1, 1_000),
   }),
   EVC_BRUTE_FORCE_WINDOW_SECONDS: setting({
     description: 'Length of the brute-force window, in seconds.',

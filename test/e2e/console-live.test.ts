@@ -179,7 +179,7 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     await page.addInitScript(
       `Object.defineProperty(document, 'visibilityState', { configurable: true, get: () => 'hidden' })`,
     )
-    // Nothing matches yet: only the position that the stream tells says where to go on.
+    // Nothing matches yet, and the stream has told no position so soon: the list is asked for anew.
     await signIn(page, desk.central.url, desk.central.keys.operator, `/events?who=${cpId}&action=AUTH_FAIL`)
     await page.locator('[data-tail=resting]').waitFor() // a tab opened behind another one
     assert.equal(await streams(), 0)

@@ -50,7 +50,7 @@ async function readInto(follower: Follower): Promise<void> {
     for (const message of messages) {
       const id = /^id: (\d+)$/m.exec(message)?.[1]
       if (id === undefined) continue
-      if (/^event: position$/m.test(message)) {
+      if (!/^data: /m.test(message)) {
         follower.positions.push(Number(id))
         continue
       }
@@ -134,6 +134,13 @@ test('stream: who was told a position and no event yet goes on from there, and m
   await using resumed = await follow(filter, { 'last-event-id': String(position) })
   await eventually(() => resumed.ids.length === 2)
   assert.ok(resumed.ids.every(id => id > Number(position)))
+  assert.deepEqual(resumed.positions, [], 'it knows where it is: its id is not repeated')
+})
+
+test('stream: a Last-Event-ID beyond the newest event begins after the newest, so that a trail that was set back is followed', async () => {
+  await using follower = await follow('?who=CP-SET-BACK', { 'last-event-id': '9007199254740991' })
+  await fail(1, 'CP-SET-BACK')
+  await eventually(() => follower.ids.length === 1)
 })
 
 test('stream: connecting is one ACCESS event', async () => {

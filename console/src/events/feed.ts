@@ -56,8 +56,8 @@ export class Feed {
   private topId = 0
   /** Everything up to it was listed, or does not match; 0 while that is not known. */
   private position = 0
-  /** The first page was asked for when there was no stream. */
-  private beganEarly = false
+  /** The stream was told where to begin. */
+  private isPlaced = false
   /** What came between that page and the stream is in neither. */
   private hasGap = false
   private closeStream: (() => void) | undefined
@@ -110,24 +110,29 @@ export class Feed {
       void this.loadOlder()
       return
     }
-    let hasBegun = false
-    const begin = (isEarly: boolean) => {
+    let hasBegun = this.cursor !== undefined
+    const begin = () => {
       if (hasBegun) return
       hasBegun = true
-      this.beganEarly = isEarly
-      if (this.cursor === undefined) void this.loadOlder()
+      void this.loadOlder()
     }
     this.closeStream = openStream({
       slots: TAIL_SLOTS,
-      url: () => `/audit/stream${query({ ...this.filter, last_event_id: this.position || undefined })}`,
+      url: () => {
+        this.isPlaced = this.position > 0
+        return `/audit/stream${query({ ...this.filter, last_event_id: this.position || undefined })}`
+      },
       onMessage: data => this.receive(JSON.parse(data) as StoredEvent),
       onPosition: id => this.pass(id),
       onState: state => {
         this.stream = state
-        if (state === 'open') begin(false)
-        if (state === 'lost') begin(true)
+        if (state === 'open') {
+          if (hasBegun && !this.isPlaced) this.hasGap = true
+          this.closeGap()
+        }
+        if (state === 'open' || state === 'lost') begin()
         // A free place is had at once: only who has to wait for one begins without.
-        if (state === 'waiting') setTimeout(() => this.stream === 'waiting' && begin(true), WAIT_MS)
+        if (state === 'waiting') setTimeout(() => this.stream === 'waiting' && begin(), WAIT_MS)
         this.notify()
       },
       onFailure: () => void api('POST', '/session/renew').catch(() => {}),
@@ -217,9 +222,7 @@ export class Feed {
   }
 
   private pass(id: number): void {
-    if (this.position === 0 && this.beganEarly) this.hasGap = true
     this.position = Math.max(this.position, id)
-    this.closeGap()
   }
 
   /** The stream began behind a page that was asked for before, and could not be told where to begin: the page is asked for anew. */

@@ -27,7 +27,7 @@ const StreamQuery = closed(
 
 const Stream = {
   description:
-    'One message per event: `id:` is the event id, `data:` the event as JSON with its 14 columns; no `event:` field, so it is the default message. A message of the type `position`, at the beginning and after 15 s without any, says up to which id the trail has been looked at.',
+    'One message per event: `id:` is the event id, `data:` the event as JSON with its 14 columns; no `event:` field, so it is the default message. An `id:` without data, where no `Last-Event-ID` was sent, says after which event it begins; after 15 s without a message a comment follows or, where events came that do not match, a message of the type `position`, up to which id the trail has been looked at.',
   content: {
     'text/event-stream': {
       schema: { type: 'string' },

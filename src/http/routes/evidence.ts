@@ -1,7 +1,10 @@
 /**
  * The log, for those who check it: checkpoints and tiles as C2SP tlog-tiles has them, and proofs. Tiles hold no personal data;
  * a proof of an event does, and reading one is put on record as reading the event is.
+ *
+ * A row is signed about a second after it is there: who asks meanwhile waits for the checkpoint instead of being sent away.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Refusal } from '../../errors.ts'
 import { parseCheckpoint } from '../../evidence/checkpoint.ts'
 import { formatBase64 } from '../../evidence/encoding.ts'
@@ -9,6 +12,7 @@ import { isErasedSalt } from '../../evidence/leaf.ts'
 import { parseNote } from '../../evidence/note.ts'
 import { formatDisclosure, formatProof } from '../../evidence/proof.ts'
 import { parseTilePath } from '../../evidence/tile.ts'
+import { LIMITS } from '../../limits.ts'
 import { createAccessRecorder } from '../access.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import type { Guards } from '../guards.ts'
@@ -16,6 +20,8 @@ import { closed, object } from '../schema.ts'
 import { invalid } from '../validation.ts'
 
 const TEXT = 'text/plain; charset=utf-8'
+/** How often a request that waits for a checkpoint looks. */
+const LOOK_MS = 50
 const NOTE_EXAMPLE = `ev-central/5f0c1a2b3c4d5e6f
 1041
 CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
@@ -64,6 +70,23 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
     return { note: newest, size: parsed.size }
   }
 
+  /** Asks again with each new checkpoint while the newest does not cover it, for `signedWaitMsMax`. */
+  async function onceSigned<T>(question: () => T | Promise<T>): Promise<T> {
+    const deadline = performance.now() + LIMITS.signedWaitMsMax
+    for (;;) {
+      const asked = checkpoint()
+      try {
+        return await question()
+      } catch (error) {
+        if (!(error instanceof Refusal) || error.code !== 'NOT_SIGNED_YET') throw error
+        while (checkpoint() === asked) {
+          if (performance.now() >= deadline) throw error
+          await sleep(LOOK_MS)
+        }
+      }
+    }
+  }
+
   app.get(
     '/checkpoint',
     {
@@ -81,7 +104,7 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
       reply
         .type(TEXT)
         .header('cache-control', 'no-cache')
-        .send(signed().note as never),
+        .send((await onceSigned(signed)).note as never),
   )
 
   app.get(
@@ -160,14 +183,15 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
     },
     async (request, reply) => {
       const { id } = request.params
-      const text = await access.read(request, `proof of event ${id}`, { id }, async () => {
+      const prove = async () => {
         const { note: checkpointNote, size: signedSize } = signed()
         const proof = await queries.proof({ id, size: signedSize })
         if (proof === undefined) throw new Refusal('EVENT_NOT_FOUND')
         const { event, salt, hashes } = proof
         const disclosure = isErasedSalt(salt) ? {} : { extra: formatDisclosure({ salt, row: event }) }
         return formatProof({ index: id - 1, hashes, checkpoint: checkpointNote, ...disclosure })
-      })
+      }
+      const text = await access.read(request, `proof of event ${id}`, { id }, () => onceSigned(prove))
       return reply
         .type(TEXT)
         .header('cache-control', 'private, no-cache')

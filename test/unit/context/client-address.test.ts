@@ -31,6 +31,20 @@ test('client address: text that is no address ends the walk at the last hop that
   assert.equal(resolve('10.0.0.1', ''), '10.0.0.1')
 })
 
+test('client address: the port that a gateway adds is dropped, and an empty element counts for nothing', () => {
+  const resolve = resolver('10.0.0.0/8')
+  assert.equal(resolve('10.0.0.1', '203.0.113.9:4711'), '203.0.113.9')
+  assert.equal(resolve('10.0.0.1', '1.1.1.1, 203.0.113.9:4711, 10.0.0.2:80'), '203.0.113.9')
+  assert.equal(resolve('10.0.0.1', '[2001:DB8::1]:4711'), '2001:db8::1')
+  assert.equal(resolve('10.0.0.1', '[2001:db8::1]'), '2001:db8::1')
+  assert.equal(resolve('10.0.0.1', '2001:db8::1:4711'), '2001:db8::1:4711')
+  for (const none of ['203.0.113.9:', '203.0.113.9:123456', '[]:1', '[203.0.113.9', '[x]:1', ':80']) {
+    assert.equal(resolve('10.0.0.1', `192.0.2.7, ${none}`), '10.0.0.1', none)
+  }
+  assert.equal(resolve('10.0.0.1', '203.0.113.9, ,'), '203.0.113.9')
+  assert.equal(resolve('10.0.0.1', ' ,, '), '10.0.0.1')
+})
+
 test('client address: a very long header is walked only so far', () => {
   const header = `203.0.113.9,${Array(10_000).fill('10.0.0.2').join(',')}`
   assert.equal(resolver('10.0.0.0/8')('10.0.0.1', header), '10.0.0.2')

@@ -44,7 +44,9 @@ test('validation: work and words are bounded however many fields are wrong', () 
   const many = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`k${i}`, 1]))
   assert.deepEqual(check(Body, 'body', many), [{ field: 'body', rule: 'maxProperties' }])
   const some = Object.fromEntries(Array.from({ length: 60 }, (_, i) => [`k${i}`, 1]))
-  assert.equal(check(Body, 'body', some)?.length, LIMITS.violationsMax)
+  const told = check(Body, 'body', some)
+  assert.equal(told?.length, 61, 'each that is unknown, and the one that is missing')
+  assert.ok(told.length < LIMITS.violationsMax)
 })
 
 test('validation: numbers in a query string have one spelling and are given once', () => {

@@ -50,6 +50,18 @@ test('tokens: the hand-made equal of an issued one is read, so the refusals belo
   assert.ok(!('reason' in (await tokens.read(await sign(claims())))))
 })
 
+test('tokens: a token has one spelling, also in the bits and signs that decoding passes over', async () => {
+  const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+  const { token } = await tokens.issue('CP-1', 7)
+  assert.ok(!('reason' in (await tokens.read(token))))
+  for (const other of ALPHABET.replace(token.at(-1) as string, '')) {
+    assert.deepEqual(await tokens.read(token.slice(0, -1) + other), INVALID, `last character ${other}`)
+  }
+  for (const other of [`${token}=`, `${token} `, ` ${token}`, `${token}\n`, token.replaceAll('.', ' .')]) {
+    assert.deepEqual(await tokens.read(other), INVALID, JSON.stringify(other))
+  }
+})
+
 test('tokens: other algorithms, keys, types, issuers and audiences are refused', async () => {
   const [head = '', body = ''] = (await sign(claims())).split('.')
   const forgeries = {
@@ -120,13 +132,23 @@ test('token login: each way to fail has its reason in the trail and one answer o
     await refusal(from('192.0.2.1', () => central.authentication.byToken('CP-1', 'nonsense'))),
     await refusal(from('192.0.2.2', () => central.authentication.byToken('CP-1', other))),
     await refusal(from('192.0.2.3', () => central.authentication.byToken('CP-2', other))),
+    // Of an id that is unknown, that is the reason, whatever comes with it.
+    await refusal(from('192.0.2.5', () => central.authentication.byToken('CP-2', 'nonsense'))),
+    await refusal(from('192.0.2.6', () => central.authentication.byToken('CP-GHOST', token))),
   ]
   await central.chargePoints.reissueCredentials('CP-1', undefined, OPERATOR)
   answers.push(await refusal(from('192.0.2.4', () => central.authentication.byToken('CP-1', token))))
   assert.equal(new Set(answers.map(({ code, message }) => `${code} ${message}`)).size, 1)
   assert.deepEqual(
     central.trail().filter(event => event.startsWith('AUTH_FAIL')),
-    ['AUTH_FAIL INVALID_TOKEN', 'AUTH_FAIL INVALID_TOKEN', 'AUTH_FAIL UNKNOWN_CP', 'AUTH_FAIL TOKEN_VERSION_MISMATCH'],
+    [
+      'AUTH_FAIL INVALID_TOKEN',
+      'AUTH_FAIL INVALID_TOKEN',
+      'AUTH_FAIL UNKNOWN_CP',
+      'AUTH_FAIL UNKNOWN_CP',
+      'AUTH_FAIL UNKNOWN_CP',
+      'AUTH_FAIL TOKEN_VERSION_MISMATCH',
+    ],
   )
 })
 

@@ -43,6 +43,11 @@ test('settings: every problem is reported at once, and no value is repeated', ()
   assert.ok(!problems.join().includes('hunter2'))
 })
 
+test('settings: a brute-force threshold may be 1, and high where many charge points share an address', () => {
+  for (const threshold of ['1', '1000']) assert.deepEqual(problemsOf({ EVC_BRUTE_FORCE_THRESHOLD: threshold }), [])
+  for (const threshold of ['0', '1001']) assert.equal(problemsOf({ EVC_BRUTE_FORCE_THRESHOLD: threshold }).length, 1)
+})
+
 test('settings: a file named by EVC_CONFIG is read, the environment wins, and unknown names in it are refused', t => {
   const folder = mkdtempSync(join(tmpdir(), 'evc-settings-'))
   t.after(() => rmSync(folder, { recursive: true }))
