@@ -137,6 +137,30 @@ describe('the console', { skip: noBrowserHere }, () => {
     desk.assertQuiet(seen)
   })
 
+  test('console: a filter is typed and applied by keys; one that is not taken is named, and not asked for again', async () => {
+    const { cpId } = await desk.attack()
+    const { page, seen } = await desk.browser.newPage()
+    await page.clock.install()
+    await signIn(page, desk.central.url, desk.central.keys.auditor, '/events')
+    await page.locator('.grid .row').first().waitFor()
+    await page.keyboard.press('/')
+    await page.keyboard.type(cpId)
+    await page.keyboard.press('Enter')
+    await page.waitForURL(url => url.searchParams.get('who') === cpId)
+    await page.keyboard.press('Tab')
+    await page.keyboard.type('10.1')
+    await page.keyboard.press('Enter')
+    await page.getByText('Not accepted: Ip (no address).').waitFor()
+    assert.equal(await page.locator('[aria-label=Address]:focus').count(), 1)
+    const asked = () => seen.requests.filter(url => url.includes('ip=10.1')).length
+    const before = asked()
+    await page.clock.fastForward(60_000)
+    await page.getByRole('button', { name: 'Clear' }).click()
+    await page.locator('[data-tail=open]').waitFor()
+    assert.equal(asked(), before)
+    desk.assertQuiet(seen, 422)
+  })
+
   test('console: the columns of the list are chosen, fit its width, and are there again later', async () => {
     const { page, seen } = await desk.open('/events', 'auditor')
     const heads = async () => (await page.getByRole('columnheader').allInnerTexts()).join()
@@ -208,6 +232,11 @@ describe('the console', { skip: noBrowserHere }, () => {
     await dialog.getByRole('button', { name: 'Register' }).click()
     const secret = await dialog.locator('.secret').innerText()
     assert.match(secret, /^[0-9a-f]{64}$/)
+    // Whoever types on, or clicks beside it, has not stored them.
+    await page.keyboard.press('Enter')
+    await page.keyboard.press('Escape')
+    await page.mouse.click(5, 5)
+    assert.equal(await dialog.locator('.secret').innerText(), secret)
     await dialog.getByRole('button', { name: 'I have stored them' }).click()
     await page.getByLabel('Id begins with').fill('E2E')
     const row = page.locator('tr', { hasText: id })
@@ -243,6 +272,14 @@ describe('the console', { skip: noBrowserHere }, () => {
     await becomes('Revoked')
     await act('Take out of service', { reason: 'found again' })
     await becomes('Out of service')
+    // Opened by keys where it covers the list, it has the focus, and gives it back.
+    await page.setViewportSize({ width: 320, height: 800 })
+    await row.getByRole('button', { name: id, exact: true }).focus()
+    await page.keyboard.press('Enter')
+    await page.getByRole('complementary').locator('h2:focus').waitFor()
+    await page.keyboard.press('Escape')
+    await row.locator('button.link:focus').waitFor()
+    await page.setViewportSize({ width: 1280, height: 900 })
     const change = await desk.newest(`who=${encodeURIComponent(id)}&action=STATUS_CHANGE`)
     assert.equal(JSON.parse(change.metadata_json).actor, 'olga')
 
@@ -299,8 +336,24 @@ describe('the console', { skip: noBrowserHere }, () => {
     assert.ok(text.includes('<img src=x') && text.includes('\\u202e') && text.includes('\\u001b'))
     assert.equal(await page.locator('main img, main b b, main script').count(), 0)
     assert.match(await page.title(), /^Events/)
-    const width = await page.evaluate('document.documentElement.scrollWidth <= innerWidth')
-    assert.equal(width, true)
+    const isWithin = () => page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    assert.equal(await isWithin(), true)
+
+    await page.route('**/audit/incidents?*', async route => {
+      const response = await route.fetch()
+      const body = await response.json()
+      for (const episode of body.episodes) {
+        episode.reason_code = hostile
+        episode.description = hostile
+      }
+      await route.fulfill({ response, json: body })
+    })
+    await page.getByRole('link', { name: 'Incidents' }).click()
+    await page.locator('tbody button.link').first().click()
+    const heading = await page.getByRole('complementary').getByRole('heading').first().innerText()
+    assert.ok(heading.includes('\\u202e') && heading.length < 200, heading)
+    assert.equal(await page.locator('main img').count(), 0)
+    assert.equal(await isWithin(), true)
     desk.assertQuiet(seen)
   })
 
@@ -342,6 +395,11 @@ describe('the console', { skip: noBrowserHere }, () => {
       await ready(page, path, ip)
       for (const look of LOOKS) await check(path, look)
     }
+    await page.locator('nav[aria-label=Pages] a[href="/console/events"]').click()
+    await page.getByLabel('Who').fill('nobody-of-that-name')
+    await page.keyboard.press('Enter')
+    await page.getByText('No event matches').waitFor()
+    await check('no event', LOOKS[0])
     assert.deepEqual(seen.exceptions, [])
     assert.deepEqual(findings, [])
 
