@@ -57,6 +57,13 @@ export async function apiText(path: string): Promise<string> {
   return (await request('GET', path)).text()
 }
 
+/** @throws {Problem} */
+export async function apiFile(path: string): Promise<{ name: string; blob: Blob }> {
+  const response = await request('GET', path)
+  const [, name = 'download'] = /filename="([^"]+)"/.exec(response.headers.get('content-disposition') ?? '') ?? []
+  return { name, blob: await response.blob() }
+}
+
 async function request(method: string, path: string, body?: unknown): Promise<Response> {
   const headers: Record<string, string> = { 'x-evc-console': '1' }
   if (body !== undefined) headers['content-type'] = 'application/json'

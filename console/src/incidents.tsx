@@ -6,6 +6,7 @@ import { api, query } from './api.ts'
 import { useKeys } from './keys.ts'
 import { useLive } from './live.tsx'
 import { type Episode, INCIDENTS_LISTED, type IncidentState, type StoredEvent } from './model.ts'
+import { PackButton } from './pack-button.tsx'
 import { useSession } from './session.tsx'
 import { count, duration, inSentence, number, words } from './text.ts'
 import { Detail } from './ui/detail.tsx'
@@ -50,7 +51,9 @@ export function IncidentsPage() {
             <label key={state} className={state === asked ? 'on' : ''}>
               <input type="radio" name="state" checked={state === asked} onChange={() => change({ state })} />
               {state === '' ? 'All' : words(state)}
-              <b>{number(episodes.filter(episode => state === '' || episode.state === state).length)}</b>
+              {data !== undefined && (
+                <b>{number(episodes.filter(episode => state === '' || episode.state === state).length)}</b>
+              )}
             </label>
           ))}
         </fieldset>
@@ -199,10 +202,8 @@ function EpisodeDetail({ episode, onClose }: { episode: Episode; onClose: () => 
         <Link className="button plain" href={eventsAt(filter)}>
           All events of it
         </Link>
-        <a className="button plain" href={pack} download>
-          Evidence pack
-        </a>
       </footer>
+      <PackButton address={pack} label="Evidence pack" />
     </Detail>
   )
 }

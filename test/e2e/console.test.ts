@@ -95,7 +95,7 @@ describe('the console', { skip: noBrowserHere }, () => {
 
   test('console: the filters are copied as curl, command line and SQL, exported, and saved', async () => {
     const { cpId } = await desk.attack()
-    const path = `/events?who=${cpId}&severity=WARN%2CCRITICAL`
+    const path = `/events?who=${cpId}&severity=WARN%2CCRITICAL&start_time=2026-01-01T01:00:00%2B01:00`
     const { page, seen } = await desk.visit(path)
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
     const copied = async (name: string) => {
@@ -104,12 +104,15 @@ describe('the console', { skip: noBrowserHere }, () => {
       await page.getByRole('button', { name: 'Copied' }).waitFor()
       return String(await page.evaluate('navigator.clipboard.readText()'))
     }
-    const address = `${desk.central.url}/audit/events?who=${cpId}&severity=WARN%2CCRITICAL`
+    const address = `${desk.central.url}/audit/events?who=${cpId}&severity=WARN%2CCRITICAL&start_time=2026-01-01T01%3A00%3A00%2B01%3A00`
     assert.equal(await copied('curl'), `curl -H "X-Admin-Key: $ADMIN_KEY" '${address}'`)
-    assert.equal(await copied('Command line'), `npx ev-central query --who ${cpId} --severity WARN,CRITICAL`)
+    assert.equal(
+      await copied('Command line'),
+      `npx ev-central query --who ${cpId} --severity WARN,CRITICAL --start-time 2026-01-01T01:00:00+01:00`,
+    )
     assert.equal(
       await copied('SQL'),
-      `SELECT * FROM audit_events WHERE who = '${cpId}' AND severity IN ('WARN', 'CRITICAL') ORDER BY id DESC LIMIT 100;`,
+      `SELECT * FROM audit_events WHERE who = '${cpId}' AND severity IN ('WARN', 'CRITICAL') AND date_time >= '2026-01-01T00:00:00.000Z' ORDER BY id DESC LIMIT 100;`,
     )
     await page.getByRole('button', { name: 'Export' }).click()
     const [download] = await Promise.all([
@@ -216,9 +219,11 @@ describe('the console', { skip: noBrowserHere }, () => {
     await detail.getByText('A technician.').waitFor()
     await detail.locator('.lead', { hasText: 'Resolved' }).waitFor()
     assert.equal((await desk.newest('reason_code=RESOLVED')).who, 'olga')
-    const pack = await detail.getByRole('link', { name: 'Evidence pack' }).getAttribute('href')
-    const answer = await desk.central.send('GET', pack ?? '', { as: 'auditor' })
-    assert.equal(answer.headers.get('content-type'), 'application/zip')
+    const [pack] = await Promise.all([
+      page.waitForEvent('download'),
+      detail.getByRole('button', { name: 'Evidence pack' }).click(),
+    ])
+    assert.equal((await readFile(await pack.path())).subarray(0, 2).toString(), 'PK')
     desk.assertQuiet(seen)
   })
 
@@ -300,10 +305,17 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.getByText(desk.central.logKey()).first().waitFor()
     const [download] = await Promise.all([
       page.waitForEvent('download'),
-      page.getByRole('link', { name: 'Download the pack' }).click(),
+      page.getByRole('button', { name: 'Download the pack' }).click(),
     ])
     assert.match(download.suggestedFilename(), /^evidence-.*\.zip$/)
-    desk.assertQuiet(seen)
+    // What cannot be had is said in the page.
+    await page.route('**/audit/evidence?*', route =>
+      route.continue({ url: `${route.request().url()}&incident=999999` }),
+    )
+    await page.getByRole('button', { name: 'Download the pack' }).click()
+    await page.getByRole('alert').getByText('EVENT_NOT_FOUND').waitFor()
+    await page.unroute('**/audit/evidence?*')
+    desk.assertQuiet(seen, 404)
   })
 
   test('console: hostile text is shown and does nothing', async () => {
