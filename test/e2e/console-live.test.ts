@@ -44,8 +44,10 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     await page.locator('.grid .row', { hasText: ip }).first().waitFor()
     assert.match(page.url(), new RegExp(`who=${cpId}`))
 
-    // What a click into the chart leads to, by keys.
     await page.goBack()
+    await page.locator('.plot').hover()
+    await page.locator('.pointed').getByText(/^\d{4}-\d\d-\d\d \d\d:\d\d UTC, .+ here: /).waitFor()
+    // What a click into the chart leads to, by keys.
     await page.locator('.hours summary').focus()
     await page.keyboard.press('Enter')
     await page.keyboard.press('Tab')

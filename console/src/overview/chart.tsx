@@ -4,7 +4,7 @@ import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { Link, useLocation } from 'wouter'
 import type { Overview, Severity } from '../model.ts'
-import { number, utc, words } from '../text.ts'
+import { localTime, number, utc, words } from '../text.ts'
 import { useShownTheme } from '../theme.ts'
 import { eventsAt } from '../url.ts'
 
@@ -23,13 +23,23 @@ export default function EventsChart({ events }: { events: Events }) {
   const data = useMemo(() => stacked(events), [events])
   const latest = useRef(data)
   latest.current = data
+  const eventsNow = useRef(events)
+  eventsNow.current = events
+  const pointed = useRef<HTMLParagraphElement>(null)
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: another theme has other colours
   useEffect(() => {
     const box = place.current
     if (box === null) return
     const made = new uPlot(
-      options(box, second => go(eventsAt(around(second)))),
+      options(
+        box,
+        second => go(eventsAt(around(second))),
+        minute => {
+          if (pointed.current !== null)
+            pointed.current.textContent = minute === null ? '' : said(eventsNow.current, minute)
+        },
+      ),
       latest.current,
       box,
     )
@@ -57,6 +67,7 @@ export default function EventsChart({ events }: { events: Events }) {
         ))}
       </div>
       <div ref={place} className="plot" aria-hidden="true" />
+      <p ref={pointed} className="pointed" aria-hidden="true" />
       <details className="hours">
         <summary>By hour</summary>
         <Hours events={events} />
@@ -104,6 +115,16 @@ function Hours({ events }: { events: Events }) {
   )
 }
 
+/** What the minute has that one points at; its time here, too. */
+function said({ start_time, per_minute }: Events, minute: number): string {
+  const at = new Date(Date.parse(start_time) + minute * 60_000).toISOString()
+  const counts = STACK.flatMap(severity => {
+    const n = per_minute[severity][minute] ?? 0
+    return n === 0 ? [] : [`${words(severity)} ${number(n)}`]
+  })
+  return `${utc(at).slice(0, 16)} UTC, ${localTime(at)} here: ${counts.join(', ') || 'no events'}`
+}
+
 function around(second: number): Record<string, string> {
   const iso = (at: number) => new Date(at * 1000).toISOString()
   return { start_time: iso(second - CLICK_SECONDS), end_time: iso(second + CLICK_SECONDS) }
@@ -136,7 +157,11 @@ function hours({ start_time, per_minute }: Events) {
   }))
 }
 
-function options(box: HTMLElement, onClick: (second: number) => void): uPlot.Options {
+function options(
+  box: HTMLElement,
+  onClick: (second: number) => void,
+  onPoint: (minute: number | null) => void,
+): uPlot.Options {
   const style = getComputedStyle(document.documentElement)
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim()
   const axis = {
@@ -167,6 +192,7 @@ function options(box: HTMLElement, onClick: (second: number) => void): uPlot.Opt
       })),
     ],
     hooks: {
+      setCursor: [chart => onPoint(chart.cursor.idx ?? null)],
       ready: [
         chart =>
           chart.over.addEventListener('click', () => {

@@ -21,10 +21,10 @@ export function OverviewPage() {
           Last 24 hours, as of <Ago at={overview.at} />
         </span>
       </div>
-      <Verdict overview={overview} />
+      <Verdict overview={overview} isStale={state === 'lost'} />
       <Figures overview={overview} />
       <section className="card chart">
-        <h2>Events per minute</h2>
+        <h2>Events per minute, UTC</h2>
         {overview.events.total === 0 ? (
           <Empty title="No events yet">Register a charge point, and let it log in.</Empty>
         ) : (
@@ -62,14 +62,15 @@ function NothingYet() {
 }
 
 /** One sentence: all is well, or what is not. */
-function Verdict({ overview }: { overview: Overview }) {
+function Verdict({ overview, isStale }: { overview: Overview; isStale: boolean }) {
   const failing = overview.checks.filter(({ ok }) => !ok)
   const { open, acknowledged, resolved } = overview.incidents.by_state
   const isCut = open + acknowledged + resolved >= INCIDENTS_LISTED
   const isWell = failing.length === 0 && open === 0
-  const kind = failing.length > 0 ? 'bad' : open > 0 ? 'warn' : 'good'
+  const kind = failing.length > 0 ? 'bad' : open > 0 || isStale ? 'warn' : 'good'
   return (
     <p className={`verdict ${kind}`} role="status">
+      {isStale && 'When it last answered: '}
       {failing.length > 0 && (
         <>
           <strong>The service needs attention:</strong>{' '}
