@@ -46,7 +46,7 @@ describe('the console, live', { skip: noBrowserHere }, () => {
 
     await page.goBack()
     await page.locator('.plot').hover()
-    await page.locator('.pointed').getByText(/^\d{4}-\d\d-\d\d \d\d:\d\d UTC, .+ here: /).waitFor()
+    await page.locator('.pointed', { hasText: /^\d{4}-\d\d-\d\d \d\d:\d\d UTC, .+ here: / }).waitFor()
     // What a click into the chart leads to, by keys.
     await page.locator('.hours summary').focus()
     await page.keyboard.press('Enter')
