@@ -1,6 +1,7 @@
 /** The frame around the pages: where one can go, who is signed in, how the connection is. */
 import { lazy, Suspense, useEffect, useRef, useState } from 'react'
 import { Link, Redirect, Route, Switch, useLocation } from 'wouter'
+import { Problem } from './api.ts'
 import { ChargePointsPage } from './charge-points/page.tsx'
 import { EventsPage } from './events/page.tsx'
 import { Guard } from './guard.tsx'
@@ -38,6 +39,8 @@ export function App() {
 function Frame() {
   const [location, go] = useLocation()
   const [isHelpOpen, setHelpOpen] = useState(false)
+  /** Why nobody was signed out. */
+  const [problem, setProblem] = useState<Error>()
   const main = useRef<HTMLElement>(null)
   const page = PAGES.find(({ path }) => path === (location === '/' ? '/' : `/${location.split('/')[1]}`))
   useKeys({
@@ -46,6 +49,7 @@ function Frame() {
     '?': () => setHelpOpen(true),
   })
   useEffect(() => {
+    setProblem(undefined)
     showCurrentPage()
     document.title = page === undefined ? 'EV Central' : `${page.name} - EV Central`
   }, [page])
@@ -70,10 +74,16 @@ function Frame() {
             </Link>
           ))}
         </nav>
-        <Account onHelp={() => setHelpOpen(true)} />
+        <Account onHelp={() => setHelpOpen(true)} onProblem={setProblem} />
       </header>
       <main id="main" ref={main} tabIndex={-1}>
         <ConnectionBanner />
+        {problem !== undefined && (
+          <p className="banner" role="alert">
+            <strong>Still signed in.</strong> {problem instanceof Problem ? problem.title : 'Something went wrong'}: try
+            it again.
+          </p>
+        )}
         <Guard key={location}>
           <Suspense fallback={<Loading what="the page" />}>
             <Switch>
@@ -119,9 +129,13 @@ function OpenIncidents() {
   )
 }
 
-function Account({ onHelp }: { onHelp: () => void }) {
+function Account({ onHelp, onProblem }: { onHelp: () => void; onProblem: (problem: Error | undefined) => void }) {
   const { session, signOut } = useSession()
   const theme = useTheme()
+  const leave = (which: 'this' | 'all') => {
+    onProblem(undefined)
+    signOut(which).catch(onProblem)
+  }
   return (
     <div className="account">
       <ConnectionState />
@@ -132,9 +146,9 @@ function Account({ onHelp }: { onHelp: () => void }) {
           <Heading>
             {session.name}, {session.role}
           </Heading>
-          <Item onSelect={() => void signOut('this')}>Sign out</Item>
+          <Item onSelect={() => leave('this')}>Sign out</Item>
           <Divider />
-          <Item onSelect={() => void signOut('all')}>Sign out everywhere</Item>
+          <Item onSelect={() => leave('all')}>Sign out everywhere</Item>
         </Menu>
       </div>
       <div className="who">

@@ -7,6 +7,7 @@ import { formatVerifierKey } from '../../src/evidence/note.ts'
 import { api, apiText, query } from './api.ts'
 import { checkCheckpoint, type ProofOutcome } from './events/proof.ts'
 import type { EvidenceStatus, VerificationStatus } from './model.ts'
+import { PackButton } from './pack-button.tsx'
 import { count, duration, number, words } from './text.ts'
 import { Ago, Button, CopyButton, Empty, Failure, Foreign, Loading, Status } from './ui/parts.tsx'
 
@@ -274,17 +275,7 @@ function Pack() {
           <input value={cp} maxLength={48} spellCheck={false} onChange={({ target }) => setCp(target.value)} />
         </label>
       </div>
-      <div className="tools">
-        {isComplete ? (
-          <a className="button primary" href={address} download>
-            Download the pack
-          </a>
-        ) : (
-          <Button kind="primary" disabled>
-            Download the pack
-          </Button>
-        )}
-      </div>
+      <PackButton address={address} label="Download the pack" kind="primary" isComplete={isComplete} />
     </section>
   )
 }

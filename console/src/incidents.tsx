@@ -5,21 +5,22 @@ import { Link } from 'wouter'
 import { api, query } from './api.ts'
 import { useKeys } from './keys.ts'
 import { useLive } from './live.tsx'
-import type { Episode, IncidentState, StoredEvent } from './model.ts'
+import { type Episode, INCIDENTS_LISTED, type IncidentState, type StoredEvent } from './model.ts'
+import { PackButton } from './pack-button.tsx'
 import { useSession } from './session.tsx'
 import { count, duration, inSentence, number, words } from './text.ts'
+import { Detail } from './ui/detail.tsx'
 import { ActionDialog, Field } from './ui/dialog.tsx'
-import { Ago, Button, Empty, Failure, Foreign, IconButton, Loading, SeverityMark, Status, Time } from './ui/parts.tsx'
+import { Ago, Button, Empty, Failure, Foreign, Loading, SeverityMark, Status, scrolling, Time } from './ui/parts.tsx'
 import { columnsOf, Table } from './ui/table.tsx'
 import { eventsAt, useParams } from './url.ts'
 
-const LIMIT = 200
 const STATES: readonly (IncidentState | '')[] = ['', 'open', 'acknowledged', 'resolved']
 const KINDS = { open: 'bad', acknowledged: 'warn', resolved: 'good' } as const
 /** What came shortly before an incident belongs to its story. */
 const BEFORE_MS = 10 * 60_000
 const AFTER_MS = 5 * 60_000
-const TIMELINE = 300
+const TIMELINE = 1_000
 const NONE: Episode[] = []
 
 export function IncidentsPage() {
@@ -29,15 +30,18 @@ export function IncidentsPage() {
   const marker = JSON.stringify(overview?.incidents ?? null)
   const { data, error, refetch } = useQuery({
     queryKey: ['incidents', marker],
-    queryFn: () => api<{ episodes: Episode[] }>('GET', `/audit/incidents${query({ limit: LIMIT })}`),
+    queryFn: () => api<{ episodes: Episode[] }>('GET', `/audit/incidents${query({ limit: INCIDENTS_LISTED })}`),
     placeholderData: before => before,
   })
   const asked = STATES.find(state => state === params.state) ?? ''
   const episodes = data?.episodes ?? NONE
   const shown = useMemo(() => episodes.filter(({ state }) => asked === '' || state === asked), [episodes, asked])
   const open = useCallback((id: number) => change({ incident: String(id) }), [change])
-  const opened = episodes.find(({ event_ids }) => event_ids.includes(Number(params.incident)))
-  useKeys(opened === undefined ? {} : { Escape: () => change({ incident: '' }) })
+  const linked = Number(params.incident) || 0
+  const opened = episodes.find(({ event_ids }) => event_ids.includes(linked))
+  const isMissed = data !== undefined && linked > 0 && opened === undefined
+  const isOpen = opened !== undefined || isMissed
+  useKeys(!isOpen ? {} : { Escape: () => change({ incident: '' }) })
   return (
     <div className="page incidents">
       <div className="title">
@@ -47,12 +51,14 @@ export function IncidentsPage() {
             <label key={state} className={state === asked ? 'on' : ''}>
               <input type="radio" name="state" checked={state === asked} onChange={() => change({ state })} />
               {state === '' ? 'All' : words(state)}
-              <b>{number(episodes.filter(episode => state === '' || episode.state === state).length)}</b>
+              {data !== undefined && (
+                <b>{number(episodes.filter(episode => state === '' || episode.state === state).length)}</b>
+              )}
             </label>
           ))}
         </fieldset>
       </div>
-      <div className={`split ${opened === undefined ? '' : 'open'}`}>
+      <div className={`split ${isOpen ? 'open' : ''}`}>
         <div className="list">
           {error !== null && <Failure error={error} retry={refetch} />}
           {data === undefined && error === null && <Loading what="incidents" />}
@@ -73,8 +79,16 @@ export function IncidentsPage() {
               />
             </OpenIncident>
           )}
-          {episodes.length === LIMIT && <p className="hint">The newest {LIMIT} are listed.</p>}
+          {episodes.length === INCIDENTS_LISTED && <p className="hint">The newest {INCIDENTS_LISTED} are listed.</p>}
         </div>
+        {isMissed && (
+          <Detail label="Incident" title="Not among the newest" onClose={() => change({ incident: '' })}>
+            <p>
+              The newest {INCIDENTS_LISTED} incidents are listed. This one is in the trail:{' '}
+              <Link href={eventsAt({ event: linked })}>event {number(linked)}</Link>.
+            </p>
+          </Detail>
+        )}
         {opened !== undefined && (
           <EpisodeDetail key={opened.episode_id} episode={opened} onClose={() => change({ incident: '' })} />
         )}
@@ -137,30 +151,42 @@ function range({ first_seen, last_seen }: Episode) {
   }
 }
 
+interface Story {
+  readonly events: readonly StoredEvent[]
+  /** Behind it only the incidents themselves are among the events; undefined when all are. */
+  readonly cutBehind: number | undefined
+}
+
+/** However long an attack was, each of its escalations is in its story. */
+async function storyOf(filter: Readonly<Record<string, string>>): Promise<Story> {
+  const page = (more: { action?: string }) =>
+    api<{ events: StoredEvent[]; next_cursor: string | null }>(
+      'GET',
+      `/audit/events${query({ ...filter, ...more, order: 'asc', limit: TIMELINE })}`,
+    )
+  const { events, next_cursor } = await page({})
+  const last = events.at(-1)
+  if (next_cursor === null || last === undefined) return { events, cutBehind: undefined }
+  const incidents = await page({ action: 'INCIDENT' })
+  return { events: [...events, ...incidents.events.filter(({ id }) => id > last.id)], cutBehind: last.id }
+}
+
 function EpisodeDetail({ episode, onClose }: { episode: Episode; onClose: () => void }) {
   const subject = episode.scope === 'cp_id' ? { who: episode.who } : { ip: episode.ip }
   const filter = { ...subject, ...range(episode) }
   const { data, error, refetch } = useQuery({
     queryKey: ['timeline', episode.episode_id, episode.last_seen],
-    queryFn: () =>
-      api<{ events: StoredEvent[]; next_cursor: string | null }>(
-        'GET',
-        `/audit/events${query({ ...filter, order: 'asc', limit: TIMELINE })}`,
-      ),
+    queryFn: () => storyOf(filter),
     staleTime: Number.POSITIVE_INFINITY,
   })
   const { start_time, end_time } = range(episode)
   const pack = `/audit/evidence${query({ start_time, end_time, incident: episode.episode_id })}`
   return (
-    <aside className="detail" aria-label={`Incident ${episode.episode_id}`}>
-      <header>
-        <h2>{words(episode.reason_code)}</h2>
-        <IconButton label="Close" icon="close" onClick={onClose} />
-      </header>
+    <Detail label={`Incident ${episode.episode_id}`} title={words(episode.reason_code)} onClose={onClose}>
       <p className="lead">
         <Status status={episode.state} kind={KINDS[episode.state]} /> Incident {number(episode.episode_id)}
       </p>
-      <p className="description">
+      <p className="description" {...scrolling(episode.description)}>
         <Foreign text={episode.description} />
       </p>
       <Handle episode={episode} />
@@ -170,18 +196,15 @@ function EpisodeDetail({ episode, onClose }: { episode: Episode; onClose: () => 
       {data === undefined ? (
         error === null && <Loading what="its events" />
       ) : (
-        <Timeline events={data.events} episode={episode} />
+        <Timeline story={data} episode={episode} />
       )}
-      {data?.next_cursor && <p className="hint">The first {TIMELINE} events are shown.</p>}
       <footer className="tools">
         <Link className="button plain" href={eventsAt(filter)}>
           All events of it
         </Link>
-        <a className="button plain" href={pack} download>
-          Evidence pack
-        </a>
       </footer>
-    </aside>
+      <PackButton address={pack} label="Evidence pack" />
+    </Detail>
   )
 }
 
@@ -263,16 +286,21 @@ function Handling({ episode: { handling } }: { episode: Episode }) {
 }
 
 /** The counts at each escalation stand out; a run of the same between them is one line. */
-function Timeline({ events, episode }: { events: StoredEvent[]; episode: Episode }) {
+function Timeline({ story: { events, cutBehind }, episode }: { story: Story; episode: Episode }) {
   const involved = {
     chargePoints: new Set(events.filter(({ action }) => action === 'AUTH_FAIL').map(({ who }) => who)),
     addresses: new Set(events.map(({ ip }) => ip).filter(ip => ip !== '-')),
   }
+  const isCut = cutBehind !== undefined
+  const chargePoints = Math.max(involved.chargePoints.size, ...events.map(guessedAt))
   return (
     <>
       <ol className="timeline">
         {runs(events).map(({ first, last, events: within }, n, all) => (
           <Fragment key={first.id}>
+            {n > 0 && isCut && last.id > cutBehind && (all[n - 1]?.last.id ?? 0) <= cutBehind && (
+              <li className="day">More events than can be listed. From here on, only its escalations:</li>
+            )}
             {dayOf(first) !== (n > 0 && dayOf(all[n - 1]?.last ?? first)) && <li className="day">{dayOf(first)}</li>}
             <li className={episode.event_ids.includes(first.id) ? 'escalation' : ''}>
               <Time at={first.date_time} part="time" />
@@ -292,12 +320,18 @@ function Timeline({ events, episode }: { events: StoredEvent[]; episode: Episode
       </ol>
       <h3>Involved</h3>
       <p>
-        {count(involved.chargePoints.size, 'charge point')}:{' '}
-        <Names names={involved.chargePoints} to={who => `/charge-points?cp=${encodeURIComponent(who)}`} />
+        {isCut && episode.scope !== 'cp_id' && 'at least '}
+        {count(chargePoints, 'charge point')}:{' '}
+        <Names
+          names={involved.chargePoints}
+          of={chargePoints}
+          to={who => `/charge-points?cp=${encodeURIComponent(who)}`}
+        />
       </p>
       <p>
+        {isCut && episode.scope !== 'ip' && 'at least '}
         {count(involved.addresses.size, 'address', 'addresses')}:{' '}
-        <Names names={involved.addresses} to={ip => eventsAt({ ip })} />
+        <Names names={involved.addresses} of={involved.addresses.size} to={ip => eventsAt({ ip })} />
       </p>
     </>
   )
@@ -309,7 +343,8 @@ function dayOf({ date_time }: StoredEvent): string {
 
 const NAMES_SHOWN = 12
 
-function Names({ names, to }: { names: ReadonlySet<string>; to: (name: string) => string }) {
+/** The first of so many. */
+function Names({ names, of, to }: { names: ReadonlySet<string>; of: number; to: (name: string) => string }) {
   const shown = [...names].slice(0, NAMES_SHOWN)
   return (
     <>
@@ -320,7 +355,7 @@ function Names({ names, to }: { names: ReadonlySet<string>; to: (name: string) =
           </Link>{' '}
         </span>
       ))}
-      {names.size > shown.length && `and ${names.size - shown.length} more`}
+      {of > shown.length && `and ${number(of - shown.length)} more`}
     </>
   )
 }
@@ -339,12 +374,22 @@ function runs(events: readonly StoredEvent[]): { first: StoredEvent; last: Store
 }
 
 function escalation({ metadata_json, reason_code }: StoredEvent): string {
+  const failures = countIn(metadata_json, 'failure_count')
+  const name = words(reason_code ?? 'Incident')
+  return failures === 0 ? name : `${name}, ${count(failures, 'failure')}`
+}
+
+/** How many charge points had been tried when this was raised. */
+function guessedAt({ action, metadata_json }: StoredEvent): number {
+  return action === 'INCIDENT' ? countIn(metadata_json, 'distinct_cp_ids') : 0
+}
+
+/** 0 where there is none: an imported row may have any text there. */
+function countIn(metadata_json: string | null, name: string): number {
   try {
-    const { failure_count } = JSON.parse(metadata_json ?? '{}') as { failure_count?: unknown }
-    if (typeof failure_count === 'number')
-      return `${words(reason_code ?? 'Incident')}, ${count(failure_count, 'failure')}`
+    const value = JSON.parse(metadata_json ?? '{}')?.[name] as unknown
+    return typeof value === 'number' ? value : 0
   } catch {
-    // An imported row may have any text there.
+    return 0
   }
-  return words(reason_code ?? 'Incident')
 }

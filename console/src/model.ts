@@ -1,4 +1,4 @@
-/** What the service answers: its own types, of which nothing is left when the page is built. */
+/** What the service answers: its own types, of which nothing is left when the page is built, and a limit of it. */
 import type { Handling, IncidentState } from '../../src/http/incident-book.ts'
 import type { Episode as Found } from '../../src/query/event-queries.ts'
 
@@ -10,3 +10,6 @@ export type { Overview } from '../../src/http/overview.ts'
 export type { CpStatus, SecurityStatus, Session } from '../../src/security/security.ts'
 
 export type Episode = Found & { readonly state: IncidentState; readonly handling: readonly Handling[] }
+
+/** As many as the service looks at: the newest. */
+export const INCIDENTS_LISTED = 200

@@ -22,9 +22,11 @@ export function number(value: number): string {
   return value.toLocaleString('en')
 }
 
-/** `AUTH_FAIL` as a person would say it. */
+const CODE_CHARACTERS = 64
+
+/** `AUTH_FAIL` as a person would say it. A row that was imported may have any text in its place. */
 export function words(code: string): string {
-  const text = code
+  const text = printable(cut(code, CODE_CHARACTERS))
     .replace(/[_-]/g, ' ')
     .toLowerCase()
     .replace(/\bcp\b/g, 'CP')

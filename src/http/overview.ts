@@ -15,7 +15,6 @@ import type { IncidentBook, IncidentState } from './incident-book.ts'
 const HOURS = 24
 const MINUTE_MS = 60_000
 const BUCKETS = HOURS * 60
-const EPISODES = 100
 const INCIDENTS_SHOWN = 6
 const REST_FACTOR = 10
 
@@ -75,7 +74,7 @@ export function createOverview(deps: HttpDeps, book: IncidentBook): OverviewSour
     const range = { start_time: iso(end - BUCKETS * MINUTE_MS), end_time: iso(end) }
     const [summary, episodes, charge_points] = await Promise.all([
       queries.summary({ ...range, bucketSeconds: 60 }),
-      queries.episodes({ limit: EPISODES, quietSeconds: settings.bruteForceWindowSeconds }),
+      queries.episodes({ limit: LIMITS.episodesMax, quietSeconds: settings.bruteForceWindowSeconds }),
       security.chargePoints.counts(),
     ])
     const states = await book.states(episodes)

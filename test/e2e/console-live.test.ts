@@ -43,6 +43,17 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     await page.locator('.bars', { hasText: cpId }).getByRole('link', { name: cpId }).click()
     await page.locator('.grid .row', { hasText: ip }).first().waitFor()
     assert.match(page.url(), new RegExp(`who=${cpId}`))
+
+    await page.goBack()
+    await page.locator('.plot').hover()
+    await page.locator('.pointed', { hasText: /^\d{4}-\d\d-\d\d \d\d:\d\d UTC, .+ here: / }).waitFor()
+    // What a click into the chart leads to, by keys.
+    await page.locator('.hours summary').focus()
+    await page.keyboard.press('Enter')
+    await page.keyboard.press('Tab')
+    assert.match(String(await page.evaluate('document.activeElement.href')), /events\?start_time=.*&end_time=/)
+    const warned = page.locator('.hours tbody tr').first().getByRole('link').nth(-2)
+    assert.match((await warned.getAttribute('href')) ?? '', /events\?severity=WARN&start_time=.*&end_time=/)
     desk.assertQuiet(seen)
   })
 
@@ -144,9 +155,12 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     await page.locator('.grid .row').first().waitFor()
     await desk.central.stop()
     await page.getByText('Disconnected.').waitFor()
+    await page.getByRole('button', { name: /^Signed in as/ }).click()
+    await page.getByRole('menuitem', { name: 'Sign out', exact: true }).click()
+    await page.getByText('Still signed in.').waitFor()
     await desk.central.start()
     await page.locator('[data-connection=open]').waitFor({ timeout: 60_000 })
-    await page.locator('.banner').waitFor({ state: 'detached' })
+    await page.locator('.banner', { hasText: 'Disconnected' }).waitFor({ state: 'detached' })
     const { cpId } = await desk.central.chargePoint()
     await desk.central.send('POST', '/auth/credentials', {
       body: { cp_id: cpId, credentials: 'not-the-right-credentials' },
@@ -158,6 +172,26 @@ describe('the console, live', { skip: noBrowserHere }, () => {
       ids.map((_, n) => (ids[0] as number) - n),
     )
     assert.deepEqual([seen.exceptions, seen.violations], [[], []])
+  })
+
+  test('console: an attack that is longer than its list still shows each escalation, and does not say who else was in it', async () => {
+    const { ip, cpId } = await desk.attack()
+    for (let n = 0; n < 15; n++) await desk.failLogin(`${cpId}-${n}`, ip)
+    const { page } = await desk.browser.newPage()
+    await page.route('**/audit/events?*limit=1000', (route: Route) =>
+      route.continue({ url: route.request().url().replace('limit=1000', 'limit=7') }),
+    )
+    await signIn(page, desk.central.url, desk.central.keys.auditor, '/incidents')
+    await page.locator('tr', { hasText: ip }).getByRole('button').click()
+    const detail = page.getByRole('complementary')
+    await detail.getByText('More events than can be listed').waitFor()
+    assert.deepEqual(
+      (await detail.locator('.escalation b').allInnerTexts()).map(text => text.replace(/\D+/g, '')),
+      ['5', '10', '20'],
+    )
+    await detail.getByText(/at least 16 charge points: /).waitFor()
+    await page.goto(`${desk.central.url}/console/incidents?incident=999999`)
+    await detail.getByText('Not among the newest').waitFor()
   })
 
   test('console: figures that do not come are not waited for in silence', async () => {

@@ -95,7 +95,7 @@ describe('the console', { skip: noBrowserHere }, () => {
 
   test('console: the filters are copied as curl, command line and SQL, exported, and saved', async () => {
     const { cpId } = await desk.attack()
-    const path = `/events?who=${cpId}&severity=WARN%2CCRITICAL`
+    const path = `/events?who=${cpId}&severity=WARN%2CCRITICAL&start_time=2026-01-01T01:00:00%2B01:00`
     const { page, seen } = await desk.visit(path)
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'])
     const copied = async (name: string) => {
@@ -104,12 +104,15 @@ describe('the console', { skip: noBrowserHere }, () => {
       await page.getByRole('button', { name: 'Copied' }).waitFor()
       return String(await page.evaluate('navigator.clipboard.readText()'))
     }
-    const address = `${desk.central.url}/audit/events?who=${cpId}&severity=WARN%2CCRITICAL`
+    const address = `${desk.central.url}/audit/events?who=${cpId}&severity=WARN%2CCRITICAL&start_time=2026-01-01T01%3A00%3A00%2B01%3A00`
     assert.equal(await copied('curl'), `curl -H "X-Admin-Key: $ADMIN_KEY" '${address}'`)
-    assert.equal(await copied('Command line'), `npx ev-central query --who ${cpId} --severity WARN,CRITICAL`)
+    assert.equal(
+      await copied('Command line'),
+      `npx ev-central query --who ${cpId} --severity WARN,CRITICAL --start-time 2026-01-01T01:00:00+01:00`,
+    )
     assert.equal(
       await copied('SQL'),
-      `SELECT * FROM audit_events WHERE who = '${cpId}' AND severity IN ('WARN', 'CRITICAL') ORDER BY id DESC LIMIT 100;`,
+      `SELECT * FROM audit_events WHERE who = '${cpId}' AND severity IN ('WARN', 'CRITICAL') AND date_time >= '2026-01-01T00:00:00.000Z' ORDER BY id DESC LIMIT 100;`,
     )
     await page.getByRole('button', { name: 'Export' }).click()
     const [download] = await Promise.all([
@@ -135,6 +138,30 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.getByText('None saved in this browser').waitFor()
     assert.equal(await page.getByRole('menuitem', { name: /My station/ }).count(), 0)
     desk.assertQuiet(seen)
+  })
+
+  test('console: a filter is typed and applied by keys; one that is not taken is named, and not asked for again', async () => {
+    const { cpId } = await desk.attack()
+    const { page, seen } = await desk.browser.newPage()
+    await page.clock.install()
+    await signIn(page, desk.central.url, desk.central.keys.auditor, '/events')
+    await page.locator('.grid .row').first().waitFor()
+    await page.keyboard.press('/')
+    await page.keyboard.type(cpId)
+    await page.keyboard.press('Enter')
+    await page.waitForURL(url => url.searchParams.get('who') === cpId)
+    await page.keyboard.press('Tab')
+    await page.keyboard.type('10.1')
+    await page.keyboard.press('Enter')
+    await page.getByText('Not accepted: Ip (no address).').waitFor()
+    assert.equal(await page.locator('[aria-label=Address]:focus').count(), 1)
+    const asked = () => seen.requests.filter(url => url.includes('ip=10.1')).length
+    const before = asked()
+    await page.clock.fastForward(60_000)
+    await page.getByRole('button', { name: 'Clear' }).click()
+    await page.locator('[data-tail=open]').waitFor()
+    assert.equal(asked(), before)
+    desk.assertQuiet(seen, 422)
   })
 
   test('console: the columns of the list are chosen, fit its width, and are there again later', async () => {
@@ -192,9 +219,11 @@ describe('the console', { skip: noBrowserHere }, () => {
     await detail.getByText('A technician.').waitFor()
     await detail.locator('.lead', { hasText: 'Resolved' }).waitFor()
     assert.equal((await desk.newest('reason_code=RESOLVED')).who, 'olga')
-    const pack = await detail.getByRole('link', { name: 'Evidence pack' }).getAttribute('href')
-    const answer = await desk.central.send('GET', pack ?? '', { as: 'auditor' })
-    assert.equal(answer.headers.get('content-type'), 'application/zip')
+    const [pack] = await Promise.all([
+      page.waitForEvent('download'),
+      detail.getByRole('button', { name: 'Evidence pack' }).click(),
+    ])
+    assert.equal((await readFile(await pack.path())).subarray(0, 2).toString(), 'PK')
     desk.assertQuiet(seen)
   })
 
@@ -208,6 +237,11 @@ describe('the console', { skip: noBrowserHere }, () => {
     await dialog.getByRole('button', { name: 'Register' }).click()
     const secret = await dialog.locator('.secret').innerText()
     assert.match(secret, /^[0-9a-f]{64}$/)
+    // Whoever types on, or clicks beside it, has not stored them.
+    await page.keyboard.press('Enter')
+    await page.keyboard.press('Escape')
+    await page.mouse.click(5, 5)
+    assert.equal(await dialog.locator('.secret').innerText(), secret)
     await dialog.getByRole('button', { name: 'I have stored them' }).click()
     await page.getByLabel('Id begins with').fill('E2E')
     const row = page.locator('tr', { hasText: id })
@@ -243,6 +277,14 @@ describe('the console', { skip: noBrowserHere }, () => {
     await becomes('Revoked')
     await act('Take out of service', { reason: 'found again' })
     await becomes('Out of service')
+    // Opened by keys where it covers the list, it has the focus, and gives it back.
+    await page.setViewportSize({ width: 320, height: 800 })
+    await row.getByRole('button', { name: id, exact: true }).focus()
+    await page.keyboard.press('Enter')
+    await page.getByRole('complementary').locator('h2:focus').waitFor()
+    await page.keyboard.press('Escape')
+    await row.locator('button.link:focus').waitFor()
+    await page.setViewportSize({ width: 1280, height: 900 })
     const change = await desk.newest(`who=${encodeURIComponent(id)}&action=STATUS_CHANGE`)
     assert.equal(JSON.parse(change.metadata_json).actor, 'olga')
 
@@ -263,10 +305,17 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.getByText(desk.central.logKey()).first().waitFor()
     const [download] = await Promise.all([
       page.waitForEvent('download'),
-      page.getByRole('link', { name: 'Download the pack' }).click(),
+      page.getByRole('button', { name: 'Download the pack' }).click(),
     ])
     assert.match(download.suggestedFilename(), /^evidence-.*\.zip$/)
-    desk.assertQuiet(seen)
+    // What cannot be had is said in the page.
+    await page.route('**/audit/evidence?*', route =>
+      route.continue({ url: `${route.request().url()}&incident=999999` }),
+    )
+    await page.getByRole('button', { name: 'Download the pack' }).click()
+    await page.getByRole('alert').getByText('EVENT_NOT_FOUND').waitFor()
+    await page.unroute('**/audit/evidence?*')
+    desk.assertQuiet(seen, 404)
   })
 
   test('console: hostile text is shown and does nothing', async () => {
@@ -299,8 +348,24 @@ describe('the console', { skip: noBrowserHere }, () => {
     assert.ok(text.includes('<img src=x') && text.includes('\\u202e') && text.includes('\\u001b'))
     assert.equal(await page.locator('main img, main b b, main script').count(), 0)
     assert.match(await page.title(), /^Events/)
-    const width = await page.evaluate('document.documentElement.scrollWidth <= innerWidth')
-    assert.equal(width, true)
+    const isWithin = () => page.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    assert.equal(await isWithin(), true)
+
+    await page.route('**/audit/incidents?*', async route => {
+      const response = await route.fetch()
+      const body = await response.json()
+      for (const episode of body.episodes) {
+        episode.reason_code = hostile
+        episode.description = hostile
+      }
+      await route.fulfill({ response, json: body })
+    })
+    await page.getByRole('link', { name: 'Incidents' }).click()
+    await page.locator('tbody button.link').first().click()
+    const heading = await page.getByRole('complementary').getByRole('heading').first().innerText()
+    assert.ok(heading.includes('\\u202e') && heading.length < 200, heading)
+    assert.equal(await page.locator('main img').count(), 0)
+    assert.equal(await isWithin(), true)
     desk.assertQuiet(seen)
   })
 
@@ -342,6 +407,11 @@ describe('the console', { skip: noBrowserHere }, () => {
       await ready(page, path, ip)
       for (const look of LOOKS) await check(path, look)
     }
+    await page.locator('nav[aria-label=Pages] a[href="/console/events"]').click()
+    await page.getByLabel('Who').fill('nobody-of-that-name')
+    await page.keyboard.press('Enter')
+    await page.getByText('No event matches').waitFor()
+    await check('no event', LOOKS[0])
     assert.deepEqual(seen.exceptions, [])
     assert.deepEqual(findings, [])
 

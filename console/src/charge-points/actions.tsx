@@ -194,7 +194,7 @@ export function RegisterDialog({ onClose }: { onClose: () => void }) {
 /** Shown once: the service keeps no copy of it that anybody could read. */
 function SecretDialog({ id, secret, onClose }: { id: string; secret: string; onClose: () => void }) {
   return (
-    <Dialog title={`Credentials of ${id}`} onClose={onClose}>
+    <Dialog title={`Credentials of ${id}`} onClose={onClose} isKept>
       <div className="fields">
         <p>
           Shown this once. Put them into <Foreign text={id} /> now; if they are lost, issue new ones.

@@ -6,8 +6,9 @@ import { api, Problem, query } from '../api.ts'
 import { useKeys } from '../keys.ts'
 import type { CpStatus, SecurityStatus } from '../model.ts'
 import { useSession } from '../session.tsx'
-import { count, duration, number, words } from '../text.ts'
-import { Ago, Button, Empty, Failure, Foreign, IconButton, Loading, Status } from '../ui/parts.tsx'
+import { count, duration, number, printable, words } from '../text.ts'
+import { Detail } from '../ui/detail.tsx'
+import { Ago, Button, Empty, Failure, Foreign, Loading, Status } from '../ui/parts.tsx'
 import { columnsOf, Table } from '../ui/table.tsx'
 import { eventsAt, useParams } from '../url.ts'
 import { ActionMenu, RegisterDialog } from './actions.tsx'
@@ -186,14 +187,12 @@ function ChargePointDetail({ id, onClose }: { id: string; onClose: () => void })
   })
   const isUnknown = error instanceof Problem && error.code === 'CP_NOT_FOUND'
   return (
-    <aside className="detail" aria-label={`Charge point ${id}`}>
-      <header>
-        <h2>
-          <Foreign text={id} />
-        </h2>
-        {mayAct && data !== undefined && <ActionMenu chargePoint={data} />}
-        <IconButton label="Close" icon="close" onClick={onClose} />
-      </header>
+    <Detail
+      label={`Charge point ${printable(id)}`}
+      title={<Foreign text={id} />}
+      tools={mayAct && data !== undefined && <ActionMenu chargePoint={data} />}
+      onClose={onClose}
+    >
       {isUnknown && <Empty title="It is not registered">Its events, if there are any, are in the trail.</Empty>}
       {error !== null && !isUnknown && <Failure error={error} retry={refetch} />}
       {data === undefined && error === null && <Loading what="the charge point" />}
@@ -218,7 +217,7 @@ function ChargePointDetail({ id, onClose }: { id: string; onClose: () => void })
         <Link href={eventsAt({ who: id, action: 'AUTH_FAIL' })}>Failed logins</Link>
         <Link href={eventsAt({ who: id, action: 'STATUS_CHANGE,KEY_GENERATE,KEY_RESET,KEY_REVOKE' })}>Changes</Link>
       </nav>
-    </aside>
+    </Detail>
   )
 }
 

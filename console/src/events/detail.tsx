@@ -1,34 +1,27 @@
 /** One event, whole: its columns, what belongs to it, and the proof that it is in the log, checked in this browser. */
 import { useQuery } from '@tanstack/react-query'
-import { type ReactNode, useEffect, useRef, useState } from 'react'
+import { type ReactNode, useState } from 'react'
 import { Link } from 'wouter'
 import { CHARGE_POINT_ACTIONS, INCIDENT } from '../../../src/event/catalogue.ts'
 import { api } from '../api.ts'
 import type { StoredEvent } from '../model.ts'
 import { number, printableLines, utc, words } from '../text.ts'
-import { Button, CopyButton, Failure, Foreign, IconButton, Loading, SeverityMark, Time } from '../ui/parts.tsx'
+import { Detail } from '../ui/detail.tsx'
+import { Button, CopyButton, Failure, Foreign, Loading, SeverityMark, scrolling, Time } from '../ui/parts.tsx'
 import { eventsAt } from '../url.ts'
 import type { ProofOutcome } from './proof.ts'
 
 export function EventDetail({ id, onClose }: { id: number; onClose: () => void }) {
-  const heading = useRef<HTMLHeadingElement>(null)
   const { data, error, refetch } = useQuery({
     queryKey: ['event', id],
     queryFn: () => api<StoredEvent>('GET', `/audit/events/${id}`),
     staleTime: Number.POSITIVE_INFINITY,
   })
-  useEffect(() => heading.current?.focus(), [])
   return (
-    <aside className="detail" aria-label={`Event ${id}`}>
-      <header>
-        <h2 ref={heading} tabIndex={-1}>
-          Event {number(id)}
-        </h2>
-        <IconButton label="Close" icon="close" onClick={onClose} />
-      </header>
+    <Detail label={`Event ${id}`} title={`Event ${number(id)}`} onClose={onClose}>
       {error !== null && <Failure error={error} retry={refetch} />}
       {data === undefined ? error === null && <Loading what="the event" /> : <Columns event={data} />}
-    </aside>
+    </Detail>
   )
 }
 
@@ -43,7 +36,7 @@ function Columns({ event }: { event: StoredEvent }) {
       <p className="lead">
         <SeverityMark severity={event.severity} /> <strong>{words(event.action)}</strong>
       </p>
-      <p className="description">
+      <p className="description" {...scrolling(event.description)}>
         <Foreign text={event.description} />
       </p>
       <nav className="related" aria-label="Related events">
@@ -62,18 +55,14 @@ function Columns({ event }: { event: StoredEvent }) {
         <Column name="date_time">
           <Time at={event.date_time} />
         </Column>
-        <Column name="who">
-          <Foreign text={event.who} />
-        </Column>
-        <Column name="ip">
-          <Foreign text={event.ip} />
-        </Column>
+        <ForeignColumn name="who" text={event.who} />
+        <ForeignColumn name="ip" text={event.ip} />
         <Column name="action">{event.action}</Column>
         <Column name="severity">{event.severity}</Column>
-        <Column name="reason_code">{event.reason_code !== null && <Foreign text={event.reason_code} />}</Column>
-        <Column name="request_id">{event.request_id !== null && <Foreign text={event.request_id} />}</Column>
-        <Column name="endpoint">{event.endpoint !== null && <Foreign text={event.endpoint} />}</Column>
-        <Column name="http_method">{event.http_method}</Column>
+        <ForeignColumn name="reason_code" text={event.reason_code} />
+        <ForeignColumn name="request_id" text={event.request_id} />
+        <ForeignColumn name="endpoint" text={event.endpoint} />
+        <ForeignColumn name="http_method" text={event.http_method} />
         <Column name="status_code">{event.status_code}</Column>
         <Column name="created_at">
           <span title="When the row was written">{utc(event.created_at)}</span>
@@ -93,12 +82,20 @@ function Columns({ event }: { event: StoredEvent }) {
   )
 }
 
-function Column({ name, children }: { name: string; children: ReactNode }) {
+function ForeignColumn({ name, text }: { name: string; text: string | null }) {
+  return (
+    <Column name={name} text={text}>
+      {text !== null && <Foreign text={text} />}
+    </Column>
+  )
+}
+
+function Column({ name, text = null, children }: { name: string; text?: string | null; children: ReactNode }) {
   const isEmpty = children === null || children === false || children === undefined
   return (
     <div>
       <dt>{name}</dt>
-      <dd>{isEmpty ? <span className="muted">none</span> : children}</dd>
+      <dd {...scrolling(text)}>{isEmpty ? <span className="muted">none</span> : children}</dd>
     </div>
   )
 }

@@ -73,6 +73,7 @@ export class Feed {
   error: unknown
   stream: StreamState = 'connecting'
   isStarting = true
+  isRefused = false
 
   constructor(filter: Filter) {
     this.filter = filter
@@ -191,11 +192,18 @@ export class Feed {
       this.error = undefined
     } catch (error) {
       this.error = error
+      if (error instanceof Problem && error.status === 422) this.refuse()
     }
     this.isStarting = false
     this.isLoadingOlder = false
     this.closeGap()
     this.notify()
+  }
+
+  /** Filters that the service does not take: asked again, they would only be refused, and on record, again. */
+  private refuse(): void {
+    this.isRefused = true
+    this.closeStream?.()
   }
 
   private append({ events, next_cursor }: Page): void {

@@ -1,5 +1,5 @@
 /** All filters of the API, in a row. */
-import { type RefObject, useState } from 'react'
+import { type RefObject, useEffect, useRef, useState } from 'react'
 import { ACTIONS, SEVERITIES, type Severity } from '../../../src/event/catalogue.ts'
 import { words } from '../text.ts'
 import { ActionDialog, Field } from '../ui/dialog.tsx'
@@ -91,11 +91,15 @@ function TextFilter(props: {
   place?: RefObject<HTMLInputElement | null>
 }) {
   const { value = '' } = props
+  const own = useRef<HTMLInputElement>(null)
+  const place = props.place ?? own
+  // Another value from outside (a link, the history) takes the place of what was typed; the focus stays.
+  useEffect(() => {
+    if (place.current !== null) place.current.value = value
+  }, [place, value])
   return (
     <input
-      // Another value from outside (a link, the history) is another input.
-      key={value}
-      ref={props.place}
+      ref={place}
       type="search"
       className={value === '' ? '' : 'on'}
       aria-label={props.label}

@@ -42,12 +42,18 @@ const LISTS: ReadonlySet<string> = new Set(['action', 'severity', 'reason_code']
 
 export function asSql(filter: Filter): string {
   const conditions = Object.entries(filter).map(([name, value]) => {
-    if (name === 'start_time') return `date_time >= ${forSql(value)}`
-    if (name === 'end_time') return `date_time < ${forSql(value)}`
+    if (name === 'start_time') return `date_time >= ${forSql(asStored(value))}`
+    if (name === 'end_time') return `date_time < ${forSql(asStored(value))}`
     return LISTS.has(name) ? `${name} IN (${value.split(',').map(forSql).join(', ')})` : `${name} = ${forSql(value)}`
   })
   const where = conditions.length === 0 ? '' : ` WHERE ${conditions.join(' AND ')}`
   return `SELECT * FROM audit_events${where} ORDER BY id DESC LIMIT 100;`
+}
+
+/** Times of the trail are compared as text: in UTC, with milliseconds. */
+function asStored(time: string): string {
+  const at = new Date(time)
+  return Number.isNaN(at.getTime()) ? time : at.toISOString()
 }
 
 function forShell(text: string): string {

@@ -62,7 +62,7 @@ export function EventsPage() {
     <div className="page events">
       <div className="title">
         <h1>Events</h1>
-        {feed.isLive && (
+        {feed.isLive && !feed.isRefused && (
           <Tail feed={feed} isPaused={isPaused} isAtTop={isAtTop} onPause={setPaused} onNewest={toNewest} />
         )}
         <div className="tools">

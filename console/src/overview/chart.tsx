@@ -1,10 +1,10 @@
-/** Events per minute, stacked by severity. A click opens the events of that time; the table below it is for readers. */
+/** Events per minute, stacked by severity. A click opens the events of that time; so does the table below it. */
 import { useEffect, useMemo, useRef } from 'react'
 import uPlot from 'uplot'
 import 'uplot/dist/uPlot.min.css'
 import { Link, useLocation } from 'wouter'
 import type { Overview, Severity } from '../model.ts'
-import { number, utc, words } from '../text.ts'
+import { localTime, number, utc, words } from '../text.ts'
 import { useShownTheme } from '../theme.ts'
 import { eventsAt } from '../url.ts'
 
@@ -23,13 +23,23 @@ export default function EventsChart({ events }: { events: Events }) {
   const data = useMemo(() => stacked(events), [events])
   const latest = useRef(data)
   latest.current = data
+  const eventsNow = useRef(events)
+  eventsNow.current = events
+  const pointed = useRef<HTMLParagraphElement>(null)
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: another theme has other colours
   useEffect(() => {
     const box = place.current
     if (box === null) return
     const made = new uPlot(
-      options(box, second => go(eventsAt(around(second)))),
+      options(
+        box,
+        second => go(eventsAt(around(second))),
+        minute => {
+          if (pointed.current !== null)
+            pointed.current.textContent = minute === null ? '' : said(eventsNow.current, minute)
+        },
+      ),
       latest.current,
       box,
     )
@@ -57,31 +67,62 @@ export default function EventsChart({ events }: { events: Events }) {
         ))}
       </div>
       <div ref={place} className="plot" aria-hidden="true" />
-      <table className="visually-hidden">
-        <caption>Events per hour by severity</caption>
-        <thead>
-          <tr>
-            <th scope="col">Hour from (UTC)</th>
-            {STACK.map(severity => (
-              <th key={severity} scope="col">
-                {words(severity)}
+      <p ref={pointed} className="pointed" aria-hidden="true" />
+      <details className="hours">
+        <summary>By hour</summary>
+        <Hours events={events} />
+      </details>
+    </>
+  )
+}
+
+/** The chart for readers, for keys and for fingers. */
+function Hours({ events }: { events: Events }) {
+  return (
+    <table className="table">
+      <caption className="visually-hidden">Events per hour by severity</caption>
+      <thead>
+        <tr>
+          <th scope="col">From (UTC)</th>
+          {STACK.map(severity => (
+            <th key={severity} scope="col" className="number">
+              {words(severity)}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {hours(events)
+          .toReversed()
+          .map(({ start_time, end_time, counts }) => (
+            <tr key={start_time}>
+              <th scope="row">
+                <Link href={eventsAt({ start_time, end_time })}>{utc(start_time).slice(5, 16)}</Link>
               </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {hours(events).map(({ start, counts }) => (
-            <tr key={start}>
-              <th scope="row">{utc(start).slice(0, 16)}</th>
-              {counts.map((n, place) => (
-                <td key={STACK[place]}>{n}</td>
+              {counts.map(({ severity, n }) => (
+                <td key={severity} className="number">
+                  {n === 0 ? (
+                    <span className="muted">0</span>
+                  ) : (
+                    <Link href={eventsAt({ severity, start_time, end_time })}>{number(n)}</Link>
+                  )}
+                </td>
               ))}
             </tr>
           ))}
-        </tbody>
-      </table>
-    </>
+      </tbody>
+    </table>
   )
+}
+
+/** What the minute has that one points at; its time here, too. */
+function said({ start_time, per_minute }: Events, minute: number): string {
+  const at = new Date(Date.parse(start_time) + minute * 60_000).toISOString()
+  const counts = STACK.flatMap(severity => {
+    const n = per_minute[severity][minute] ?? 0
+    return n === 0 ? [] : [`${words(severity)} ${number(n)}`]
+  })
+  return `${utc(at).slice(0, 16)} UTC, ${localTime(at)} here: ${counts.join(', ') || 'no events'}`
 }
 
 function around(second: number): Record<string, string> {
@@ -105,13 +146,22 @@ function stacked({ start_time, per_minute }: Events): uPlot.AlignedData {
 
 function hours({ start_time, per_minute }: Events) {
   const first = Date.parse(start_time)
+  const at = (hour: number) => new Date(first + hour * 3_600_000).toISOString()
   return Array.from({ length: Math.ceil(per_minute.INFO.length / 60) }, (_, hour) => ({
-    start: new Date(first + hour * 3_600_000).toISOString(),
-    counts: STACK.map(severity => per_minute[severity].slice(hour * 60, hour * 60 + 60).reduce((sum, n) => sum + n, 0)),
+    start_time: at(hour),
+    end_time: at(hour + 1),
+    counts: STACK.map(severity => {
+      const minutes = per_minute[severity].slice(hour * 60, hour * 60 + 60)
+      return { severity, n: minutes.reduce((sum, n) => sum + n, 0) }
+    }),
   }))
 }
 
-function options(box: HTMLElement, onClick: (second: number) => void): uPlot.Options {
+function options(
+  box: HTMLElement,
+  onClick: (second: number) => void,
+  onPoint: (minute: number | null) => void,
+): uPlot.Options {
   const style = getComputedStyle(document.documentElement)
   const colour = (name: string) => style.getPropertyValue(`--${name}`).trim()
   const axis = {
@@ -142,6 +192,7 @@ function options(box: HTMLElement, onClick: (second: number) => void): uPlot.Opt
       })),
     ],
     hooks: {
+      setCursor: [chart => onPoint(chart.cursor.idx ?? null)],
       ready: [
         chart =>
           chart.over.addEventListener('click', () => {

@@ -3,7 +3,7 @@ import { lazy, Suspense, useState } from 'react'
 import { Link } from 'wouter'
 import { useNow } from '../clock.ts'
 import { useLive } from '../live.tsx'
-import type { Overview } from '../model.ts'
+import { INCIDENTS_LISTED, type Overview } from '../model.ts'
 import { count, duration, number, words } from '../text.ts'
 import { Ago, Empty, Figure, Foreign, Loading, Status } from '../ui/parts.tsx'
 import { eventsAt } from '../url.ts'
@@ -21,10 +21,10 @@ export function OverviewPage() {
           Last 24 hours, as of <Ago at={overview.at} />
         </span>
       </div>
-      <Verdict overview={overview} />
+      <Verdict overview={overview} isStale={state === 'lost'} />
       <Figures overview={overview} />
       <section className="card chart">
-        <h2>Events per minute</h2>
+        <h2>Events per minute, UTC</h2>
         {overview.events.total === 0 ? (
           <Empty title="No events yet">Register a charge point, and let it log in.</Empty>
         ) : (
@@ -62,13 +62,15 @@ function NothingYet() {
 }
 
 /** One sentence: all is well, or what is not. */
-function Verdict({ overview }: { overview: Overview }) {
+function Verdict({ overview, isStale }: { overview: Overview; isStale: boolean }) {
   const failing = overview.checks.filter(({ ok }) => !ok)
-  const { open } = overview.incidents.by_state
+  const { open, acknowledged, resolved } = overview.incidents.by_state
+  const isCut = open + acknowledged + resolved >= INCIDENTS_LISTED
   const isWell = failing.length === 0 && open === 0
-  const kind = failing.length > 0 ? 'bad' : open > 0 ? 'warn' : 'good'
+  const kind = failing.length > 0 ? 'bad' : open > 0 || isStale ? 'warn' : 'good'
   return (
     <p className={`verdict ${kind}`} role="status">
+      {isStale && 'When it last answered: '}
       {failing.length > 0 && (
         <>
           <strong>The service needs attention:</strong>{' '}
@@ -82,6 +84,7 @@ function Verdict({ overview }: { overview: Overview }) {
       )}
       {open > 0 && (failing.length > 0 ? '.' : '. The service itself is in order.')}
       {isWell && <strong>Everything is in order. No open incidents.</strong>}
+      {isCut && ` Of the newest ${INCIDENTS_LISTED} incidents.`}
     </p>
   )
 }
@@ -218,6 +221,13 @@ function Bars({
   )
 }
 
+/** Where one sees more of it. */
+const LEADS: Readonly<Record<string, string>> = {
+  losses: eventsAt({ action: 'SYSTEM', reason_code: 'LOSS_DECLARED' }),
+  checkpoint: '/evidence',
+  witnesses: '/evidence',
+}
+
 const NAMES: Readonly<Record<string, string>> = {
   journal: 'Journal',
   store: 'Event store',
@@ -244,13 +254,15 @@ function Checks({ overview }: { overview: Overview }) {
                 <span className="visually-hidden">{ok ? 'in order' : 'not in order'}</span>
               </span>
             </dt>
-            <dd>{detail}</dd>
+            <dd>{LEADS[name] === undefined ? detail : <Link href={LEADS[name]}>{detail}</Link>}</dd>
           </div>
         ))}
         <div>
           <dt>Checkpoint age</dt>
           <dd>
-            {evidence.signed_at === null ? 'signed before this start' : <Ago at={evidence.signed_at} />}
+            <Link href="/evidence">
+              {evidence.signed_at === null ? 'signed before this start' : <Ago at={evidence.signed_at} />}
+            </Link>
             {evidence.unsigned_seconds > 2 && `, news waits ${duration(evidence.unsigned_seconds)}`}
           </dd>
         </div>

@@ -4,17 +4,31 @@ import { useMutation } from '@tanstack/react-query'
 import { type ReactNode, useRef } from 'react'
 import { Button, Failure } from './parts.tsx'
 
-export function Dialog(props: { title: string; onClose: () => void; children: ReactNode; isWide?: boolean }) {
+const ONLY_BY_A_SLIP: readonly string[] = ['escape-key', 'outside-press']
+
+export function Dialog(props: {
+  title: string
+  onClose: () => void
+  children: ReactNode
+  isWide?: boolean
+  /** What it shows cannot be had again: only its own buttons close it. */
+  isKept?: boolean
+}) {
   const popup = useRef<HTMLDivElement>(null)
   return (
-    <Base.Root open onOpenChange={isOpen => !isOpen && props.onClose()}>
+    <Base.Root
+      open
+      onOpenChange={(isOpen, { reason }) => {
+        if (!isOpen && !(props.isKept && ONLY_BY_A_SLIP.includes(reason))) props.onClose()
+      }}
+    >
       <Base.Portal>
         <Base.Backdrop className="backdrop" />
         <Base.Popup
           ref={popup}
           className={`dialog ${props.isWide ? 'wide' : ''}`}
-          // Where one begins to fill in, if there is something to.
-          initialFocus={() => popup.current?.querySelector<HTMLElement>('form input, form textarea') ?? true}
+          // Where one begins to fill in, if there is something to; else at its text, as a second Enter must not close it.
+          initialFocus={() => popup.current?.querySelector<HTMLElement>('form input, form textarea') ?? popup.current}
         >
           <header>
             <Base.Title>{props.title}</Base.Title>

@@ -108,6 +108,13 @@ export function Foreign({ text }: { text: string }) {
   return <bdi>{printable(text)}</bdi>
 }
 
+const SCROLLS_CHARACTERS = 100
+
+/** For the element around text of any length, which scrolls then: also by keyboard. */
+export function scrolling(text: string | null): { tabIndex?: 0 } {
+  return text !== null && text.length > SCROLLS_CHARACTERS ? { tabIndex: 0 } : {}
+}
+
 export function Status({ status, kind }: { status: string; kind: 'good' | 'warn' | 'bad' | 'idle' }) {
   return (
     <span className={`status ${kind}`}>
@@ -137,7 +144,7 @@ export function Figure({ label, value, to, tone }: { label: string; value: React
 export function Empty({ title, children }: { title: string; children?: ReactNode }) {
   return (
     <div className="empty">
-      <h3>{title}</h3>
+      <p className="what">{title}</p>
       {children !== undefined && <p>{children}</p>}
     </div>
   )
@@ -148,14 +155,14 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => unknow
   const problem = error instanceof Problem ? error : undefined
   return (
     <div className="failure" role="alert">
-      <h3>{problem?.title ?? 'Something went wrong in this page'}</h3>
+      <p className="what">{problem?.title ?? 'Something went wrong in this page'}</p>
       <p>{problem?.message ?? 'Load it again. If it stays so, tell the operator of the service.'}</p>
       {problem !== undefined && problem.requestId !== '' && (
         <p className="hint">
           {problem.code}, request <code>{problem.requestId}</code>
         </p>
       )}
-      {retry !== undefined && <Button onClick={() => retry()}>Try again</Button>}
+      {retry !== undefined && problem?.status !== 422 && <Button onClick={() => retry()}>Try again</Button>}
     </div>
   )
 }
