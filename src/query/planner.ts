@@ -1,9 +1,9 @@
 /**
  * From a filter to the ids that match it: which index or set is walked for each condition, and in which order.
  *
- * We choose and not SQLite's planner, whose choice without statistics may cost seconds. Order of the conditions, the
- * most selective first: request_id, who, ip (each along its index), reason_code, action, severity (chunk sets, a list
- * of values as their union), then the time range (time map). All are exact, so no row is read that does not match.
+ * We choose and not SQLite's planner, whose choice without statistics may cost seconds. Chunk sets are combined first: reason_code,
+ * action, severity (a list of values as their union), then the time range (time map). Each of ip, who and request_id is one step over
+ * what the others leave; the last is asked first, as it is the most selective. All are exact, so no row is read that does not match.
  */
 import { Refusal } from '../errors.ts'
 import type { Facet } from '../store/chunk-sets.ts'
