@@ -53,6 +53,8 @@ export interface Indexer {
 /** Of one transaction; also a bound of the database's write-ahead log. */
 const BATCH_CHARACTERS_MAX = 64 * 1024 * 1024
 const RECORDS_PER_READ = 1_000
+/** From so many on rows of a batch are indexed afterwards. */
+const BACKLOG_RECORDS_AT_ONCE = 50_000
 
 export function createIndexer(deps: {
   journalId: string
@@ -94,8 +96,11 @@ export function createIndexer(deps: {
     return found
   }
 
+  /** A long backlog is taken as whole as the segment has room: rows that come together cost less. */
   function recordsOfBatch(backlog: number): number {
-    return room !== undefined && backlog >= room ? room : Math.min(backlog, LIMITS.batchRecordsMax)
+    if (room === undefined) return Math.min(backlog, LIMITS.batchRecordsMax)
+    const isLong = backlog >= Math.min(room, BACKLOG_RECORDS_AT_ONCE)
+    return Math.min(backlog, isLong ? room : LIMITS.batchRecordsMax)
   }
 
   async function step(durableSequence: number): Promise<number> {

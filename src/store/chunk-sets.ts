@@ -56,12 +56,13 @@ export function memberBack(set: ChunkSet, n: number): number {
 
 /** Up to 63 members: 2 bytes each, little-endian, ascending. More: the bitmap, 128 bytes, little-endian words. */
 export function formatSet(set: ChunkSet): Uint8Array {
-  const members: number[] = []
-  for (let n = memberFrom(set, 0); n !== -1; n = memberFrom(set, n + 1)) members.push(n)
-  const isListed = members.length <= LISTED_MAX
-  const bytes = new DataView(new ArrayBuffer(isListed ? members.length * 2 : SET_WORDS * 4))
-  if (isListed) for (const [i, n] of members.entries()) bytes.setUint16(i * 2, n, true)
-  else for (const [i, word] of set.entries()) bytes.setUint32(i * 4, word, true)
+  const bytes = new DataView(new ArrayBuffer(SET_WORDS * 4))
+  let members = 0
+  for (let n = memberFrom(set, 0); n !== -1 && members <= LISTED_MAX; n = memberFrom(set, n + 1)) {
+    bytes.setUint16(members++ * 2, n, true)
+  }
+  if (members <= LISTED_MAX) return new Uint8Array(bytes.buffer, 0, members * 2)
+  for (let word = 0; word < SET_WORDS; word++) bytes.setUint32(word * 4, set[word] as number, true)
   return new Uint8Array(bytes.buffer)
 }
 

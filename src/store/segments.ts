@@ -9,8 +9,8 @@
  *
  *   event_segments  which ids are in which table; `last_id` is NULL for the one that grows
  *
- * A segment that is filled in one transaction gets its indexes at the end of it: sorting 131,072 entries once costs a third
- * of putting them into six trees one by one, and leaves full pages.
+ * A segment that takes half as many rows as it has, or more, in one transaction gets its indexes at the end of it: sorting 131,072
+ * entries once costs a third of putting them into six trees one by one, and leaves full pages.
  *
  * Everything here runs in the caller's transaction: a crash leaves either the segments before or those after.
  */
@@ -53,6 +53,8 @@ function indexSchema(table: string, suffix: string): string {
   return INDEXED.map(column => `CREATE INDEX idx_audit_${column}${suffix} ON ${table}(${column});\n`).join('')
 }
 
+const suffixOf = (number: number) => (number === 1 ? '' : `_${number}`)
+
 function tableSchema(table: string, id: string): string {
   return `
 CREATE TABLE ${table} (
@@ -76,7 +78,7 @@ CREATE TABLE ${table} (
 
 /** Name of a segment's index on a column, for `INDEXED BY`. */
 export function indexOf(segment: Segment, column: (typeof INDEXED)[number]): string {
-  return segment.number === 1 ? `idx_audit_${column}` : `idx_audit_${column}_${segment.number}`
+  return `idx_audit_${column}${suffixOf(segment.number)}`
 }
 
 /** In the order of their ids; never empty. There are gaps where segments have left the database. */
@@ -110,9 +112,14 @@ export function startNextSegment(db: DatabaseSync, full: Segment, lastId: number
   return next
 }
 
-/** Before the transaction that started it ends. */
+/** Before the transaction that started it, or took its indexes away, ends. */
 export function indexSegment(db: DatabaseSync, { table, number }: Segment): void {
-  db.exec(indexSchema(table, `_${number}`))
+  db.exec(indexSchema(table, suffixOf(number)))
+}
+
+/** In a transaction that adds more rows than it pays to put into them one by one, and then makes them anew (`indexSegment`). */
+export function dropIndexes(db: DatabaseSync, segment: Segment): void {
+  for (const column of INDEXED) db.exec(`DROP INDEX IF EXISTS ${indexOf(segment, column)}`)
 }
 
 /** Takes a full segment, its chunks and its counts out of the database. The first one stays, empty: the documented index names are its own. */

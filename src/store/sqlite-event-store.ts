@@ -18,7 +18,7 @@ import { createLogStore, logRoot } from './log-store.ts'
 import type { RecordingStore } from './retention.ts'
 import { migrate, schemaVersion } from './schema.ts'
 import { writeCounts } from './segment-counts.ts'
-import { indexSegment, listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
+import { dropIndexes, indexSegment, listSegments, SEGMENT_IDS, type Segment, startNextSegment } from './segments.ts'
 
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
 const BUSY_TIMEOUT_MS = 1_000
@@ -32,7 +32,7 @@ const WAL_BYTES_KEPT = 128 * 1024 * 1024
 const RESTART_MS_MAX = 50
 /** The second finds what was written during the first. */
 const CHECKPOINT_PASSES = 2
-/** A new segment that is to take at least so many rows at once is indexed afterwards. */
+/** A segment that is to take at least so many rows at once, and half as many as it has, is indexed afterwards. */
 const INDEXED_AFTERWARDS_ROWS = 8 * CHUNK_IDS
 
 /**
@@ -220,6 +220,15 @@ function insertRows(
   store.chunks.resume(lastId, growing.segment.table)
   store.log.resume(lastId, growing.segment.table)
 
+  function putOffIndexes(): void {
+    const filled = lastId - growing.segment.firstId + 1
+    const rowsToCome = Math.min(rowsExpected, segmentIds - filled)
+    if (rowsToCome < Math.max(INDEXED_AFTERWARDS_ROWS, filled / 2)) return
+    dropIndexes(store.db, growing.segment)
+    unindexed = growing.segment
+    growing = store.growingSegment()
+  }
+
   function finishIndexes(): void {
     if (unindexed !== undefined) indexSegment(store.db, unindexed)
     unindexed = undefined
@@ -234,6 +243,7 @@ function insertRows(
     growing = store.growingSegment()
   }
 
+  putOffIndexes()
   for (const row of rows) {
     if (row.onceKey !== null && !store.claim(row.onceKey)) continue
     if (lastId - growing.segment.firstId + 1 >= segmentIds && lastId % CHUNK_IDS === 0) growOn()

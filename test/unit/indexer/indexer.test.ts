@@ -277,6 +277,19 @@ test('indexer: a backlog that fills the growing table is one batch, up to where 
     await store.close()
   }))
 
+test('indexer: a long backlog is one batch although the table has more room; a short one is many', () =>
+  inFolder(async ({ path }) => {
+    const store = createSqliteEventStore({ path })
+    const journal = recordsFrom(0, 83_000)
+    const indexer = createIndexer({ journalId: 'a', openReader: readerOf(journal), store, clock: () => NOW })
+    const first = LIMITS.batchRecordsMax
+    const steps = [await indexer.step(70_000), await indexer.step(70_000), await indexer.step(83_000)]
+    steps.push(await indexer.step(83_000), await indexer.step(83_000))
+    assert.deepEqual(steps, [first, 60_000, first, 3_000, 0])
+    assert.deepEqual(checkStore(path), [])
+    await store.close()
+  }))
+
 test('indexer: a record in the middle of a batch that cannot be read back ends the batch, then halts', () =>
   inFolder(async ({ store, descriptions }) => {
     const journal = recordsFrom(0, 1_500)

@@ -133,6 +133,41 @@ test('segments: one that a single batch fills is indexed afterwards, and is then
     })
   }))
 
+test('segments: one that takes half as many rows again at once gets its indexes anew, and keeps them when that fails', () =>
+  inSegments(async ({ path, look }) => {
+    const store = createSqliteEventStore({ path })
+    const expected = { rowsExpected: 9_000 }
+    await store.append(batchOf(0, rowsFrom(0, 9_000)))
+    const before = look(indexedRows)
+    assert.equal(before.rows, 6 * 9_000)
+    const failing = (function* () {
+      yield* rowsFrom(9_000, 9)
+      throw new Error('while it is read')
+    })()
+    await assert.rejects(store.append({ ...batchOf(9_000, []), ...expected, rows: failing }), /while it is read/)
+    assert.deepEqual(look(indexedRows), before)
+    await store.append({ ...batchOf(9_000, rowsFrom(9_000, 9_000)), ...expected })
+    await store.append(batchOf(18_000, rowsFrom(18_000, 5)))
+    await store.close()
+    const after = look(indexedRows)
+    assert.equal(after.rows, 6 * 18_005)
+    assert.notEqual(after.schema, before.schema, 'the indexes were made anew')
+    assert.deepEqual(checkStore(path), [])
+    look(db => assert.equal(db.prepare('PRAGMA integrity_check').get()?.integrity_check, 'ok'))
+  }))
+
+/** Entries of the six indexes, and the number that changes with the schema. */
+function indexedRows(db: DatabaseSync): { rows: number; schema: unknown } {
+  const columns = ['date_time', 'who', 'action', 'ip', 'severity', 'request_id']
+  const entries = columns.map(column =>
+    countIn(db, `SELECT count(*) AS n FROM audit_events INDEXED BY idx_audit_${column} WHERE ${column} >= ''`),
+  )
+  return {
+    rows: entries.reduce((sum, n) => sum + n),
+    schema: db.prepare('PRAGMA schema_version').get()?.schema_version,
+  }
+}
+
 test('segments: a segment that left is gone from every answer, the ids go on, and the file can shrink', () =>
   inSegments(async ({ append, look, path }) => {
     await append(SEGMENT * 4)
