@@ -38,24 +38,21 @@ import {
   whyNoStrace,
 } from '../test/torture/system-calls.ts'
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    seed: { type: 'string' },
-    seeds: { type: 'string' },
-    from: { type: 'string', default: '1' },
-    at: { type: 'string' },
-    fault: { type: 'string' },
-    call: { type: 'string' },
-    number: { type: 'string' },
-    effect: { type: 'string' },
-    damage: { type: 'string' },
-    mutation: { type: 'string' },
-    pristine: { type: 'boolean' },
-    cycles: { type: 'string', default: '1000' },
-    rounds: { type: 'string', default: '1' },
-  },
-})
+const OPTIONS = {
+  seed: { type: 'string' },
+  seeds: { type: 'string' },
+  from: { type: 'string', default: '1' },
+  at: { type: 'string' },
+  fault: { type: 'string' },
+  call: { type: 'string' },
+  number: { type: 'string' },
+  effect: { type: 'string' },
+  damage: { type: 'string' },
+  mutation: { type: 'string' },
+  pristine: { type: 'boolean' },
+  cycles: { type: 'string', default: '1000' },
+  rounds: { type: 'string', default: '1' },
+} as const
 
 interface Line {
   readonly part: string
@@ -78,10 +75,9 @@ const PARTS: Record<string, (line: Line) => Promise<void>> = {
 }
 const FAILURES_SHOWN = 10
 
+const { values, parts } = readArguments()
 const lines: Line[] = []
-for (const part of positionals.length > 0 ? positionals : Object.keys(PARTS)) {
-  const run = PARTS[part]
-  if (run === undefined) throw new Error(`there is no part ${part}: ${Object.keys(PARTS).join(', ')}`)
+for (const [part, run] of parts) {
   const line: Line = { part, runs: 0, failed: 0, counts: {}, startedMs: performance.now() }
   await run(line)
   console.log(describe(line))
@@ -92,6 +88,22 @@ for (const line of lines) console.log(describe(line))
 const [runs, failed] = [sum(line => line.runs), sum(line => line.failed)]
 console.log(`${runs} runs, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
+
+/** The parts that were asked for, all without any. Ends the process where there is no such thing. */
+function readArguments() {
+  try {
+    const { values, positionals } = parseArgs({ allowPositionals: true, options: OPTIONS })
+    const unknown = positionals.filter(part => !Object.hasOwn(PARTS, part))
+    if (unknown.length > 0) throw new Error(`There is no part ${unknown.join(', ')}.`)
+    const parts = Object.entries(PARTS).filter(([part]) => positionals.length === 0 || positionals.includes(part))
+    return { values, parts }
+  } catch (error) {
+    console.error(
+      `${(error as Error).message}\nParts: ${Object.keys(PARTS).join(', ')}; what they take, scripts/torture.ts says.`,
+    )
+    process.exit(2)
+  }
+}
 
 async function model(line: Line): Promise<void> {
   const from = Number(values.seed ?? values.from)
