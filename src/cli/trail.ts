@@ -14,7 +14,7 @@ import { startReader } from '../query/reader-host.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { DataFolder } from '../service/data-folder.ts'
-import { openSharedState } from '../service/open-state.ts'
+import { openSharedState } from '../service/shared-state.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 
