@@ -12,7 +12,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { syncFolder } from '../files/whole-file.ts'
+import { syncPath } from '../files/whole-file.ts'
 
 type Append = (bytes: Uint8Array) => void
 
@@ -31,7 +31,7 @@ export async function writeDurably(path: string, write: (append: Append) => Prom
     rmSync(draft, { force: true }) // the disk may be full of it
     throw error
   }
-  syncFolder(dirname(path))
+  syncPath(dirname(path))
 }
 
 async function writeSynced(path: string, write: (append: Append) => Promise<void> | void): Promise<void> {
@@ -52,7 +52,7 @@ const ZEROS = new Uint8Array(1024 * 1024)
 export function destroy(path: string): void {
   overwrite(path)
   rmSync(path)
-  syncFolder(dirname(path))
+  syncPath(dirname(path))
 }
 
 /**
@@ -69,7 +69,7 @@ export function replaceDestroying(path: string, staged: string, doomed: string):
       }
     }
     renameSync(staged, path)
-    syncFolder(dirname(path))
+    syncPath(dirname(path))
   }
   if (existsSync(doomed)) destroyLeftover(doomed, path)
 }
