@@ -85,7 +85,6 @@ const ENTRY_POINTS = new Set([
   'erasure/erasure-thread.ts',
   'service/shared-watch-thread.ts',
   'service/verification-thread.ts',
-  'evidence/index.ts',
   'evidence/crypto-browser.ts',
   'evidence-page/main.ts',
   'embed/index.ts',

@@ -120,25 +120,20 @@ export type ProofFault =
   /** The proof does not lead from this leaf to the root of the checkpoint. */
   | 'not-included'
 
-export type ProofVerdict<Proven> =
-  | ({
+export type ProofVerdict =
+  | {
       readonly isProven: true
+      readonly row: EventRow
       readonly checkpoint: Checkpoint
       readonly cosignatures: readonly VerifiedSignature[]
-    } & Proven)
+    }
   | { readonly isProven: false; readonly reason: ProofFault }
-
-/** Verifies that these bytes are the entry that the proof is of, in a log whose checkpoint is signed. */
-export function verifyEntryProof(text: string, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {
-  const proof = parseProof(text)
-  return proof === undefined ? refused('malformed') : verifyParsed(proof, entry, trusted)
-}
 
 /**
  * Verifies that the disclosed row is in a log whose checkpoint is signed, and answers with it: all 14 columns, proven.
  * Whether a row that one has is that row, `compareRows` says.
  */
-export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict<{ readonly row: EventRow }> {
+export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict {
   const proof = parseProof(text)
   if (proof === undefined) return refused('malformed')
   if (proof.extra === undefined) return refused('not-disclosed')
@@ -147,8 +142,13 @@ export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict<{ r
 
   const { salt, row } = disclosure
   if (proof.index !== row.id - 1) return refused('other-row')
-  const verdict = verifyParsed(proof, formatLeaf(row, commit(salt, row)), trusted)
-  return verdict.isProven ? { ...verdict, row } : verdict
+  const opened = openCheckpoint(proof.checkpoint, trusted)
+  if (!opened.isTrusted) return refused(opened.reason)
+  const { checkpoint, cosignatures } = opened
+  const leafHash = hashLeaf(formatLeaf(row, commit(salt, row)))
+  if (!verifyInclusion(leafHash, proof.index, checkpoint.size, proof.hashes, checkpoint.root))
+    return refused('not-included')
+  return { isProven: true, row, checkpoint, cosignatures }
 }
 
 /**
@@ -159,14 +159,6 @@ export function compareRows(proven: EventRow, row: EventRow): 'same' | 'erased' 
   if (formatPublic(proven) !== formatPublic(row)) return 'other'
   if (formatPrivate(proven) === formatPrivate(row)) return 'same'
   return formatPrivate(row) === formatPrivate(ERASED_COLUMNS) ? 'erased' : 'other'
-}
-
-function verifyParsed(proof: Proof, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {
-  const opened = openCheckpoint(proof.checkpoint, trusted)
-  if (!opened.isTrusted) return refused(opened.reason)
-  const { size, root } = opened.checkpoint
-  if (!verifyInclusion(hashLeaf(entry), proof.index, size, proof.hashes, root)) return refused('not-included')
-  return { isProven: true, checkpoint: opened.checkpoint, cosignatures: opened.cosignatures }
 }
 
 function refused(reason: ProofFault) {
