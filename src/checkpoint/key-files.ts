@@ -19,13 +19,13 @@ import {
   type LogKeys,
   listKeys,
   openHandOver,
-  parseKeyChain,
   type SigningKey,
 } from '../evidence/key-chain.ts'
 import type { VerifierKey } from '../evidence/note.ts'
 import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
 import {
   beginChain,
+  chainParser,
   extendChain,
   type MadeKey,
   makeKeys,
@@ -54,19 +54,11 @@ export function readKeyChain(folders: Pick<KeyFolders, 'log'>): KeyChain | undef
   return keyChainReader(folders)()
 }
 
-/** For whoever asks again and again: what was verified is not verified again until the file says something else. */
+/** For whoever asks again and again (`chainParser`). */
 export function keyChainReader(folders: Pick<KeyFolders, 'log'>): () => KeyChain | undefined {
   const file = chainFile(folders)
-  let known: { readonly text: string; readonly chain: KeyChain } | undefined
-  return () => {
-    if (!existsSync(file)) return undefined
-    const text = readFileSync(file, 'utf8')
-    if (text === known?.text) return known.chain
-    const chain = parseKeyChain(text)
-    if (chain === undefined) throw unusable(`${file} does not hold a key chain`)
-    known = { text, chain }
-    return chain
-  }
+  const parse = chainParser(file)
+  return () => (existsSync(file) ? parse(readFileSync(file, 'utf8')) : undefined)
 }
 
 /**
@@ -110,7 +102,7 @@ export function readSigningKeys(folders: KeyFolders, keys: LogKeys): readonly Si
 
 /** Whether keys were asked for that do not sign yet. */
 export function isRotationUnderWay({ keys }: Pick<KeyFolders, 'keys'>): boolean {
-  return ['next', 'hand-over'].some(name => existsSync(join(keys, name)))
+  return [NEXT, HAND_OVER].some(name => existsSync(join(keys, name)))
 }
 
 /** The private half of a key (PKCS#8), for whoever keeps it elsewhere. @throws {Refusal} as `readSigningKeys` */

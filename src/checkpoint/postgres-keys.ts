@@ -12,13 +12,13 @@ import {
   type KeyChain,
   type LogKeys,
   listKeys,
-  parseKeyChain,
   type SigningKey,
 } from '../evidence/key-chain.ts'
 import type { VerifierKey } from '../evidence/note.ts'
 import type { Session } from '../postgres/postgres.ts'
 import {
   beginChain,
+  chainParser,
   extendChain,
   type MadeKey,
   makeKeys,
@@ -40,20 +40,10 @@ export async function readSharedChain(session: Session): Promise<KeyChain | unde
   return sharedChainParser()(rows[0]?.chain)
 }
 
-/**
- * For whoever reads the table again and again: what was verified is not verified again until it says something else.
- * What is given back throws {Refusal} LOG_KEYS_UNUSABLE.
- */
+/** For whoever reads the table again and again (`chainParser`). */
 export function sharedChainParser(): (text: string | null | undefined) => KeyChain | undefined {
-  let known: { readonly text: string; readonly chain: KeyChain } | undefined
-  return text => {
-    if (text == null) return undefined
-    if (text === known?.text) return known.chain
-    const chain = parseKeyChain(text)
-    if (chain === undefined) throw unusable('the table log_key_chain does not hold a key chain')
-    known = { text, chain }
-    return chain
-  }
+  const parse = chainParser('the table log_key_chain')
+  return text => (text == null ? undefined : parse(text))
 }
 
 /** @throws {Refusal} LOG_KEYS_UNUSABLE: the log has another origin than is asked for */

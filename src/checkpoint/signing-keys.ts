@@ -76,6 +76,22 @@ export function extendChain(chain: KeyChain, note: string): KeyChain {
   return grown
 }
 
+/**
+ * For whoever reads a stored chain again and again: what was verified is not verified again until it says something else.
+ * What is given back throws {Refusal} LOG_KEYS_UNUSABLE.
+ * @param place where it is stored, for the refusal
+ */
+export function chainParser(place: string): (text: string) => KeyChain {
+  let known: { readonly text: string; readonly chain: KeyChain } | undefined
+  return text => {
+    if (text === known?.text) return known.chain
+    const chain = parseKeyChain(text)
+    if (chain === undefined) throw unusable(`${place} does not hold a key chain`)
+    known = { text, chain }
+    return chain
+  }
+}
+
 /** What the trail says of a hand-over. Two ML-DSA-44 keys and their signatures would not fit into an event: then it has a digest. */
 export function handOverDetails(note: string): {
   readonly description: string

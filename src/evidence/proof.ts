@@ -8,7 +8,7 @@ import {
   type Checkpoint,
   type CheckpointFault,
   openCheckpoint,
-  parseCheckpoint,
+  parseSignedCheckpoint,
   type TrustedLog,
 } from './checkpoint.ts'
 import {
@@ -33,7 +33,7 @@ import {
 } from './leaf.ts'
 import { type Hash, hashLeaf } from './merkle.ts'
 import { verifyInclusion } from './merkle-proof.ts'
-import { parseNote, type VerifiedSignature } from './note.ts'
+import type { VerifiedSignature } from './note.ts'
 
 const FIRST_LINE = 'c2sp.org/tlog-proof@v1'
 const DISCLOSURE_VERSION = 1
@@ -68,7 +68,7 @@ export function parseProof(text: string): Proof | undefined {
   const hashes = parseHashLines(hashLines)
   const checkpoint = text.slice(end + 2)
   if (first !== FIRST_LINE || index === undefined || hashes === undefined) return undefined
-  if (extra === undefined || extra?.length === 0 || !isSignedCheckpoint(checkpoint)) return undefined
+  if (extra === undefined || extra?.length === 0 || parseSignedCheckpoint(checkpoint) === undefined) return undefined
   return extra === null ? { index, hashes, checkpoint } : { index, hashes, checkpoint, extra }
 }
 
@@ -77,12 +77,6 @@ export function parseHashLines(lines: readonly string[]): Hash[] | undefined {
   if (lines.length > LIMITS.proofHashesMax) return undefined
   const hashes = lines.map(parseBase64Hash)
   return hashes.every(hash => hash !== undefined) ? hashes : undefined
-}
-
-/** Whether it has the form of a signed checkpoint. Says nothing about who signed it. */
-export function isSignedCheckpoint(text: string): boolean {
-  const note = parseNote(text)
-  return note !== undefined && parseCheckpoint(note.text) !== undefined
 }
 
 /** A row and what opens its commitment. Personal data: only for whoever may read the row. */

@@ -6,9 +6,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { type KeyChain, openByChain } from '../evidence/key-chain.ts'
-import { parseNote } from '../evidence/note.ts'
 import { createVerifier } from '../evidence/signature.ts'
 import { LIMITS } from '../limits.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -84,5 +83,5 @@ function isWitnessed(note: string, { chain }: StoredNotes, { witnesses, witnessQ
 }
 
 function sizeOf(note: string): number {
-  return parseCheckpoint(parseNote(note)?.text ?? '')?.size ?? 0
+  return parseSignedCheckpoint(note)?.size ?? 0
 }
