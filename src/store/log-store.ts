@@ -25,7 +25,7 @@ import { StoreError } from './event-store.ts'
 import { repairLog } from './log-repair.ts'
 import { listSegments } from './segments.ts'
 
-export const LOG_TABLES = `
+const LOG_TABLES = `
 CREATE TABLE log_head (
   one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL, edge BLOB NOT NULL,
   synced_size INTEGER NOT NULL
