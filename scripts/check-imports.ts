@@ -55,6 +55,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'event',
     'context',
     'evidence',
+    'files',
     'postgres',
     'checkpoint',
     'audit',

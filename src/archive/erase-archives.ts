@@ -20,9 +20,9 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import type { StoredEvent } from '../event/event.ts'
 import { commit, ERASED_COLUMNS, isErasedSalt, SALT_BYTES } from '../evidence/leaf.ts'
-import { writeWhole } from '../files/whole-file.ts'
+import { writePieces, writeWhole } from '../files/whole-file.ts'
 import type { ArchiveRecord } from '../store/retention.ts'
-import { destroy, destroyLeftover, replaceDestroying, writeDurably } from './durable-file.ts'
+import { destroy, destroyLeftover, replaceDestroying } from './destroy.ts'
 import { readManifest } from './folder.ts'
 import {
   type ArchiveManifest,
@@ -72,7 +72,7 @@ export async function stageErasure(held: HoldingArchive, record: ArchiveRecord):
   const blocks: Block[] = []
   let [bytes, ndjson_bytes, header_bytes] = [0, 0, 0]
   using archive = openArchive(directory, manifest)
-  await writeDurably(path + STAGED, append => {
+  await writePieces(path + STAGED, append => {
     const add = (content: Buffer): number => {
       const member = gzipSync(content)
       plain.update(content)
@@ -96,7 +96,7 @@ export async function stageErasure(held: HoldingArchive, record: ArchiveRecord):
     }
   })
   const saltsBytes = kept && formatSalts(kept)
-  if (saltsBytes !== undefined) await writeDurably(saltsName(path) + STAGED, append => append(saltsBytes))
+  if (saltsBytes !== undefined) writeWhole(saltsName(path) + STAGED, saltsBytes)
   const next: ArchiveManifest = {
     ...manifest,
     bytes,

@@ -9,8 +9,8 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { writePieces, writeWhole } from '../files/whole-file.ts'
 import type { SealedSegment } from '../store/retention.ts'
-import { writeDurably } from './durable-file.ts'
 import {
   type ArchiveManifest,
   type ArchiveRange,
@@ -56,7 +56,7 @@ export async function writeArchive(options: {
   const plain = createHash('sha256')
   const blocks: Block[] = []
   let [bytes, ndjson_bytes, header_bytes] = [0, 0, 0]
-  await writeDurably(join(directory, file), async append => {
+  await writePieces(join(directory, file), async append => {
     const add = (text: string): number => {
       const content = Buffer.from(text)
       const member = gzipSync(content)
@@ -75,7 +75,7 @@ export async function writeArchive(options: {
   })
   const salts = formatSalts(logPart)
   const { erased, proof } = logPart
-  await writeDurably(join(directory, saltsName(file)), append => append(salts))
+  writeWhole(join(directory, saltsName(file)), salts)
   const manifest: ArchiveManifest = {
     ...range,
     number,
@@ -97,7 +97,7 @@ export async function writeArchive(options: {
     ...(erased.length === 0 ? {} : { erased }),
     blocks,
   }
-  await writeDurably(join(directory, manifestName(file)), append => append(Buffer.from(formatManifest(manifest))))
+  writeWhole(join(directory, manifestName(file)), formatManifest(manifest))
   return manifest
 }
 

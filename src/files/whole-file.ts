@@ -18,12 +18,46 @@ import { dirname } from 'node:path'
  * @param time that the file is to have, if not now
  */
 export function writeWhole(path: string, content: string | Uint8Array, time?: Date): void {
+  const draft = startDraft(path)
+  try {
+    write(draft, 'wx', content)
+    if (time !== undefined) utimesSync(draft, time, time)
+    renameSync(draft, path)
+  } catch (error) {
+    rmSync(draft, { force: true }) // the disk may be full of it
+    throw error
+  }
+  syncPath(dirname(path))
+}
+
+type Append = (bytes: Uint8Array) => void
+
+/**
+ * The same, a piece at a time.
+ * @param writeAll gets a function that appends, for as long as its promise takes
+ */
+export async function writePieces(path: string, writeAll: (append: Append) => Promise<void> | void): Promise<void> {
+  const draft = startDraft(path)
+  try {
+    const file = openSync(draft, 'wx', 0o600)
+    try {
+      await writeAll(bytes => append(file, bytes))
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+    renameSync(draft, path)
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw error
+  }
+  syncPath(dirname(path))
+}
+
+function startDraft(path: string): string {
   const draft = `${path}.draft`
   rmSync(draft, { force: true })
-  write(draft, 'wx', content)
-  if (time !== undefined) utimesSync(draft, time, time)
-  renameSync(draft, path)
-  syncPath(dirname(path))
+  return draft
 }
 
 /** Crash before the sync: a line that is torn, and that whoever reads it leaves out. */
@@ -34,12 +68,15 @@ export function appendLine(path: string, line: string): void {
 function write(path: string, flags: 'wx' | 'a', content: string | Uint8Array): void {
   const file = openSync(path, flags, 0o600)
   try {
-    const bytes = typeof content === 'string' ? Buffer.from(content) : content
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
+    append(file, typeof content === 'string' ? Buffer.from(content) : content)
     fsyncSync(file)
   } finally {
     closeSync(file)
   }
+}
+
+function append(file: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
 }
 
 /** Mode 0700, with whatever is missing above it. */
