@@ -68,6 +68,8 @@ export interface DataFolderLock extends Disposable {
   readonly isAfterUncleanStop: boolean
   /** To be called last in a clean stop, when everything is on disk. */
   markClean(): void
+  /** The same for a command: that a service before did not stop cleanly is for its next start to put on record. */
+  leaveAsFound(): void
 }
 
 /**
@@ -116,9 +118,13 @@ function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): Da
   const marker = join(folder.path, 'running')
   const isAfterUncleanStop = existsSync(marker)
   writeWhole(marker, '')
+  const markClean = () => rmSync(marker, { force: true })
   return {
     isAfterUncleanStop,
-    markClean: () => rmSync(marker, { force: true }),
+    markClean,
+    leaveAsFound() {
+      if (!isAfterUncleanStop) markClean()
+    },
     [Symbol.dispose]: () => lock.close(),
   }
 }

@@ -47,7 +47,7 @@ export async function rotateKey(folder: DataFolder): Promise<Rotation> {
     await handOver(folder)
     return { keys, isDone: true }
   } finally {
-    if (!lock.isAfterUncleanStop) lock.markClean()
+    lock.leaveAsFound()
     lock[Symbol.dispose]()
   }
 }
