@@ -7,13 +7,13 @@
  * whole judgement, with checkpoints, keys and erasures, is `ev-central verify` (src/verify).
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import type { StoredEvent } from '../event/event.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
 import { perfectRoot } from '../evidence/merkle.ts'
 import { hashBundle, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { LogSnapshot, LogView } from '../store/log-view.ts'
-import { listSegments } from '../store/segments.ts'
+import { listSegments, readRows, segmentOf } from '../store/segments.ts'
 
 /** How far this round is, in events, and how many rounds went well. */
 export type Watched =
@@ -74,11 +74,9 @@ function checkBundle(
 
 /** Rows that have left are in archives, which have their own check. */
 function checkRows(db: DatabaseSync, log: LogSnapshot, first: number, entries: readonly Uint8Array[]) {
-  const segment = listSegments(db).findLast(({ firstId }) => firstId <= first)
+  const segment = segmentOf(listSegments(db), first)
   if (segment === undefined || (segment.lastId !== undefined && segment.lastId < first)) return undefined
-  const rows = db
-    .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${segment.table} WHERE id BETWEEN ? AND ? ORDER BY id`)
-    .all(first, first + TILE_WIDTH - 1) as unknown as StoredEvent[]
+  const rows = readRows(db, segment.table, first, first + TILE_WIDTH - 1)
   for (const [n, entry] of entries.entries()) {
     const row = rows[n]
     if (row?.id !== first + n) return { id: first + n, detail: 'it is not in the database' }
