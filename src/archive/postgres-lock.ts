@@ -5,7 +5,7 @@
  */
 import { Refusal } from '../errors.ts'
 import { connectPostgres, type Postgres, type Session } from '../postgres/postgres.ts'
-import { asPostgresError, available } from '../postgres/postgres-error.ts'
+import { available, rethrow } from '../postgres/postgres-error.ts'
 
 /** `EVCE` in ASCII. */
 export const ARCHIVE_LOCK = 0x45564345
@@ -65,8 +65,4 @@ export async function assertHeldBy(session: Session, pid: number): Promise<void>
     [pid, ARCHIVE_LOCK],
   )
   if (held.rowCount === 0) throw new Refusal('ARCHIVE_RUNNING', 'The lock of archiving was lost; try again.')
-}
-
-function rethrow(error: unknown): never {
-  throw asPostgresError(error)
 }

@@ -17,9 +17,9 @@
  */
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
+import type { Outcome, RefusalCause } from './outcome.ts'
 import type { FoundTampering } from './postgres-watch.ts'
 import type { Watched } from './self-watch.ts'
-import type { Outcome, RefusalCause } from './signer.ts'
 
 /** One call at a time of the first four, in this order. What they throw is told as the last error, and tried again. */
 export interface LogSigner {

@@ -35,8 +35,9 @@ import { StoreError } from '../store/event-store.ts'
 import { findOtherMlDsa } from '../store/postgres-instances.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
 import type { LogSigner, SizedNote, Tampered } from './checkpoint-host.ts'
+import { type Outcome, refuse } from './outcome.ts'
 import { isManifestOf } from './pack-note.ts'
-import { bytesDiffer, findWrongPartial, fullBundles, isBundleSound, proveHead, refuse } from './postgres-head.ts'
+import { bytesDiffer, findWrongPartial, fullBundles, isBundleSound, proveHead } from './postgres-head.ts'
 import {
   beginSharedChain,
   handOverShared,
@@ -48,7 +49,6 @@ import {
 } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
 import { readWatch, type WatchState } from './postgres-watch.ts'
-import type { Outcome } from './signer.ts'
 import { unusable } from './signing-keys.ts'
 
 /** All stages' tables are there (service/shared-database.ts), or `prepare` was called. */

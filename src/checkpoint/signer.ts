@@ -35,17 +35,8 @@ import { createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type LogSnapshot, openLogView } from '../store/log-view.ts'
 import { type KeyFolders, keyChainReader, readSigningKeys } from './key-files.ts'
+import { type Outcome, refuse } from './outcome.ts'
 import { createSelfWatch, hasParent, type Watched } from './self-watch.ts'
-
-/** Why nothing is signed any more, until somebody looks. */
-export type RefusalCause = 'ROLLED_BACK' | 'FORKED' | 'BYTES_DIFFER' | 'CLOCK_BACK' | 'CHECKPOINT_DAMAGED'
-
-export type Outcome =
-  | { readonly kind: 'signed'; readonly size: number; readonly note: string }
-  | { readonly kind: 'nothing-new'; readonly size: number; readonly note: string }
-  | { readonly kind: 'refused'; readonly cause: RefusalCause; readonly detail: string }
-  /** Try again later. */
-  | { readonly kind: 'unavailable'; readonly detail: string }
 
 export interface Signer {
   sign(): Outcome
@@ -158,10 +149,6 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
       files.close()
     },
   }
-}
-
-function refuse(cause: RefusalCause, detail: string): Outcome {
-  return { kind: 'refused', cause, detail }
 }
 
 /** Step 3. */

@@ -36,6 +36,7 @@ export function createShownCheckpoint(deps: {
   }
 }
 
-function sizeOf(note: string): number {
+/** Of the tree, as a note says; 0 when it says none. */
+export function sizeOf(note: string): number {
   return parseSignedCheckpoint(note)?.size ?? 0
 }
