@@ -25,7 +25,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   archive: ['event', 'context', 'evidence', 'postgres', 'files', 'audit', 'log', 'store', 'query', 'checkpoint'],
   erasure: ['event', 'context', 'evidence', 'postgres', 'audit', 'security', 'log', 'store', 'archive'],
   move: ['event', 'evidence', 'postgres', 'security', 'log', 'store', 'checkpoint'],
-  pack: ['event', 'evidence', 'query'],
+  pack: ['evidence', 'query'],
   'evidence-page': ['evidence'],
   settings: ['context', 'evidence', 'postgres'],
   http: ['event', 'context', 'evidence', 'audit', 'security', 'query', 'pack'],
