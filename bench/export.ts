@@ -36,7 +36,7 @@ export interface Round {
 }
 
 /** Each round: logins during one whole export, then as many logins without one. */
-export async function loginsDuringExports(rounds: number): Promise<Round[]> {
+async function loginsDuringExports(rounds: number): Promise<Round[]> {
   const dataDir = mkdtempSync(join(tmpdir(), 'evc-bench-export-'))
   await fill(dataDir)
   const service = await startServiceProcess(dataDir)

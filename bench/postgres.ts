@@ -100,7 +100,7 @@ export async function fill(
   return rates
 }
 
-export async function askPostgres(url: string, size: Size): Promise<Figure[]> {
+async function askPostgres(url: string, size: Size): Promise<Figure[]> {
   const folder = mkdtempSync(join(tmpdir(), 'evc-bench-postgres-'))
   const { reader, close } = await openTrail(folder, { kind: 'postgres', url })
   const events = await reader.lastId()

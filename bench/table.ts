@@ -10,7 +10,7 @@ export interface Figure {
   readonly goal?: readonly ['>=' | '<=', number]
 }
 
-export function meets(figure: Figure): boolean | undefined {
+function meets(figure: Figure): boolean | undefined {
   if (figure.goal === undefined) return undefined
   return figure.goal[0] === '>=' ? figure.value >= figure.goal[1] : figure.value <= figure.goal[1]
 }

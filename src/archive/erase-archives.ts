@@ -14,15 +14,13 @@
  * Between two files of step 3 a reader finds digests that do not fit, and refuses the archive. To be called by whoever holds the
  * lock of archiving.
  */
-import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
-import { gzipSync } from 'node:zlib'
 import type { StoredEvent } from '../event/event.ts'
 import { commit, ERASED_COLUMNS, isErasedSalt, SALT_BYTES } from '../evidence/leaf.ts'
-import { writeWhole } from '../files/whole-file.ts'
+import { writePieces, writeWhole } from '../files/whole-file.ts'
 import type { ArchiveRecord } from '../store/retention.ts'
-import { destroy, destroyLeftover, replaceDestroying, writeDurably } from './durable-file.ts'
+import { destroy, destroyLeftover, replaceDestroying } from './destroy.ts'
 import { readManifest } from './folder.ts'
 import {
   type ArchiveManifest,
@@ -33,6 +31,7 @@ import {
   saltsName,
   sha256Of,
 } from './format.ts'
+import { packEvents } from './pack-events.ts'
 import { invalid, openArchive, readSaltsFile } from './read-archive.ts'
 import { formatSalts, saltAt } from './salts.ts'
 import type { HoldingArchive } from './text-search.ts'
@@ -66,23 +65,17 @@ export async function stageErasure(held: HoldingArchive, record: ArchiveRecord):
   const ids = new Set(events.map(({ id }) => id))
   const salts = readSaltsFile(directory, manifest)
   const kept = salts && { salts: salts.salts.slice(), commitments: new Map(salts.commitments) }
-  const packed = createHash('sha256')
-  const plain = createHash('sha256')
-  const header = formatHeader(manifest)
+  const packed = packEvents()
   const blocks: Block[] = []
-  let [bytes, ndjson_bytes, header_bytes] = [0, 0, 0]
+  let header_bytes = 0
   using archive = openArchive(directory, manifest)
-  await writeDurably(path + STAGED, append => {
+  await writePieces(path + STAGED, append => {
     const add = (content: Buffer): number => {
-      const member = gzipSync(content)
-      plain.update(content)
-      packed.update(member)
+      const member = packed.add(content)
       append(member)
-      ndjson_bytes += content.length
-      bytes += member.length
       return member.length
     }
-    header_bytes = add(Buffer.from(header))
+    header_bytes = add(Buffer.from(formatHeader(manifest)))
     for (const [n, [firstId]] of manifest.blocks.entries()) {
       const text = archive.blockText(n)
       const lines = archive.events(n, text).map(event => {
@@ -96,13 +89,10 @@ export async function stageErasure(held: HoldingArchive, record: ArchiveRecord):
     }
   })
   const saltsBytes = kept && formatSalts(kept)
-  if (saltsBytes !== undefined) await writeDurably(saltsName(path) + STAGED, append => append(saltsBytes))
+  if (saltsBytes !== undefined) writeWhole(saltsName(path) + STAGED, saltsBytes)
   const next: ArchiveManifest = {
     ...manifest,
-    bytes,
-    sha256: packed.digest('hex'),
-    ndjson_bytes,
-    ndjson_sha256: plain.digest('hex'),
+    ...packed.totals(),
     replaces: [...(manifest.replaces ?? []), digest],
     header_bytes,
     ...(manifest.log === undefined || saltsBytes === undefined

@@ -2,12 +2,11 @@
  * Compares the events of an archive, in their order, with the log that its manifest says they left: whether their leaves are under
  * its checkpoint. Who signed that, and whether it is the right log, is for `ev-central verify` to judge.
  */
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { parseBase64Hash } from '../evidence/encoding.ts'
 import { type EventRow, formatLeaf } from '../evidence/leaf.ts'
 import { type Hash, hashLeaf } from '../evidence/merkle.ts'
 import { verifyConsistency } from '../evidence/merkle-proof.ts'
-import { parseNote } from '../evidence/note.ts'
 import { growFrom } from '../evidence/range-proof.ts'
 import type { ArchiveManifest } from './format.ts'
 import { commitmentOf, type Salts } from './salts.ts'
@@ -24,7 +23,7 @@ export function startLeafCheck({ log, first_id }: ArchiveManifest, salts: Salts)
   const [edge, consistency] = [log.proof.edge, log.proof.consistency].map(hashes => hashes.map(parseBase64Hash))
   const areHashes = (hashes: readonly (Hash | undefined)[] | undefined): hashes is readonly Hash[] =>
     hashes?.every(hash => hash !== undefined) === true
-  const signed = parseCheckpoint(parseNote(log.proof.checkpoint)?.text ?? '')
+  const signed = parseSignedCheckpoint(log.proof.checkpoint)
   const tree = areHashes(edge) ? growFrom(log.first_index, edge) : undefined
   return {
     add(event) {

@@ -8,9 +8,8 @@
  */
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { gzipSync } from 'node:zlib'
+import { writePieces, writeWhole } from '../files/whole-file.ts'
 import type { SealedSegment } from '../store/retention.ts'
-import { writeDurably } from './durable-file.ts'
 import {
   type ArchiveManifest,
   type ArchiveRange,
@@ -23,6 +22,7 @@ import {
   sha256Of,
 } from './format.ts'
 import type { LogPart } from './log-proof.ts'
+import { packEvents } from './pack-events.ts'
 import { formatSalts } from './salts.ts'
 import type { LeavingTrail } from './trail.ts'
 
@@ -52,19 +52,13 @@ export async function writeArchive(options: {
   const { trail, segment, directory, number, previous, logPart, afterBlock } = options
   const range = rangeOf(segment)
   const file = archiveName(range)
-  const packed = createHash('sha256')
-  const plain = createHash('sha256')
+  const events = packEvents()
   const blocks: Block[] = []
-  let [bytes, ndjson_bytes, header_bytes] = [0, 0, 0]
-  await writeDurably(join(directory, file), async append => {
+  let header_bytes = 0
+  await writePieces(join(directory, file), async append => {
     const add = (text: string): number => {
-      const content = Buffer.from(text)
-      const member = gzipSync(content)
-      plain.update(content)
-      packed.update(member)
+      const member = events.add(Buffer.from(text))
       append(member)
-      ndjson_bytes += content.length
-      bytes += member.length
       return member.length
     }
     header_bytes = add(formatHeader(range))
@@ -75,15 +69,12 @@ export async function writeArchive(options: {
   })
   const salts = formatSalts(logPart)
   const { erased, proof } = logPart
-  await writeDurably(join(directory, saltsName(file)), append => append(salts))
+  writeWhole(join(directory, saltsName(file)), salts)
   const manifest: ArchiveManifest = {
     ...range,
     number,
     file,
-    bytes,
-    sha256: packed.digest('hex'),
-    ndjson_bytes,
-    ndjson_sha256: plain.digest('hex'),
+    ...events.totals(),
     archived_at: new Date().toISOString(),
     previous,
     header_bytes,
@@ -97,7 +88,7 @@ export async function writeArchive(options: {
     ...(erased.length === 0 ? {} : { erased }),
     blocks,
   }
-  await writeDurably(join(directory, manifestName(file)), append => append(Buffer.from(formatManifest(manifest))))
+  writeWhole(join(directory, manifestName(file)), formatManifest(manifest))
   return manifest
 }
 

@@ -17,16 +17,16 @@
  */
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
+import type { Outcome, RefusalCause } from './outcome.ts'
 import type { FoundTampering } from './postgres-watch.ts'
 import type { Watched } from './self-watch.ts'
-import type { Outcome, RefusalCause } from './signer.ts'
 
 /** One call at a time of the first four, in this order. What they throw is told as the last error, and tried again. */
 export interface LogSigner {
   /** Keys or tables, where there are none; and what a crash cut off. */
   prepare(): Promise<void>
   /** Reads some of the trail again, for about so long, or says how far another has; undefined when neither can be done now. */
-  watch(ms: number): Promise<WatchProgress | Extract<Watched, { kind: 'tampered' }> | undefined>
+  watch(ms: number): Promise<Watched | undefined>
   sign(): Promise<Outcome | Tampered>
   /**
    * After a `sign` that found nothing wrong: lets other keys sign what comes next, if somebody asked for it or the setting is another one.
@@ -45,13 +45,6 @@ export interface LogSigner {
   /** Not older than the newest checkpoint. @throws {Refusal} LOG_KEYS_UNUSABLE */
   keyChain(): KeyChain | undefined
   close(): Promise<void>
-}
-
-/** How far this round is, in events, and how many rounds went well. */
-export interface WatchProgress {
-  readonly kind: 'sound'
-  readonly through: number
-  readonly rounds: number
 }
 
 /** Nothing is signed by anybody now. `last`: what was signed before, which others are still shown. */

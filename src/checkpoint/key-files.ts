@@ -8,29 +8,27 @@
  *
  * Everything is written whole or not at all, and before anybody relies on it.
  */
-import type { KeyObject } from 'node:crypto'
 import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   currentKeys,
   formatKeyChain,
-  handOver,
   type KeyChain,
   type LogKeys,
   listKeys,
   openHandOver,
-  parseKeyChain,
   type SigningKey,
 } from '../evidence/key-chain.ts'
 import type { VerifierKey } from '../evidence/note.ts'
 import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
 import {
   beginChain,
+  chainParser,
   extendChain,
-  type MadeKey,
   makeKeys,
-  openPrivateKey,
-  signingKeyOf,
+  type OwnKey,
+  openOwnKey,
+  signHandOver,
   unusable,
 } from './signing-keys.ts'
 
@@ -54,19 +52,11 @@ export function readKeyChain(folders: Pick<KeyFolders, 'log'>): KeyChain | undef
   return keyChainReader(folders)()
 }
 
-/** For whoever asks again and again: what was verified is not verified again until the file says something else. */
+/** For whoever asks again and again (`chainParser`). */
 export function keyChainReader(folders: Pick<KeyFolders, 'log'>): () => KeyChain | undefined {
   const file = chainFile(folders)
-  let known: { readonly text: string; readonly chain: KeyChain } | undefined
-  return () => {
-    if (!existsSync(file)) return undefined
-    const text = readFileSync(file, 'utf8')
-    if (text === known?.text) return known.chain
-    const chain = parseKeyChain(text)
-    if (chain === undefined) throw unusable(`${file} does not hold a key chain`)
-    known = { text, chain }
-    return chain
-  }
+  const parse = chainParser(file)
+  return () => (existsSync(file) ? parse(readFileSync(file, 'utf8')) : undefined)
 }
 
 /**
@@ -95,7 +85,7 @@ export function putChainAside(log: string): void {
   }
 }
 
-function saveKeys(folders: KeyFolders, made: readonly MadeKey[]): void {
+function saveKeys(folders: KeyFolders, made: readonly OwnKey[]): void {
   makePrivateFolder(folders.keys)
   for (const { key, privateKey } of made)
     writeWhole(privateFile(folders, key.id), privateKey.export({ type: 'pkcs8', format: 'pem' }).toString())
@@ -105,32 +95,23 @@ const privateFile = ({ keys }: Pick<KeyFolders, 'keys'>, id: string) => join(key
 
 /** Ed25519 first. @throws {Refusal} LOG_KEYS_UNUSABLE: a private half is not there, or not its own, or this Node cannot use it */
 export function readSigningKeys(folders: KeyFolders, keys: LogKeys): readonly SigningKey[] {
-  return listKeys(keys).map(key => readSigningKey(folders, key.name, key.id))
+  return listKeys(keys).map(key => readOwnKey(folders, key))
 }
 
 /** Whether keys were asked for that do not sign yet. */
 export function isRotationUnderWay({ keys }: Pick<KeyFolders, 'keys'>): boolean {
-  return ['next', 'hand-over'].some(name => existsSync(join(keys, name)))
+  return [NEXT, HAND_OVER].some(name => existsSync(join(keys, name)))
 }
 
 /** The private half of a key (PKCS#8), for whoever keeps it elsewhere. @throws {Refusal} as `readSigningKeys` */
-export function readPrivateKey(folders: KeyFolders, { name, id }: VerifierKey): Uint8Array {
-  readSigningKey(folders, name, id)
-  return parsePrivateKey(privateFile(folders, id)).export({ type: 'pkcs8', format: 'der' })
+export function readPrivateKey(folders: KeyFolders, key: VerifierKey): Uint8Array {
+  return readOwnKey(folders, key).privateKey.export({ type: 'pkcs8', format: 'der' })
 }
 
-function readSigningKey(folders: KeyFolders, origin: string, id: string): SigningKey {
-  const file = privateFile(folders, id)
+function readOwnKey(folders: KeyFolders, key: Pick<VerifierKey, 'name' | 'id'>): OwnKey {
+  const file = privateFile(folders, key.id)
   if (!existsSync(file)) throw unusable(`the private key ${file} is not there`)
-  const signer = signingKeyOf(parsePrivateKey(file), origin)
-  if (signer.key.id !== id) throw unusable(`${file} holds another key than its name says`)
-  return signer
-}
-
-function parsePrivateKey(file: string): KeyObject {
-  const key = openPrivateKey(readFileSync(file, 'utf8'))
-  if (key === undefined) throw unusable(`${file} holds no private key that this Node can use`)
-  return key
+  return openOwnKey(readFileSync(file, 'utf8'), key, file)
 }
 
 /**
@@ -169,8 +150,8 @@ export function takeHandOver(folders: KeyFolders, chain: KeyChain, size: number)
   if (existsSync(draft)) return readFileSync(draft, 'utf8')
   const ids = readNext(folders)
   if (ids === undefined) return undefined
-  const to = ids.map(id => readSigningKey(folders, chain.first.name, id))
-  const note = handOver(chain, size, readSigningKeys(folders, currentKeys(chain)), to).handOvers.at(-1)?.note as string
+  const to = ids.map(id => readOwnKey(folders, { name: chain.first.name, id }))
+  const note = signHandOver(chain, size, readSigningKeys(folders, currentKeys(chain)), to)
   writeWhole(draft, note)
   return note
 }

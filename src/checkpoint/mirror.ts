@@ -9,9 +9,8 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { formatKeyChain } from '../evidence/key-chain.ts'
-import { parseNote } from '../evidence/note.ts'
 import { formatTilePath, TILE_WIDTH, type Tile, tilesOf } from '../evidence/tile.ts'
 import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
 import { openLogFiles } from '../log/log-files.ts'
@@ -93,7 +92,7 @@ async function writeMirror(parts: {
   readonly onProgress: Progress | undefined
 }): Promise<Mirrored> {
   const { to, checkpoint, texts, readTile, onProgress = () => {} } = parts
-  const signed = parseCheckpoint(parseNote(checkpoint)?.text ?? '')
+  const signed = parseSignedCheckpoint(checkpoint)
   if (signed === undefined) throw new Refusal('NOT_SIGNED_YET')
   const tiles = [...tilesOf(signed.size)]
   let files = 0

@@ -8,11 +8,10 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Refusal } from '../errors.ts'
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { sha256 } from '../evidence/crypto.ts'
 import { encodeText, formatHex } from '../evidence/encoding.ts'
 import { currentKeys, formatKeyChain, type KeyChain } from '../evidence/key-chain.ts'
-import { parseNote } from '../evidence/note.ts'
 import { parseManifest } from '../evidence/pack.ts'
 import { formatPackNote } from '../evidence/pack-note.ts'
 import { type KeyFolders, readKeyChain, readSigningKeys } from './key-files.ts'
@@ -31,8 +30,7 @@ export function signManifest(folders: KeyFolders, manifest: string): string | un
 
 function signedSize({ log }: KeyFolders): number {
   const file = join(log, 'checkpoint')
-  const note = parseNote(existsSync(file) ? readFileSync(file, 'utf8') : '')
-  return parseCheckpoint(note?.text ?? '')?.size ?? 0
+  return existsSync(file) ? (parseSignedCheckpoint(readFileSync(file, 'utf8'))?.size ?? 0) : 0
 }
 
 /**

@@ -13,7 +13,7 @@ import {
   tilesFor,
 } from '../evidence/tile.ts'
 import type { PostgresLogSnapshot } from '../store/postgres-log-view.ts'
-import type { Outcome, RefusalCause } from './signer.ts'
+import { type Outcome, refuse } from './outcome.ts'
 
 /** The head, if it continues what was signed and the tiles have its root. */
 export async function proveHead(
@@ -59,10 +59,6 @@ export async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, in
     if (error instanceof RangeError) return false
     throw error
   }
-}
-
-export function refuse(cause: RefusalCause, detail: string): Outcome {
-  return { kind: 'refused', cause, detail }
 }
 
 export function bytesDiffer(bundle: number): Outcome {

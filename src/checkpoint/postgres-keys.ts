@@ -8,22 +8,21 @@
 import {
   currentKeys,
   formatKeyChain,
-  handOver,
   type KeyChain,
   type LogKeys,
   listKeys,
-  parseKeyChain,
   type SigningKey,
 } from '../evidence/key-chain.ts'
 import type { VerifierKey } from '../evidence/note.ts'
 import type { Session } from '../postgres/postgres.ts'
 import {
   beginChain,
+  chainParser,
   extendChain,
-  type MadeKey,
   makeKeys,
-  openPrivateKey,
-  signingKeyOf,
+  type OwnKey,
+  openOwnKey,
+  signHandOver,
   unusable,
 } from './signing-keys.ts'
 
@@ -40,20 +39,10 @@ export async function readSharedChain(session: Session): Promise<KeyChain | unde
   return sharedChainParser()(rows[0]?.chain)
 }
 
-/**
- * For whoever reads the table again and again: what was verified is not verified again until it says something else.
- * What is given back throws {Refusal} LOG_KEYS_UNUSABLE.
- */
+/** For whoever reads the table again and again (`chainParser`). */
 export function sharedChainParser(): (text: string | null | undefined) => KeyChain | undefined {
-  let known: { readonly text: string; readonly chain: KeyChain } | undefined
-  return text => {
-    if (text == null) return undefined
-    if (text === known?.text) return known.chain
-    const chain = parseKeyChain(text)
-    if (chain === undefined) throw unusable('the table log_key_chain does not hold a key chain')
-    known = { text, chain }
-    return chain
-  }
+  const parse = chainParser('the table log_key_chain')
+  return text => (text == null ? undefined : parse(text))
 }
 
 /** @throws {Refusal} LOG_KEYS_UNUSABLE: the log has another origin than is asked for */
@@ -87,7 +76,7 @@ export async function handOverShared(
 ): Promise<{ readonly chain: KeyChain; readonly note: string }> {
   const from = await readSharedKeys(session, keys, currentKeys(chain))
   const made = makeKeys(chain.first.name, withMlDsa44)
-  const note = handOver(chain, size, from, made).handOvers.at(-1)?.note as string
+  const note = signHandOver(chain, size, from, made)
   const grown = extendChain(chain, note)
   await keepMade(session, keys, made)
   await session.query('SELECT evc_append_hand_over($1)', [lineOf(note)])
@@ -97,7 +86,7 @@ export async function handOverShared(
 /** Of the key chain (evidence/key-chain.ts). */
 const lineOf = (note: string) => `${JSON.stringify({ hand_over: note })}\n`
 
-async function keepMade(session: Session, keys: KeyWrap, made: readonly MadeKey[]): Promise<void> {
+async function keepMade(session: Session, keys: KeyWrap, made: readonly OwnKey[]): Promise<void> {
   for (const { key, privateKey } of made)
     await keepSharedKey(session, keys, key.id, privateKey.export({ type: 'pkcs8', format: 'der' }))
 }
@@ -117,16 +106,12 @@ export async function readSharedKeys(session: Session, keys: KeyWrap, wanted: Lo
   return found
 }
 
-async function readSharedKey(session: Session, keys: KeyWrap, { id, name }: VerifierKey): Promise<SigningKey> {
-  const found = await session.query<{ wrapped: Buffer }>('SELECT wrapped FROM log_keys WHERE id = $1', [id])
+async function readSharedKey(session: Session, keys: KeyWrap, key: VerifierKey): Promise<SigningKey> {
+  const found = await session.query<{ wrapped: Buffer }>('SELECT wrapped FROM log_keys WHERE id = $1', [key.id])
   const wrapped = found.rows[0]?.wrapped
-  if (wrapped === undefined) throw unusable(`the private key ${id} is not in the table log_keys`)
-  const der = Buffer.from(unwrap(keys, wrapped, id))
-  const privateKey = openPrivateKey({ key: der, type: 'pkcs8', format: 'der' })
-  if (privateKey === undefined) throw unusable(`this Node cannot use the private key ${id}`)
-  const signer = signingKeyOf(privateKey, name)
-  if (signer.key.id !== id) throw unusable(`the table log_keys holds another key as ${id}`)
-  return signer
+  if (wrapped === undefined) throw unusable(`the private key ${key.id} is not in the table log_keys`)
+  const der = Buffer.from(unwrap(keys, wrapped, key.id))
+  return openOwnKey({ key: der, type: 'pkcs8', format: 'der' }, key, `the row ${key.id} of the table log_keys`)
 }
 
 function unwrap(keys: KeyWrap, wrapped: Uint8Array, id: string): Uint8Array {

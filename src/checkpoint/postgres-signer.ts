@@ -19,7 +19,7 @@
  * database knows was started with the other setting (store/postgres-instances.ts). So instances that do not agree change nothing.
  */
 import { Refusal } from '../errors.ts'
-import { formatCheckpoint, parseCheckpoint } from '../evidence/checkpoint.ts'
+import { formatCheckpoint, parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes, encodeText } from '../evidence/encoding.ts'
 import { currentKeys, formatKeyChain, type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
@@ -35,8 +35,9 @@ import { StoreError } from '../store/event-store.ts'
 import { findOtherMlDsa } from '../store/postgres-instances.ts'
 import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
 import type { LogSigner, SizedNote, Tampered } from './checkpoint-host.ts'
+import { type Outcome, refuse } from './outcome.ts'
 import { isManifestOf } from './pack-note.ts'
-import { bytesDiffer, findWrongPartial, fullBundles, isBundleSound, proveHead, refuse } from './postgres-head.ts'
+import { bytesDiffer, findWrongPartial, fullBundles, isBundleSound, proveHead } from './postgres-head.ts'
 import {
   beginSharedChain,
   handOverShared,
@@ -48,7 +49,6 @@ import {
 } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA, SIGN_LOCK } from './postgres-schema.ts'
 import { readWatch, type WatchState } from './postgres-watch.ts'
-import type { Outcome } from './signer.ts'
 import { unusable } from './signing-keys.ts'
 
 /** All stages' tables are there (service/shared-database.ts), or `prepare` was called. */
@@ -327,7 +327,7 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
       ),
     async cosign(cosigned, isWitnessed) {
       const given = parseNote(cosigned)
-      const size = parseCheckpoint(given?.text ?? '')?.size
+      const size = parseSignedCheckpoint(cosigned)?.size
       if (given === undefined || size === undefined) return
       await postgres.transaction(async session => {
         await lock(session)
@@ -350,7 +350,7 @@ const continues = (keys: string) => (chain: KeyChain) => formatKeyChain(chain).s
 
 /** What is no checkpoint is of no log. */
 function seenBefore(note: string): Seen {
-  const { size, root } = parseCheckpoint(parseNote(note)?.text ?? '') ?? { size: 0, root: EMPTY_ROOT }
+  const { size, root } = parseSignedCheckpoint(note) ?? { size: 0, root: EMPTY_ROOT }
   return { size, root, isOf: chain => openByChain(note, chain).isTrusted }
 }
 

@@ -7,17 +7,17 @@
  * whole judgement, with checkpoints, keys and erasures, is `ev-central verify` (src/verify).
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import type { StoredEvent } from '../event/event.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf } from '../evidence/leaf.ts'
 import { perfectRoot } from '../evidence/merkle.ts'
-import { hashBundle, parseBundle, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { hashBundle, parseBundle, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import type { LogSnapshot, LogView } from '../store/log-view.ts'
-import { listSegments } from '../store/segments.ts'
+import { listSegments, readRows, segmentOf } from '../store/segments.ts'
 
-/** `through`: how many events of the round are behind. */
+/** How far this round is, in events, and how many rounds went well. */
 export type Watched =
-  | { readonly kind: 'sound'; readonly events: number; readonly through: number; readonly rounds: number }
+  | { readonly kind: 'sound'; readonly through: number; readonly rounds: number }
   /** The first event that is not as it was logged. */
   | { readonly kind: 'tampered'; readonly id: number; readonly detail: string }
 
@@ -32,44 +32,40 @@ export function createSelfWatch(): SelfWatch {
   return {
     step(ms, { db, view }) {
       const until = performance.now() + ms
-      let events = 0
       while (performance.now() < until) {
         const found = view.inSnapshot(log => checkBundle(db, log, next))
-        if (found === undefined) {
-          // The end: the bundle that is not full is looked at with each signature.
+        if (found === 'end') {
           rounds++
           next = 0
           break
         }
-        if (typeof found !== 'number') return { kind: 'tampered', ...found }
-        events += found
+        if (found !== 'sound') return { kind: 'tampered', ...found }
         next++
       }
-      return { kind: 'sound', events, through: next * TILE_WIDTH, rounds }
+      return { kind: 'sound', through: next * TILE_WIDTH, rounds }
     },
   }
 }
 
-/** How many events it holds; undefined when there is no such full bundle. */
+/** `end`: there is no such full bundle. The one that is not full is looked at with each signature. */
 function checkBundle(
   db: DatabaseSync,
   log: LogSnapshot,
   index: number,
-): number | { id: number; detail: string } | undefined {
-  if ((index + 1) * TILE_WIDTH > log.size) return undefined
+): 'sound' | 'end' | { id: number; detail: string } {
+  if ((index + 1) * TILE_WIDTH > log.size) return 'end'
   const first = index * TILE_WIDTH + 1
-  const read = (tile: Tile | undefined) => (tile === undefined ? undefined : log.readTile(tile))
   try {
-    const bundle = read(tileAt('entries', index, log.size)) ?? new Uint8Array()
+    const bundle = log.readTile(tileAt('entries', index, log.size) as Tile)
     const entries = parseBundle(bundle, TILE_WIDTH)
     if (entries === undefined) return { id: first, detail: 'its bundle cannot be read' }
     const odd = checkRows(db, log, first, entries)
     if (odd !== undefined) return odd
     const hashes = hashBundle(bundle, TILE_WIDTH) as Uint8Array
-    if (!isBelow(hashes, read(tileAt(1, Math.floor(index / TILE_WIDTH), log.size)), index)) {
+    if (!hasParent(index, hashes, log)) {
       return { id: first, detail: 'its bundle does not have the hash that the tile above says' }
     }
-    return TILE_WIDTH
+    return 'sound'
   } catch (error) {
     if (error instanceof RangeError) return { id: first, detail: error.message }
     throw error
@@ -78,11 +74,9 @@ function checkBundle(
 
 /** Rows that have left are in archives, which have their own check. */
 function checkRows(db: DatabaseSync, log: LogSnapshot, first: number, entries: readonly Uint8Array[]) {
-  const segment = listSegments(db).findLast(({ firstId }) => firstId <= first)
+  const segment = segmentOf(listSegments(db), first)
   if (segment === undefined || (segment.lastId !== undefined && segment.lastId < first)) return undefined
-  const rows = db
-    .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${segment.table} WHERE id BETWEEN ? AND ? ORDER BY id`)
-    .all(first, first + TILE_WIDTH - 1) as unknown as StoredEvent[]
+  const rows = readRows(db, segment.table, first, first + TILE_WIDTH - 1)
   for (const [n, entry] of entries.entries()) {
     const row = rows[n]
     if (row?.id !== first + n) return { id: first + n, detail: 'it is not in the database' }
@@ -99,7 +93,13 @@ function isRowOf(row: StoredEvent, salt: Uint8Array | undefined, entry: Uint8Arr
   return parsed.kind === 'leaf' && areSameBytes(formatLeaf(row, parsed.leaf.commitment), entry)
 }
 
-function isBelow(hashes: Uint8Array, above: Uint8Array | undefined, index: number): boolean {
-  const at = (index % TILE_WIDTH) * 32
-  return above !== undefined && areSameBytes(above.subarray(at, at + 32), perfectRoot(hashes))
+/** Whether the tile of level 1 has the hash of this full bundle. @param hashes of its entries. @throws {RangeError} as `readTile` */
+export function hasParent(
+  index: number,
+  hashes: Uint8Array,
+  { size, readTile }: Pick<LogSnapshot, 'size' | 'readTile'>,
+): boolean {
+  const parent = tileAt(1, Math.floor(index / TILE_WIDTH), size) as Tile
+  const row = parseHashTile(readTile(parent), parent.width)?.[index % TILE_WIDTH]
+  return row !== undefined && areSameBytes(perfectRoot(hashes), row)
 }

@@ -1,7 +1,7 @@
 /** What a signer's host and its thread say to each other. */
 import type { KeyFolders } from './key-files.ts'
+import type { Outcome } from './outcome.ts'
 import type { Watched } from './self-watch.ts'
-import type { Outcome } from './signer.ts'
 
 export interface SignerThreadData {
   readonly storePath: string

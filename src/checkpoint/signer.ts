@@ -24,28 +24,19 @@ import { Refusal } from '../errors.ts'
 import { formatCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
-import { EMPTY_ROOT, perfectRoot } from '../evidence/merkle.ts'
+import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
 import { createSignature } from '../evidence/signature.ts'
-import { hashBundle, hashesFromTiles, parseHashTile, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
-import { appendLine, writeWhole } from '../files/whole-file.ts'
-import { openLogFiles, syncPath } from '../log/log-files.ts'
+import { hashBundle, hashesFromTiles, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
+import { appendLine, syncPath, writeWhole } from '../files/whole-file.ts'
+import { openLogFiles } from '../log/log-files.ts'
 import { createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type LogSnapshot, openLogView } from '../store/log-view.ts'
 import { type KeyFolders, keyChainReader, readSigningKeys } from './key-files.ts'
-import { createSelfWatch, type Watched } from './self-watch.ts'
-
-/** Why nothing is signed any more, until somebody looks. */
-export type RefusalCause = 'ROLLED_BACK' | 'FORKED' | 'BYTES_DIFFER' | 'CLOCK_BACK' | 'CHECKPOINT_DAMAGED'
-
-export type Outcome =
-  | { readonly kind: 'signed'; readonly size: number; readonly note: string }
-  | { readonly kind: 'nothing-new'; readonly size: number; readonly note: string }
-  | { readonly kind: 'refused'; readonly cause: RefusalCause; readonly detail: string }
-  /** Try again later. */
-  | { readonly kind: 'unavailable'; readonly detail: string }
+import { type Outcome, refuse } from './outcome.ts'
+import { createSelfWatch, hasParent, type Watched } from './self-watch.ts'
 
 export interface Signer {
   sign(): Outcome
@@ -160,10 +151,6 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
   }
 }
 
-function refuse(cause: RefusalCause, detail: string): Outcome {
-  return { kind: 'refused', cause, detail }
-}
-
 /** Step 3. */
 function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
   const { size, root, readTile } = head
@@ -174,7 +161,7 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
     if (!verifyConsistency(last, head, consistencyProof(last.size, size, readHash))) {
       return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
     }
-    const wrong = findWrongBundle(last.size, size, readTile)
+    const wrong = findWrongBundle(last.size, head)
     if (wrong !== undefined)
       return refuse('BYTES_DIFFER', `the entries from ${wrong * TILE_WIDTH} on do not have the hashes of their tile`)
   } catch (error) {
@@ -185,22 +172,17 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
 }
 
 /** Of the bundles with entries from `since` on: the first one whose bytes do not have the hash above it, or, not full, the hashes of its tile. */
-function findWrongBundle(since: number, size: number, readTile: (tile: Tile) => Uint8Array): number | undefined {
+function findWrongBundle(since: number, log: LogSnapshot): number | undefined {
+  const { size, readTile } = log
   for (let index = Math.floor(since / TILE_WIDTH); index * TILE_WIDTH < size; index++) {
     const bundle = tileAt('entries', index, size) as Tile
     const hashes = hashBundle(readTile(bundle), bundle.width)
     if (hashes === undefined) return index
     const isRight =
       bundle.width === TILE_WIDTH
-        ? hasParent(index, hashes, size, readTile)
+        ? hasParent(index, hashes, log)
         : areSameBytes(readTile({ ...bundle, level: 0 }), hashes)
     if (!isRight) return index
   }
   return undefined
-}
-
-function hasParent(index: number, hashes: Uint8Array, size: number, readTile: (tile: Tile) => Uint8Array): boolean {
-  const parent = tileAt(1, Math.floor(index / TILE_WIDTH), size) as Tile
-  const row = parseHashTile(readTile(parent), parent.width)?.[index % TILE_WIDTH]
-  return row !== undefined && areSameBytes(perfectRoot(hashes), row)
 }

@@ -27,7 +27,8 @@ import {
 } from '../evidence/key-chain.ts'
 import { createVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
 
-export interface MadeKey extends SigningKey {
+/** Made here, or opened from its private half. */
+export interface OwnKey extends SigningKey {
   readonly privateKey: KeyObject
 }
 
@@ -42,10 +43,10 @@ export function canSignMlDsa44(): boolean {
 }
 
 /** Ed25519 first. @throws {Refusal} LOG_KEYS_UNUSABLE: this Node has no ML-DSA-44 */
-export function makeKeys(origin: string, withMlDsa44: boolean): readonly MadeKey[] {
+export function makeKeys(origin: string, withMlDsa44: boolean): readonly OwnKey[] {
   if (withMlDsa44 && !canSignMlDsa44()) throw unusable('this Node has no ML-DSA-44')
   const pairs = [generateKeyPairSync('ed25519'), ...(withMlDsa44 ? [generateKeyPairSync('ml-dsa-44')] : [])]
-  return pairs.map(({ privateKey }) => ({ ...signingKeyOf(privateKey, origin), privateKey }))
+  return pairs.map(({ privateKey }) => ownKeyOf(privateKey, origin))
 }
 
 /**
@@ -56,12 +57,22 @@ export function makeKeys(origin: string, withMlDsa44: boolean): readonly MadeKey
 export function beginChain(
   origin: string | undefined,
   withMlDsa44: boolean,
-): { readonly chain: KeyChain; readonly made: readonly MadeKey[] } {
+): { readonly chain: KeyChain; readonly made: readonly OwnKey[] } {
   const name = origin ?? `ev-central/${randomBytes(8).toString('hex')}`
   const made = makeKeys(name, withMlDsa44)
-  if (!withMlDsa44) return { chain: startKeyChain((made[0] as MadeKey).key), made }
-  const first = signingKeyOf(generateKeyPairSync('ed25519').privateKey, name)
+  if (!withMlDsa44) return { chain: startKeyChain((made[0] as OwnKey).key), made }
+  const first = ownKeyOf(generateKeyPairSync('ed25519').privateKey, name)
   return { chain: handOver(startKeyChain(first.key), 0, [first], made), made }
+}
+
+/** The note by which the keys that sign now hand over to others, at this size. Both Ed25519 first. */
+export function signHandOver(
+  chain: KeyChain,
+  size: number,
+  from: readonly SigningKey[],
+  to: readonly SigningKey[],
+): string {
+  return handOver(chain, size, from, to).handOvers.at(-1)?.note as string
 }
 
 /**
@@ -74,6 +85,22 @@ export function extendChain(chain: KeyChain, note: string): KeyChain {
   if (grown === undefined || parseKeyChain(formatKeyChain(grown)) === undefined)
     throw unusable('the hand-over does not follow on the key chain')
   return grown
+}
+
+/**
+ * For whoever reads a stored chain again and again: what was verified is not verified again until it says something else.
+ * What is given back throws {Refusal} LOG_KEYS_UNUSABLE.
+ * @param place where it is stored, for the refusal
+ */
+export function chainParser(place: string): (text: string) => KeyChain {
+  let known: { readonly text: string; readonly chain: KeyChain } | undefined
+  return text => {
+    if (text === known?.text) return known.chain
+    const chain = parseKeyChain(text)
+    if (chain === undefined) throw unusable(`${place} does not hold a key chain`)
+    known = { text, chain }
+    return chain
+  }
 }
 
 /** What the trail says of a hand-over. Two ML-DSA-44 keys and their signatures would not fit into an event: then it has a digest. */
@@ -89,8 +116,25 @@ export function handOverDetails(note: string): {
   return { description: `${description}, ${beside}`, metadata: { note_sha256: hash('sha256', note) } }
 }
 
-/** Undefined when this Node cannot use it. Whatever OpenSSL says of it does not belong into a log. */
-export function openPrivateKey(stored: string | PrivateKeyInput): KeyObject | undefined {
+/**
+ * @param stored the private half (PKCS#8)
+ * @param place where it is stored, for the refusal
+ * @throws {Refusal} LOG_KEYS_UNUSABLE: it is not that of the key, or this Node cannot use it
+ */
+export function openOwnKey(
+  stored: string | PrivateKeyInput,
+  { name, id }: Pick<VerifierKey, 'name' | 'id'>,
+  place: string,
+): OwnKey {
+  const privateKey = openPrivateKey(stored)
+  if (privateKey === undefined) throw unusable(`${place} holds no private key that this Node can use`)
+  const own = ownKeyOf(privateKey, name)
+  if (own.key.id !== id) throw unusable(`${place} holds another key than its name says`)
+  return own
+}
+
+/** Whatever OpenSSL says of one that it cannot use does not belong into a log. */
+function openPrivateKey(stored: string | PrivateKeyInput): KeyObject | undefined {
   try {
     const key = createPrivateKey(stored)
     return key.asymmetricKeyType === 'ed25519' || key.asymmetricKeyType === 'ml-dsa-44' ? key : undefined
@@ -99,8 +143,8 @@ export function openPrivateKey(stored: string | PrivateKeyInput): KeyObject | un
   }
 }
 
-export function signingKeyOf(privateKey: KeyObject, origin: string): SigningKey {
-  return { key: verifierKeyOf(privateKey, origin), sign: message => sign(null, message, privateKey) }
+function ownKeyOf(privateKey: KeyObject, origin: string): OwnKey {
+  return { key: verifierKeyOf(privateKey, origin), sign: message => sign(null, message, privateKey), privateKey }
 }
 
 function verifierKeyOf(privateKey: KeyObject, origin: string): VerifierKey {

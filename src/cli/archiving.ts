@@ -5,9 +5,8 @@ import { readKnownArchives, type TrailPlace, viewTrail } from '../archive/trail.
 import { archiveFolder, dataFolder, trailPlace } from '../service/data-folder.ts'
 import { prepareSharedAt } from '../service/shared-database.ts'
 import type { ArchiveRecord } from '../store/retention.ts'
-import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
-import { type Reading, recordAccess, recordSharedAccess } from './trail.ts'
+import { type Reading, recordAccess, recordSharedAccess, requireEvents } from './trail.ts'
 
 export interface Archiving {
   readonly place: TrailPlace
@@ -33,11 +32,8 @@ export function archivingOf(shell: Shell, command: Command): Archiving {
     place,
     directory: archiveFolder(folder),
     async prepare() {
-      if (databaseUrl !== undefined) return prepareSharedAt(databaseUrl)
-      if (isThere()) return
-      throw new UsageError(
-        `${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`,
-      )
+      if (databaseUrl === undefined) requireEvents(folder)
+      else await prepareSharedAt(databaseUrl)
     },
     known: async () => (isThere() ? readKnownArchives(place) : []),
     async gaps() {

@@ -1,5 +1,4 @@
 /** `erase`: whatever the trail holds of a charge point, a former admin or an address is overwritten. */
-import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { planErasure } from '../erasure/erase.ts'
 import type { Erased, ErasurePlan, ErasureRequest } from '../erasure/request.ts'
@@ -15,7 +14,7 @@ import { freeText, parseAddress } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { silentLogger } from './security-door.ts'
 import type { Shell } from './shell.ts'
-import { recordAccess, recordSharedAccess } from './trail.ts'
+import { recordAccess, recordSharedAccess, requireEvents } from './trail.ts'
 
 interface Options {
   readonly who?: string
@@ -95,11 +94,7 @@ function openTrail(shell: Shell, command: Command): ErasableTrail {
     }
   }
   const folder = shell.folder(command)
-  if (!existsSync(folder.auditDatabase)) {
-    throw new UsageError(
-      `${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`,
-    )
-  }
+  requireEvents(folder)
   return {
     async plan(subject) {
       await recordAccess(shell, folder, DRY_RUN, LOOKED)

@@ -1,5 +1,5 @@
 /** `evidence`: events with all that proves them, and a page that checks it, as one file for somebody else. */
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
@@ -10,6 +10,7 @@ import { ACCESS } from '../event/catalogue.ts'
 import { currentKeys, formatKeyChain, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
+import { writePieces } from '../files/whole-file.ts'
 import { LIMITS } from '../limits.ts'
 import { type PackSource, writePack } from '../pack/write-pack.ts'
 import { createPostgres } from '../postgres/postgres.ts'
@@ -98,7 +99,9 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   const { manifest, isSelectionSigned, zip } = await writePack(source, selection, { onProgress }).finally(() =>
     terminal.progressDone(),
   )
-  writeNew(output, zip)
+  await writePieces(output, append => {
+    for (const piece of zip) append(piece)
+  })
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
   terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
   for (const key of chain === undefined ? [] : listKeys(currentKeys(chain))) {
@@ -130,21 +133,5 @@ async function readShared(url: string): Promise<StoredNotes> {
     return await postgres.snapshot(readSharedSigned)
   } finally {
     await postgres.close()
-  }
-}
-
-/** Private to its owner. Crash before the rename: a draft with a name that says so. */
-function writeNew(path: string, pieces: Iterable<Uint8Array>): void {
-  const draft = `${path}.draft`
-  const file = openSync(draft, 'w', 0o600)
-  try {
-    for (const piece of pieces) for (let at = 0; at < piece.length; ) at += writeSync(file, piece, at)
-    fsyncSync(file)
-    renameSync(draft, path)
-  } catch (error) {
-    rmSync(draft, { force: true })
-    throw error
-  } finally {
-    closeSync(file)
   }
 }

@@ -1,5 +1,4 @@
 /** `archive hold`: legal holds, which keep time ranges of the trail in the database. */
-import { existsSync } from 'node:fs'
 import { Argument, Command } from 'commander'
 import { liftHold, liftSharedHold, listSharedHolds, placeHold, placeSharedHold } from '../archive/holds.ts'
 import { readRetention } from '../archive/sqlite-trail.ts'
@@ -11,6 +10,7 @@ import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 import { printTable } from './table.ts'
 import { parseTime } from './times.ts'
+import { requireEvents } from './trail.ts'
 
 interface AddOptions {
   readonly from: string
@@ -113,9 +113,7 @@ async function inFolder<T>(command: Command, shell: Shell, change: (auditDatabas
 }
 
 function databaseOf(command: Command, shell: Shell): string {
-  const { auditDatabase, path } = shell.folder(command)
-  if (!existsSync(auditDatabase)) {
-    throw new UsageError(`${path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`)
-  }
-  return auditDatabase
+  const folder = shell.folder(command)
+  requireEvents(folder)
+  return folder.auditDatabase
 }

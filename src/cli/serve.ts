@@ -8,6 +8,7 @@ import { isEveryAddress } from '../service/listening-url.ts'
 import { VERSION } from '../service/version.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Shell } from './shell.ts'
+import { aborted } from './signals.ts'
 import type { Terminal } from './terminal.ts'
 import { becomeReady } from './until-ready.ts'
 
@@ -29,7 +30,7 @@ Examples:
     .action(async ({ untilReady = false }: { untilReady?: boolean }, command: Command) => {
       const settings = shell.settings(command)
       // Loaded only here and in `demo`: the server's parts would make every other command start twice as slowly.
-      const { aborted, runServer } = await import('./server-process.ts')
+      const { runServer } = await import('./server-process.ts')
       shell.exitCode = await runServer(settings, async (central, logger, stopping) => {
         if (isOpenToOthers(settings)) logger.warn(PLAIN_TEXT_WARNING)
         printBanner(central, settings, shell.terminal)

@@ -95,9 +95,3 @@ function crashRequest(logger: Logger): Disposable & { readonly signal: AbortSign
     },
   }
 }
-
-/** Resolves when the signal is aborted. */
-export function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
-}

@@ -37,3 +37,9 @@ export function stopRequest(beforeExit: () => void = () => {}): StopRequest {
     },
   }
 }
+
+/** Resolves when the signal is aborted. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise(resolve => signal.addEventListener('abort', () => resolve(), { once: true }))
+}

@@ -16,7 +16,7 @@ const GAP = '  '
 const ELASTIC_CHARACTERS_MIN = 12
 
 /** The lines of a table, title line first; none is longer than allowed. Cells must be printable text. */
-export function tableLines(
+function tableLines(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
   lineCharactersMax: number,

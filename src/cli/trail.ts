@@ -14,7 +14,7 @@ import { startReader } from '../query/reader-host.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { DataFolder } from '../service/data-folder.ts'
-import { openSharedState } from '../service/open-state.ts'
+import { openSharedState } from '../service/shared-state.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 
@@ -34,14 +34,16 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
   const { databaseUrl } = shell.settings(command)
   if (databaseUrl !== undefined) return openSharedTrail(shell, command, reading, databaseUrl)
   const folder = shell.folder(command)
-  if (!existsSync(folder.auditDatabase)) {
-    throw new UsageError(
-      `${folder.path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`,
-    )
-  }
+  requireEvents(folder)
   await recordAccess(shell, folder, command.name(), reading)
   const queries = startReader({ store: { kind: 'sqlite', path: folder.auditDatabase } })
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
+}
+
+/** @throws {UsageError} there are none yet */
+export function requireEvents({ auditDatabase, path }: DataFolder): void {
+  if (existsSync(auditDatabase)) return
+  throw new UsageError(`${path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`)
 }
 
 async function openSharedTrail(shell: Shell, command: Command, reading: Reading, url: string): Promise<OpenTrail> {

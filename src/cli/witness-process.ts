@@ -1,12 +1,11 @@
 /** The witness as a process: until a signal asks it to stop, exit 0. It may be killed at any time; see witness/witness.ts. */
-import { once } from 'node:events'
 import { pino } from 'pino'
 import { formatVerifierKey } from '../evidence/note.ts'
 import { VERSION } from '../service/version.ts'
 import { serveWitness } from '../witness/server.ts'
 import { openWitness, type Witness } from '../witness/witness.ts'
 import { UsageError } from './outcome.ts'
-import { stopRequest } from './signals.ts'
+import { aborted, stopRequest } from './signals.ts'
 import type { Terminal } from './terminal.ts'
 import type { WitnessOptions } from './witness.ts'
 
@@ -21,7 +20,7 @@ export async function runWitness({ data, log, name, host, port }: WitnessOptions
   })
   printBanner(witness, server.url, terminal)
   logger.info({ url: server.url, version: VERSION }, 'witnessing')
-  if (!stop.signal.aborted) await once(stop.signal, 'abort')
+  await aborted(stop.signal)
   logger.info('stopping')
 }
 

@@ -4,6 +4,7 @@
  */
 import { BlockList, isIP, SocketAddress } from 'node:net'
 import { LIMITS } from '../limits.ts'
+import { currentContext } from './context.ts'
 
 export type AddressResolver = (peer: string | undefined, forwardedFor: string | undefined) => string
 
@@ -84,4 +85,9 @@ export function networkOf(address: string): string {
   const zeros = tail === undefined ? 0 : 8 - left.length - right.length
   const groups = [...left, ...Array<string>(Math.max(0, zeros)).fill('0'), ...right]
   return `${groups.slice(0, 4).join(':')}::/64`
+}
+
+/** Of whoever asks now; `-` where there is no address. */
+export function currentNetwork(): string {
+  return networkOf(currentContext()?.ip ?? '-')
 }

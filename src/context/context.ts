@@ -47,6 +47,6 @@ export function acceptRequestId(sent: unknown): string {
   return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : newRequestId()
 }
 
-export function newRequestId(): string {
+function newRequestId(): string {
   return randomUUIDv7()
 }

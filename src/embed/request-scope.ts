@@ -7,9 +7,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Audit } from '../audit/audit.ts'
 import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
-import { acceptRequestId, createContext, type RequestContext, runInContext } from '../context/context.ts'
+import { type RequestContext, runInContext } from '../context/context.ts'
 import type { Violation } from '../errors.ts'
-import { pathOf } from '../http/context.ts'
+import { contextOf } from '../http/context.ts'
 import { classifyFailure } from './failures.ts'
 
 /** The part of the audit library the adapters need; what `createAudit` returns has it. */
@@ -48,13 +48,7 @@ export function createScopes(options: ScopeOptions) {
     url: string,
     work: (scope: RequestScope) => T,
   ): T {
-    const { headers, socket, method } = request
-    const context = createContext({
-      requestId: acceptRequestId(headers['x-request-id']),
-      ip: resolveAddress(socket.remoteAddress, joined(headers['x-forwarded-for'])),
-      endpoint: pathOf(url),
-      httpMethod: method ?? null,
-    })
+    const context = contextOf(request, url, resolveAddress)
     const scope = createScope(options.audit, context, response)
     scopes.set(request, scope)
     // Listeners of these two (`data`, `end`, `finish`) are called from the connection, which knows no context of ours.
@@ -112,9 +106,4 @@ export function askWho<R>(who: ((request: R) => string | undefined) | undefined,
 function keepContext(emitter: IncomingMessage | ServerResponse, context: RequestContext): void {
   const emit = emitter.emit
   emitter.emit = (...event: unknown[]) => runInContext(context, () => Reflect.apply(emit, emitter, event))
-}
-
-/** Node joins a repeated X-Forwarded-For itself; its types do not say so. */
-function joined(header: string | string[] | undefined): string | undefined {
-  return Array.isArray(header) ? header.join(',') : header
 }

@@ -6,7 +6,7 @@
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
-import { destroy } from '../archive/durable-file.ts'
+import { destroy } from '../archive/destroy.ts'
 import { listFilesDue } from '../store/erasures.ts'
 import { type LegalHold, listHolds } from '../store/retention.ts'
 import type { Subject } from '../store/subject.ts'

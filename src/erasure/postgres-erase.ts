@@ -31,7 +31,7 @@ import {
   stageErasure,
   stageManifests,
 } from '../archive/erase-archives.ts'
-import { ARCHIVE_LOCK, assertHeldBy } from '../archive/postgres-lock.ts'
+import { assertHeldBy, withArchiveLock } from '../archive/postgres-lock.ts'
 import { readBlocks } from '../archive/postgres-trail.ts'
 import { hasDrafts, removeDrafts } from '../archive/text-search.ts'
 import { networkOf } from '../context/client-address.ts'
@@ -119,7 +119,7 @@ export async function eraseShared(
   const { postgres } = trail
   const { subject } = request
   refuseNames(request)
-  return alone(postgres, async (session, lockPid) => {
+  return withArchiveLock(postgres, async (session, lockPid) => {
     const erased = await available(async () => {
       await refuseInUse(session, subject)
       await indexEverything(session, subject)
@@ -155,7 +155,7 @@ export async function finishShared(trail: SharedTrail): Promise<boolean> {
   const due = await available(() => postgres.use(rewritesDue))
   const known = await available(() => postgres.use(readArchives))
   if (due.length === 0 && !areErasuresUnfinished(known, archives) && !hasDrafts(archives)) return false
-  await alone(postgres, async session => {
+  await withArchiveLock(postgres, async session => {
     removeDrafts(archives) // of an archiver that was killed
     await finishArchives(trail, session)
     await finishing(() => clean(trail, session, undefined, READERS_MS_MAX))
@@ -319,22 +319,6 @@ async function persist(until: number, work: () => Promise<void>): Promise<void> 
 
 const unfinished = (cause?: unknown) =>
   new Refusal('ERASURE_UNFINISHED', undefined, { retryAfterSeconds: RETRY_AFTER_SECONDS, cause })
-
-/** A session that is lost gives the lock away; so what is written asks again whether it is still to be done. */
-async function alone<T>(postgres: Postgres, work: (session: Session, lockPid: number) => Promise<T>): Promise<T> {
-  return available(() =>
-    postgres.use(async session => {
-      const sql = 'SELECT pg_try_advisory_lock($1) AS got, pg_backend_pid() AS pid'
-      const { rows } = await session.query<{ got: boolean; pid: number }>(sql, [ARCHIVE_LOCK])
-      if (rows[0]?.got !== true) throw new Refusal('ARCHIVE_RUNNING')
-      try {
-        return await work(session, rows[0].pid)
-      } finally {
-        await session.query('SELECT pg_advisory_unlock($1)', [ARCHIVE_LOCK]).catch(() => {})
-      }
-    }),
-  )
-}
 
 async function refuseInUse(session: Session, subject: Subject): Promise<void> {
   const { kind, name } = subject

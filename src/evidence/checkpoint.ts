@@ -34,6 +34,12 @@ export function parseCheckpoint(text: string): Checkpoint | undefined {
   return size === undefined || root === undefined ? undefined : { origin, size, root, extensions }
 }
 
+/** What a signed checkpoint says, whoever signed it: nothing to believe. Undefined when it is none, to the letter. */
+export function parseSignedCheckpoint(signed: string): Checkpoint | undefined {
+  const note = parseNote(signed)
+  return note && parseCheckpoint(note.text)
+}
+
 /** Whose checkpoints to believe. */
 export interface TrustedLog {
   readonly origin: string

@@ -13,7 +13,7 @@
  * out the Ed25519 key of every checkpoint behind it, too. So a second signature that was announced cannot be left out unseen.
  */
 import { LIMITS } from '../limits.ts'
-import { type OpenedCheckpoint, openCheckpoint, parseCheckpoint } from './checkpoint.ts'
+import { type OpenedCheckpoint, openCheckpoint, parseSignedCheckpoint } from './checkpoint.ts'
 import { parseDecimal } from './encoding.ts'
 import {
   formatNote,
@@ -84,7 +84,7 @@ export function keyOfSize(chain: KeyChain, size: number): VerifierKey {
 
 /** Opens a checkpoint that has to be signed by the keys of its log that may sign a tree of its size: by each of them. */
 export function openByChain(signed: string, chain: KeyChain, witnesses: readonly Verifier[] = []): OpenedCheckpoint {
-  const size = parseCheckpoint(parseNote(signed)?.text ?? '')?.size
+  const size = parseSignedCheckpoint(signed)?.size
   if (size === undefined) return { isTrusted: false, reason: 'malformed' }
   const log = listKeys(keysOfSize(chain, size)).map(createVerifier)
   const opened = openCheckpoint(signed, { origin: chain.first.name, log, witnesses })

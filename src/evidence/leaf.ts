@@ -11,8 +11,9 @@
 import { sha256, shake256 } from './crypto.ts'
 import { areSameBytes, decodeText, encodeText, formatBase64, parseBase64Hash, parseJsonObject } from './encoding.ts'
 import type { Hash } from './merkle.ts'
+import { TILE_WIDTH } from './tile.ts'
 
-export const LEAF_VERSION = 1
+const LEAF_VERSION = 1
 export const SALT_BYTES = 16
 
 /** The columns that a leaf says openly. */
@@ -56,15 +57,14 @@ export const ERASED_COLUMNS: PrivateColumns = {
 }
 export const ERASED_SALT = new Uint8Array(SALT_BYTES)
 
-const BUNDLE_SALTS_BYTES = 256 * SALT_BYTES
 export const SALT_SEED_BYTES = 32
 
 /**
- * The salts of 256 rows that were drawn together: SHAKE256 of 32 random bytes. Whoever knows salts learns nothing of the others
+ * The salts of the rows of a bundle, drawn together: SHAKE256 of 32 random bytes. Whoever knows salts learns nothing of the others
  * from them, so one is destroyed by destroying the seed and keeping the others as they are.
  */
 export function saltsOfSeed(seed: Uint8Array): Uint8Array {
-  return shake256(seed, BUNDLE_SALTS_BYTES)
+  return shake256(seed, TILE_WIDTH * SALT_BYTES)
 }
 
 export function isErasedSalt(salt: Uint8Array): boolean {

@@ -57,7 +57,7 @@ export function rootHash(size: number, readHash: ReadHash): Hash {
 }
 
 /** The root that an inclusion proof leads to; undefined when the proof has not the length that index and size ask for. */
-export function rootOfInclusion(leafHash: Hash, index: number, size: number, proof: readonly Hash[]): Hash | undefined {
+function rootOfInclusion(leafHash: Hash, index: number, size: number, proof: readonly Hash[]): Hash | undefined {
   if (!isCount(index) || !isCount(size) || index >= size) return undefined
   if (![leafHash, ...proof].every(isHash)) return undefined
   let at = index

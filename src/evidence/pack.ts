@@ -26,7 +26,7 @@ import {
 import { type EventRow, isEventRow, SALT_BYTES } from './leaf.ts'
 import type { Hash } from './merkle.ts'
 
-export const PACK_VERSION = 1
+const PACK_VERSION = 1
 export const PACK_PARTS = ['events.ndjson', 'proofs.ndjson', 'checkpoint', 'keys'] as const
 export type PackPart = (typeof PACK_PARTS)[number]
 export const PACK_MANIFEST = 'manifest.json'

@@ -8,7 +8,7 @@ import {
   type Checkpoint,
   type CheckpointFault,
   openCheckpoint,
-  parseCheckpoint,
+  parseSignedCheckpoint,
   type TrustedLog,
 } from './checkpoint.ts'
 import {
@@ -33,7 +33,7 @@ import {
 } from './leaf.ts'
 import { type Hash, hashLeaf } from './merkle.ts'
 import { verifyInclusion } from './merkle-proof.ts'
-import { parseNote, type VerifiedSignature } from './note.ts'
+import type { VerifiedSignature } from './note.ts'
 
 const FIRST_LINE = 'c2sp.org/tlog-proof@v1'
 const DISCLOSURE_VERSION = 1
@@ -68,7 +68,7 @@ export function parseProof(text: string): Proof | undefined {
   const hashes = parseHashLines(hashLines)
   const checkpoint = text.slice(end + 2)
   if (first !== FIRST_LINE || index === undefined || hashes === undefined) return undefined
-  if (extra === undefined || extra?.length === 0 || !isSignedCheckpoint(checkpoint)) return undefined
+  if (extra === undefined || extra?.length === 0 || parseSignedCheckpoint(checkpoint) === undefined) return undefined
   return extra === null ? { index, hashes, checkpoint } : { index, hashes, checkpoint, extra }
 }
 
@@ -77,12 +77,6 @@ export function parseHashLines(lines: readonly string[]): Hash[] | undefined {
   if (lines.length > LIMITS.proofHashesMax) return undefined
   const hashes = lines.map(parseBase64Hash)
   return hashes.every(hash => hash !== undefined) ? hashes : undefined
-}
-
-/** Whether it has the form of a signed checkpoint. Says nothing about who signed it. */
-export function isSignedCheckpoint(text: string): boolean {
-  const note = parseNote(text)
-  return note !== undefined && parseCheckpoint(note.text) !== undefined
 }
 
 /** A row and what opens its commitment. Personal data: only for whoever may read the row. */
@@ -120,25 +114,20 @@ export type ProofFault =
   /** The proof does not lead from this leaf to the root of the checkpoint. */
   | 'not-included'
 
-export type ProofVerdict<Proven> =
-  | ({
+export type ProofVerdict =
+  | {
       readonly isProven: true
+      readonly row: EventRow
       readonly checkpoint: Checkpoint
       readonly cosignatures: readonly VerifiedSignature[]
-    } & Proven)
+    }
   | { readonly isProven: false; readonly reason: ProofFault }
-
-/** Verifies that these bytes are the entry that the proof is of, in a log whose checkpoint is signed. */
-export function verifyEntryProof(text: string, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {
-  const proof = parseProof(text)
-  return proof === undefined ? refused('malformed') : verifyParsed(proof, entry, trusted)
-}
 
 /**
  * Verifies that the disclosed row is in a log whose checkpoint is signed, and answers with it: all 14 columns, proven.
  * Whether a row that one has is that row, `compareRows` says.
  */
-export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict<{ readonly row: EventRow }> {
+export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict {
   const proof = parseProof(text)
   if (proof === undefined) return refused('malformed')
   if (proof.extra === undefined) return refused('not-disclosed')
@@ -147,8 +136,13 @@ export function verifyProof(text: string, trusted: TrustedLog): ProofVerdict<{ r
 
   const { salt, row } = disclosure
   if (proof.index !== row.id - 1) return refused('other-row')
-  const verdict = verifyParsed(proof, formatLeaf(row, commit(salt, row)), trusted)
-  return verdict.isProven ? { ...verdict, row } : verdict
+  const opened = openCheckpoint(proof.checkpoint, trusted)
+  if (!opened.isTrusted) return refused(opened.reason)
+  const { checkpoint, cosignatures } = opened
+  const leafHash = hashLeaf(formatLeaf(row, commit(salt, row)))
+  if (!verifyInclusion(leafHash, proof.index, checkpoint.size, proof.hashes, checkpoint.root))
+    return refused('not-included')
+  return { isProven: true, row, checkpoint, cosignatures }
 }
 
 /**
@@ -159,14 +153,6 @@ export function compareRows(proven: EventRow, row: EventRow): 'same' | 'erased' 
   if (formatPublic(proven) !== formatPublic(row)) return 'other'
   if (formatPrivate(proven) === formatPrivate(row)) return 'same'
   return formatPrivate(row) === formatPrivate(ERASED_COLUMNS) ? 'erased' : 'other'
-}
-
-function verifyParsed(proof: Proof, entry: Uint8Array, trusted: TrustedLog): ProofVerdict<unknown> {
-  const opened = openCheckpoint(proof.checkpoint, trusted)
-  if (!opened.isTrusted) return refused(opened.reason)
-  const { size, root } = opened.checkpoint
-  if (!verifyInclusion(hashLeaf(entry), proof.index, size, proof.hashes, root)) return refused('not-included')
-  return { isProven: true, checkpoint: opened.checkpoint, cosignatures: opened.cosignatures }
 }
 
 function refused(reason: ProofFault) {

@@ -3,10 +3,11 @@
  * answer means. The body is also how a consistency proof is written down: from the old size to the checkpoint in it.
  */
 import { LIMITS } from '../limits.ts'
+import { parseSignedCheckpoint } from './checkpoint.ts'
 import { formatBase64, parseDecimal } from './encoding.ts'
 import type { Hash } from './merkle.ts'
 import { type NoteSignature, parseSignatureLines } from './note.ts'
-import { isSignedCheckpoint, parseHashLines } from './proof.ts'
+import { parseHashLines } from './proof.ts'
 
 export interface AddCheckpoint {
   /** Of the last checkpoint that the witness signed; 0 when it signed none. */
@@ -32,7 +33,7 @@ export function parseAddCheckpoint(body: string): AddCheckpoint | undefined {
   const oldSize = oldLine.startsWith('old ') ? parseDecimal(oldLine.slice('old '.length)) : undefined
   const proof = parseHashLines(hashLines)
   const checkpoint = body.slice(end + 2)
-  if (oldSize === undefined || proof === undefined || !isSignedCheckpoint(checkpoint)) return undefined
+  if (oldSize === undefined || proof === undefined || parseSignedCheckpoint(checkpoint) === undefined) return undefined
   return { oldSize, proof, checkpoint }
 }
 

@@ -1,17 +1,63 @@
 /** Files that are there whole or not at all, also after a power loss, and private to their owner. */
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, renameSync, utimesSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * Crash before the rename: the old content, and a draft that is overwritten next time. After it: the new content.
+ * Crash before the rename: the old content, and a draft that is removed next time. After it: the new content. A draft is always made
+ * anew: a folder may come from elsewhere (`adopt`), and a link in it would lead to another file.
  * @param time that the file is to have, if not now
  */
 export function writeWhole(path: string, content: string | Uint8Array, time?: Date): void {
+  const draft = startDraft(path)
+  try {
+    write(draft, 'wx', content)
+    if (time !== undefined) utimesSync(draft, time, time)
+    renameSync(draft, path)
+  } catch (error) {
+    rmSync(draft, { force: true }) // the disk may be full of it
+    throw error
+  }
+  syncPath(dirname(path))
+}
+
+type Append = (bytes: Uint8Array) => void
+
+/**
+ * The same, a piece at a time.
+ * @param writeAll gets a function that appends, for as long as its promise takes
+ */
+export async function writePieces(path: string, writeAll: (append: Append) => Promise<void> | void): Promise<void> {
+  const draft = startDraft(path)
+  try {
+    const file = openSync(draft, 'wx', 0o600)
+    try {
+      await writeAll(bytes => append(file, bytes))
+      fsyncSync(file)
+    } finally {
+      closeSync(file)
+    }
+    renameSync(draft, path)
+  } catch (error) {
+    rmSync(draft, { force: true })
+    throw error
+  }
+  syncPath(dirname(path))
+}
+
+function startDraft(path: string): string {
   const draft = `${path}.draft`
-  write(draft, 'w', content)
-  if (time !== undefined) utimesSync(draft, time, time)
-  renameSync(draft, path)
-  syncFolder(dirname(path))
+  rmSync(draft, { force: true })
+  return draft
 }
 
 /** Crash before the sync: a line that is torn, and that whoever reads it leaves out. */
@@ -19,28 +65,32 @@ export function appendLine(path: string, line: string): void {
   write(path, 'a', `${line}\n`)
 }
 
-function write(path: string, flags: 'w' | 'a', content: string | Uint8Array): void {
+function write(path: string, flags: 'wx' | 'a', content: string | Uint8Array): void {
   const file = openSync(path, flags, 0o600)
   try {
-    const bytes = typeof content === 'string' ? Buffer.from(content) : content
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
+    append(file, typeof content === 'string' ? Buffer.from(content) : content)
     fsyncSync(file)
   } finally {
     closeSync(file)
   }
 }
 
+function append(file: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
+}
+
 /** Mode 0700, with whatever is missing above it. */
 export function makePrivateFolder(path: string): void {
   const topmost = mkdirSync(path, { recursive: true, mode: 0o700 })
-  if (topmost !== undefined) syncFolder(dirname(topmost))
+  if (topmost !== undefined) syncPath(dirname(topmost))
 }
 
-export function syncFolder(path: string): void {
-  const folder = openSync(path, constants.O_RDONLY)
+/** The entries of a folder, or the bytes of a file. */
+export function syncPath(path: string): void {
+  const file = openSync(path, constants.O_RDONLY)
   try {
-    fsyncSync(folder)
+    fsyncSync(file)
   } finally {
-    closeSync(folder)
+    closeSync(file)
   }
 }

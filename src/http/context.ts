@@ -1,6 +1,7 @@
 /**
  * From an HTTP request to a request context: id, client address, path and method.
  */
+import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { AddressResolver } from '../context/client-address.ts'
 import { acceptRequestId, createContext, type RequestContext } from '../context/context.ts'
@@ -19,19 +20,24 @@ export function openContext(
   reply: FastifyReply,
   resolveAddress: AddressResolver,
 ): RequestContext {
-  const { raw } = request
-  const { headers } = raw
-  const context = createContext({
-    requestId: acceptRequestId(headers['x-request-id']),
-    ip: resolveAddress(raw.socket.remoteAddress, joined(headers['x-forwarded-for'])),
-    endpoint: pathOf(raw.url ?? '/'),
-    httpMethod: request.method,
-  })
+  const context = contextOf(request.raw, request.raw.url ?? '/', resolveAddress)
   request.auditContext = context
   reply.header('x-request-id', context.requestId)
   return context
 }
 
+/** @param url as the client sent it: a framework may have cut that of the request */
+export function contextOf(request: IncomingMessage, url: string, resolveAddress: AddressResolver): RequestContext {
+  const { headers, socket, method } = request
+  return createContext({
+    requestId: acceptRequestId(headers['x-request-id']),
+    ip: resolveAddress(socket.remoteAddress, joined(headers['x-forwarded-for'])),
+    endpoint: pathOf(url),
+    httpMethod: method ?? null,
+  })
+}
+
+/** Node joins a repeated X-Forwarded-For itself; its types do not say so. */
 function joined(header: string | string[] | undefined): string | undefined {
   return Array.isArray(header) ? header.join(',') : header
 }

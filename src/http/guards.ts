@@ -55,7 +55,7 @@ export function createGuards({ admins, sessions, authentication }: Security): Gu
   }
 }
 
-export function adminKeyOf(request: FastifyRequest): string | undefined {
+function adminKeyOf(request: FastifyRequest): string | undefined {
   const key = request.headers['x-admin-key']
   return typeof key === 'string' && key.length <= LIMITS.adminKeyCharactersMax ? key : undefined
 }

@@ -13,7 +13,7 @@ import { LIMITS } from '../limits.ts'
 
 export const SEGMENT_HEADER_BYTES = 48
 export const FRAME_HEADER_BYTES = 16
-export const SEGMENT_FORMAT = 1
+const SEGMENT_FORMAT = 1
 const MAGIC = Buffer.from('EVCJRNL\n', 'latin1')
 const HIGH_WORD_MAX = 0x1f_ffff // above it a u64 is no safe integer
 

@@ -18,7 +18,8 @@ import { commit, formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '..
 import { type GrowingTree, growTree, type Hash, hashLeaf, type RightEdge } from '../evidence/merkle.ts'
 import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { collectTiles, type TileCollector, type TileFile } from '../evidence/tile-collector.ts'
-import { type LogFiles, openLogFiles, syncPath } from './log-files.ts'
+import { syncPath } from '../files/whole-file.ts'
+import { type LogFiles, openLogFiles } from './log-files.ts'
 
 /** A row as the log needs it. */
 export interface LogRow {

@@ -22,7 +22,6 @@ import {
   constants,
   existsSync,
   fstatSync,
-  fsyncSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -34,6 +33,7 @@ import { dirname, join } from 'node:path'
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import { HASH_BYTES } from '../evidence/encoding.ts'
 import { hashBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { syncPath } from '../files/whole-file.ts'
 
 export interface LogFiles {
   /** A full tile, or a full bundle; one of level 0 is not kept. @throws an error of the file system */
@@ -224,13 +224,4 @@ export function packsFrom(root: string, size: number): string[] {
 export function removeLeafTiles(root: string): void {
   if (!existsSync(root)) return
   for (const name of readdirSync(root)) if (/^tiles-0-\d{6}$/.test(name)) rmSync(join(root, name), { force: true })
-}
-
-export function syncPath(path: string): void {
-  const file = openSync(path, constants.O_RDONLY)
-  try {
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
 }

@@ -24,7 +24,7 @@ let syncedAt = performance.now()
 /** Counts the times that a batch was given up, as what was written for it may be on disk and not be what is written anew. */
 let resumed = 0
 const builder = files === undefined ? createDetachedLogBuilder() : createLogBuilder(files, () => syncedSize)
-/** Of a batch that cannot be finished any more. */
+/** Of a batch that cannot be finished any more, also when it could not begin: told by `finish`, as the host waits for nothing else. */
 let failure: unknown
 
 port.on('message', (message: LogMessage) => {
@@ -40,7 +40,7 @@ function take(message: Exclude<LogMessage, string>): void {
     failure = undefined
     resumed++
     syncedSize = message.resume.syncedSize
-    builder.resume(message.resume)
+    attempt(() => builder.resume(message.resume))
     return
   }
   const { firstId, createdAt, records, isLast } = message

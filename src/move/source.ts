@@ -6,7 +6,7 @@
  */
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import type { StoredEvent } from '../event/event.ts'
 import { rootHash, type TreeHead } from '../evidence/merkle-proof.ts'
 import { rightEdge } from '../evidence/range-proof.ts'
 import { hashesFromTiles, TILE_WIDTH, type Tile, tilesOf } from '../evidence/tile.ts'
@@ -16,7 +16,7 @@ import { erasuresIn } from '../store/erasures.ts'
 import { logRoot, readLogHead, readPartialCommitments, readSalts } from '../store/log-store.ts'
 import { readLog } from '../store/log-view.ts'
 import { type ArchiveRecord, leftThrough, listArchives } from '../store/retention.ts'
-import { listSegments } from '../store/segments.ts'
+import { listSegments, readRows } from '../store/segments.ts'
 
 export interface SourceBatch {
   /** None when they have left. */
@@ -61,7 +61,7 @@ export function openSourceLog(auditDatabase: string): SourceLog {
   function read(before: number, through: number): SourceBatch {
     try {
       return {
-        rows: before < left ? [] : readRows(db, before + 1, through),
+        rows: before < left ? [] : readAllRows(db, before + 1, through),
         growth: readGrowth(before, through),
         erasures: erasuresIn(db, before + 1, through),
         archives: archives.filter(({ last_id }) => last_id > before && last_id <= through),
@@ -110,12 +110,10 @@ function refuseUnmovable(db: DatabaseSync, left: number): void {
   }
 }
 
-function readRows(db: DatabaseSync, first: number, last: number): StoredEvent[] {
+function readAllRows(db: DatabaseSync, first: number, last: number): StoredEvent[] {
   const rows = listSegments(db)
     .filter(({ firstId, lastId = Number.POSITIVE_INFINITY }) => firstId <= last && lastId >= first)
-    .flatMap(({ table }) =>
-      db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`).all(first, last),
-    ) as unknown as StoredEvent[]
+    .flatMap(({ table }) => readRows(db, table, first, last))
   if (rows.length !== last - first + 1 || rows.some(({ id }, n) => id !== first + n)) {
     throw new RangeError(`not all of the events ${first} to ${last} are there`)
   }

@@ -17,7 +17,7 @@ interface MovedTable {
 }
 
 /** In this order: a charge point comes before what refers to it. */
-export const MOVED_TABLES: readonly MovedTable[] = [
+const MOVED_TABLES: readonly MovedTable[] = [
   { database: 'audit', from: 'positions', to: 'positions', columns: ['source', 'position'], key: 'source' },
   { database: 'audit', from: 'once_keys', to: 'once_keys', columns: ['key'], key: 'key' },
   {

@@ -9,9 +9,8 @@
 import { createHash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Refusal } from '../errors.ts'
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { parseKeyChain } from '../evidence/key-chain.ts'
-import { parseNote } from '../evidence/note.ts'
 import {
   formatManifest,
   formatPackProof,
@@ -122,7 +121,7 @@ const rowLine = ({ event }: ProvenEvent) => `${formatRow(event)}\n`
 const proofLine = ({ event: { id }, opening, hashes }: ProvenEvent) => `${formatPackProof({ id, opening, hashes })}\n`
 
 function signedOf({ checkpoint, keys }: PackSource) {
-  const parsed = parseCheckpoint(parseNote(checkpoint ?? '')?.text ?? '')
+  const parsed = parseSignedCheckpoint(checkpoint ?? '')
   const chain = parseKeyChain(keys ?? '')
   if (checkpoint === undefined || keys === undefined || parsed === undefined || chain === undefined)
     throw new Refusal('NOT_SIGNED_YET', undefined, { retryAfterSeconds: 1 })

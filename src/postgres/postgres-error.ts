@@ -39,8 +39,13 @@ const FATES: readonly (readonly [fate: PostgresErrorCode, states: RegExp])[] = [
   ['UNAVAILABLE', /^(?:08|25006|28|3D000|40003|42501|53|54000|55P03|55006|57|58|72|XX)/],
 ]
 
-/** Every error of a statement or a connection, as the caller is to meet it. Holds neither values nor the URL. */
-export function asPostgresError(error: unknown): unknown {
+/** Every error of a statement or a connection, as the caller is to meet it: `.catch(rethrow)`. */
+export function rethrow(error: unknown): never {
+  throw asPostgresError(error)
+}
+
+/** Holds neither values nor the URL. */
+function asPostgresError(error: unknown): unknown {
   if (error instanceof PostgresError) return error
   if (error instanceof pg.DatabaseError) {
     const state = error.code ?? ''

@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import pg from 'pg'
 import { from } from 'pg-copy-streams'
 import { LIMITS } from '../limits.ts'
-import { asPostgresError, PostgresError } from './postgres-error.ts'
+import { PostgresError, rethrow } from './postgres-error.ts'
 import { formatPostgresAddress, parsePostgresUrl } from './postgres-url.ts'
 
 export interface Session {
@@ -180,10 +180,6 @@ function sessionOf(client: pg.PoolClient): Session {
       await pipeline([bytes], client.query(from(text))).catch(rethrow)
     },
   }
-}
-
-function rethrow(error: unknown): never {
-  throw asPostgresError(error)
 }
 
 function ignore(): void {}

@@ -3,8 +3,7 @@
  * fewer. Owns the throttle of wrong keys and unknown sessions, which is one for both, and for all instances that write one trail.
  */
 import type { Audit } from '../audit/audit.ts'
-import { networkOf } from '../context/client-address.ts'
-import { currentContext } from '../context/context.ts'
+import { currentNetwork, networkOf } from '../context/client-address.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
 import { INCIDENT } from '../event/catalogue.ts'
 import type { AuditEvent } from '../event/event.ts'
@@ -66,8 +65,4 @@ export function createAdminRefusals(deps: {
       }
     },
   }
-}
-
-function currentNetwork(): string {
-  return networkOf(currentContext()?.ip ?? '-')
 }

@@ -15,8 +15,7 @@
  * that a charge point whose token has expired is not kept from logging in with its secret.
  */
 import type { Audit } from '../audit/audit.ts'
-import { networkOf } from '../context/client-address.ts'
-import { currentContext } from '../context/context.ts'
+import { currentNetwork, networkOf } from '../context/client-address.ts'
 import { ERRORS, type ErrorCode, Refusal } from '../errors.ts'
 import { NOT_A_GUESS, REASON, type Reason } from '../event/catalogue.ts'
 import { type Clock, pastByMonotonic } from '../event/clock.ts'
@@ -191,10 +190,6 @@ export function createAuthentication(deps: {
 
 function isActive({ security_status }: ChargePointRecord): boolean {
   return security_status === 'ACTIVE'
-}
-
-function currentNetwork(): string {
-  return networkOf(currentContext()?.ip ?? '-')
 }
 
 function publicPart({ cp_id, location, security_status }: ChargePointRecord): ChargePoint {

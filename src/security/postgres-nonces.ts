@@ -1,19 +1,11 @@
 /**
- * Used message nonces in PostgreSQL. Nonces that arrive together are one transaction, as a commit costs more than all of them:
- * while one group is being written the next gathers. Their keys are locked, in one order, so that two instances agree which of
- * two equal nonces was first, and a key that is dropped meanwhile is `gone`.
+ * Used message nonces in PostgreSQL. A group is one transaction (nonce-groups.ts). Their keys are locked, in one order, so that two
+ * instances agree which of two equal nonces was first, and a key that is dropped meanwhile is `gone`.
  */
 import type { Session } from '../postgres/postgres.ts'
+import { createNonceGroups, type UsedNonce } from './nonce-groups.ts'
 import type { PostgresChanges } from './postgres-change.ts'
 import type { NonceVerdict } from './security-state.ts'
-
-interface Waiting {
-  readonly keyId: string
-  readonly nonce: Uint8Array
-  readonly noncesMax: number
-  readonly resolve: (verdict: NonceVerdict) => void
-  readonly reject: (error: unknown) => void
-}
 
 interface UsedKey {
   readonly key_id: string
@@ -25,39 +17,15 @@ const GROUP_MAX = 500
 const SWEEP_NONCES = 5_000
 
 export function createPostgresNonces({ write }: Pick<PostgresChanges, 'write'>) {
-  const gathering: Waiting[] = []
-  let isWriting = false
-
-  async function writeGroups(): Promise<void> {
-    while (gathering.length > 0) {
-      const group = gathering.splice(0, GROUP_MAX)
-      try {
-        // Crash after the commit: nobody was answered; the nonces may be known, so whoever sends again encrypts again.
-        const verdicts = await write(session => useAll(session, group))
-        for (const [i, waiting] of group.entries()) waiting.resolve(verdicts[i] as NonceVerdict)
-      } catch (error) {
-        for (const waiting of group) waiting.reject(error)
-      }
-    }
-    isWriting = false
-  }
-
   return {
-    useNonce(keyId: string, nonce: Uint8Array, noncesMax: number): Promise<NonceVerdict> {
-      return new Promise((resolve, reject) => {
-        gathering.push({ keyId, nonce, noncesMax, resolve, reject })
-        if (isWriting) return
-        isWriting = true
-        setImmediate(writeGroups) // everything that arrives in this turn of the event loop joins
-      })
-    },
+    useNonce: createNonceGroups(group => write(session => useAll(session, group)), GROUP_MAX),
 
     /** Crash inside: some nonces of dead keys are left, which nothing reads; the next sweep goes on. */
     sweepNonces: (): Promise<boolean> => write(sweepSome),
   }
 }
 
-async function useAll(session: Session, group: readonly Waiting[]): Promise<NonceVerdict[]> {
+async function useAll(session: Session, group: readonly UsedNonce[]): Promise<NonceVerdict[]> {
   const locked = await session.query<UsedKey>(
     `SELECT key_id, number, nonces_used FROM charge_point_keys
      WHERE key_id = ANY($1) AND revoked_at IS NULL ORDER BY key_id FOR NO KEY UPDATE`,

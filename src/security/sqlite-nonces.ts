@@ -2,21 +2,13 @@
  * Used message nonces on SQLite.
  *
  * A message may be answered only when its nonce is on disk, else a power loss would let it be played again; but an
- * fsync for each would stop the event loop for milliseconds at a time. So nonces that arrive together are written in one
- * NORMAL transaction (microseconds each), then one fsync in the thread pool covers the group, and only then are the
- * messages answered. While one group is being synced the next gathers.
+ * fsync for each would stop the event loop for milliseconds at a time. So a group (nonce-groups.ts) is written in one
+ * NORMAL transaction (microseconds each), and then one fsync in the thread pool covers it.
  */
 
+import { createNonceGroups, type UsedNonce } from './nonce-groups.ts'
 import type { NonceVerdict } from './security-state.ts'
 import type { Connections } from './sqlite-connections.ts'
-
-interface Waiting {
-  readonly keyId: string
-  readonly nonce: Uint8Array
-  readonly noncesMax: number
-  readonly resolve: (verdict: NonceVerdict) => void
-  readonly reject: (error: unknown) => void
-}
 
 const SWEEP_NONCES = 5_000
 
@@ -31,10 +23,8 @@ export function createSqliteNonces(connections: Connections) {
   const sweepSome = writer.prepare(`DELETE FROM message_nonces WHERE key_number = ?1
     AND nonce IN (SELECT nonce FROM message_nonces WHERE key_number = ?1 LIMIT ${SWEEP_NONCES})`)
   const swept = writer.prepare('DELETE FROM keys_to_sweep WHERE key_number = ?')
-  let gathering: Waiting[] = []
-  let isWriting = false
 
-  function useOne({ keyId, nonce, noncesMax }: Waiting): NonceVerdict {
+  function useOne({ keyId, nonce, noncesMax }: UsedNonce): NonceVerdict {
     const key = currentKey.get(keyId)
     if (key === undefined) return 'gone'
     const number = key.number as number
@@ -45,33 +35,12 @@ export function createSqliteNonces(connections: Connections) {
     return 'new'
   }
 
-  async function writeGroups(): Promise<void> {
-    isWriting = true
-    while (gathering.length > 0) {
-      const group = gathering
-      gathering = []
-      try {
-        const verdicts = await connections.transaction('NORMAL', () => group.map(useOne))
-        // Crash here: nobody was answered; the nonces may be known, so whoever sends again encrypts again.
-        await connections.synced()
-        for (const [i, waiting] of group.entries()) waiting.resolve(verdicts[i] as NonceVerdict)
-      } catch (error) {
-        for (const waiting of group) waiting.reject(error)
-      }
-    }
-    isWriting = false
-  }
-
   return {
-    useNonce(keyId: string, nonce: Uint8Array, noncesMax: number): Promise<NonceVerdict> {
-      return new Promise((resolve, reject) => {
-        gathering.push({ keyId, nonce, noncesMax, resolve, reject })
-        if (!isWriting) {
-          isWriting = true
-          setImmediate(writeGroups) // everything that arrives in this turn of the event loop joins
-        }
-      })
-    },
+    useNonce: createNonceGroups(async group => {
+      const verdicts = await connections.transaction('NORMAL', () => group.map(useOne))
+      await connections.synced()
+      return verdicts
+    }),
 
     /** Crash inside: some nonces of dead keys are left, which nothing reads; the next sweep goes on. */
     async sweepNonces(): Promise<boolean> {

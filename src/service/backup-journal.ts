@@ -8,10 +8,10 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncPath, writeNew } from '../files/whole-file-async.ts'
 import { parseSegmentHeader, SEGMENT_HEADER_BYTES, type SegmentHeader } from '../journal/frame.ts'
 import { listFolder, parseSegmentName } from '../journal/segment-folder.ts'
 import { surveySegment } from '../journal/segment-survey.ts'
-import { syncPath, writeNew } from './durable-files.ts'
 
 export interface CopiedJournal {
   readonly journalId: string

@@ -34,11 +34,11 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
+import { replaceFile, syncPath, writeNew } from '../files/whole-file-async.ts'
 import { holdJournal } from './backup-journal.ts'
 import { type BackedUpFile, digestOf, formatManifest, MANIFEST_NAME, type Manifest } from './backup-manifest.ts'
 import type { DataFolder } from './data-folder.ts'
 import { indexedIn, readRowsPosition, readStateChanges } from './data-position.ts'
-import { replaceFile, syncPath, writeNew } from './durable-files.ts'
 import { VERSION } from './version.ts'
 
 export interface BackupOptions {

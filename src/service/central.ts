@@ -4,45 +4,39 @@
  *   data folder -> security state -> audit pipeline (journal, indexer, store, query) -> security -> checkpoints -> HTTP door
  *
  * With EVC_DATABASE_URL, events and security state are in a PostgreSQL that other instances share; the data folder holds the
- * journal of this one. Which of the two it is, is asked here and in what this names: `openState`, the pipeline, `startLog`.
+ * journal of this one. What follows from that is chosen once, as the backend.
  *
  * Undo is written next to do: stopping runs in reverse, also for a start that failed half-way.
  */
-import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { startRetention } from '../archive/archive-host.ts'
 import { withArchives } from '../archive/proven-archives.ts'
 import { readKnownArchives } from '../archive/trail.ts'
-import { createSharedDetector } from '../audit/shared-detector.ts'
+import type { AuditService } from '../audit/audit-service.ts'
 import { createAddressResolver, parseTrustedProxies } from '../context/client-address.ts'
 import { createContext } from '../context/context.ts'
 import { createHttpServer } from '../http/server.ts'
-import { createSecurity } from '../security/create-security.ts'
+import { createSecurity, type SecurityService } from '../security/create-security.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
-import { adoptedInto, archiveFolder, type DataFolder, dataFolder, lockDataFolder, trailPlace } from './data-folder.ts'
-import { createErasures } from './erasure.ts'
-import { followFailures } from './failure-follower.ts'
+import type { Backend } from './backend.ts'
+import { archiveFolder, type DataFolder, type DataFolderLock, dataFolder, lockDataFolder } from './data-folder.ts'
+import { openEmbeddedBackend } from './embedded-backend.ts'
 import { createHealth, type Health } from './health.ts'
-import { clearJournalWhenAsked } from './journal-clearing.ts'
 import { listeningUrl } from './listening-url.ts'
 import { requireMlDsa44, startLog } from './log.ts'
-import { openState } from './open-state.ts'
 import { openPipeline } from './pipeline.ts'
-import { openPositionGuard } from './position-guard.ts'
-import { createPresence } from './presence.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
-import { keyFolders } from './rotate-key.ts'
-import { createSharedErasures } from './shared-erasure.ts'
+import { openSharedBackend } from './shared-backend.ts'
 import { releaseStartReserve } from './start-reserve.ts'
 import { createVerification } from './verification.ts'
 import { VERSION } from './version.ts'
 
-const INSTANCE_BYTES = 4
-/** How long a look at the outbox waits for the rows of what was handed over. */
-const ROWS_MS = 500
+/** How long a start waits for a slow disk to take its first events, asking so often. */
+const STARTED_MS_MAX = 1_000
+const STARTED_POLL_MS = 10
 
 export interface Central {
   /** Where it can be reached from this machine, for example `http://127.0.0.1:8080`. */
@@ -58,10 +52,6 @@ export interface Central {
   stop(): Promise<void>
 }
 
-/** How long a start waits for a slow disk to take its first events, asking so often. */
-const STARTED_MS_MAX = 1_000
-const STARTED_POLL_MS = 10
-
 /**
  * @param open what opens the audit pipeline; the benchmark passes one without auditing to measure what auditing costs.
  * @throws {Refusal} DATA_FOLDER_IN_USE, ROLLED_BACK, RESTORE_INCOMPLETE, JOURNAL_BEHIND, MIGRATION_REFUSED
@@ -72,47 +62,26 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const folder = dataFolder(settings.dataDir)
   refuseHalfRestored(folder)
   const startReserve = undo.use(releaseStartReserve(folder))
-  const { bruteForceThreshold, bruteForceWindowSeconds, databaseUrl } = settings
-  const isShared = databaseUrl !== undefined
-  const place = trailPlace(folder, databaseUrl)
-  if (isShared) refuseUsed(folder)
-  const guard = isShared ? undefined : undo.use(openPositionGuard({ folder, file: settings.positionFile, logger }))
+  const backend = undo.use(openBackend(settings, folder, logger))
   const lock = undo.use(lockDataFolder(folder))
-  requireMlDsa44(settings, isShared ? undefined : keyFolders(folder))
-  /** Of this process, among those that share a database. */
-  const instance = randomBytes(INSTANCE_BYTES).toString('hex')
-  const { state, secrets } = await openState(settings, folder, instance, logger)
-  undo.defer(() => state.close())
+  requireMlDsa44(settings, backend.keyFolders)
+  const { state, secrets } = undo.use(await backend.openState())
 
-  const detector = isShared
-    ? createSharedDetector({ threshold: bruteForceThreshold, windowSeconds: bruteForceWindowSeconds })
-    : undefined
-  const presence = isShared
-    ? undo.use(
-        createPresence({
-          url: databaseUrl,
-          journalDirectory: folder.journalDirectory,
-          logMlDsa: settings.logMlDsa,
-          logger,
-        }),
-      )
-    : undefined
   const pipeline = await open({
     folder,
-    store: isShared ? { kind: 'postgres', url: databaseUrl } : { kind: 'sqlite', path: folder.auditDatabase },
+    store: backend.store,
     logger,
     ackTimeoutMs: settings.ackTimeoutMs,
-    bruteForceThreshold,
-    bruteForceWindowSeconds,
-    detector: detector?.detector,
+    bruteForceThreshold: settings.bruteForceThreshold,
+    bruteForceWindowSeconds: settings.bruteForceWindowSeconds,
+    detector: backend.detector,
   })
   const { audit, queries } = pipeline
   undo.defer(async () => {
     await pipeline.close()
     if (pipeline.status().indexer.lagRecords === 0) lock.markClean()
   })
-  await guard?.follow(pipeline)
-  presence?.follow(pipeline)
+  await backend.follow(pipeline)
 
   const isRecording = createRecordingCheck({ pipeline, folder })
   const security = await createSecurity({
@@ -121,31 +90,20 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     secrets,
     settings,
     isRecording,
-    // The state outlives this machine: so must the event of a change, before the outbox forgets it.
-    ...(isShared && { isSafe: () => pipeline.caughtUp(ROWS_MS), instance }),
+    ...backend.sharing(pipeline),
     logger,
   })
   undo.defer(() => security.close())
   await security.replay([...pipeline.recentFailures, ...pipeline.unindexedFailures])
-  if (detector !== undefined) {
-    detector.replay(pipeline.recentFailures)
-    const after = pipeline.replayedThrough
-    undo.use(followFailures({ pipeline, audit, detector, security, instance, after, logger }))
-  }
+  undo.use(backend.followFailures({ pipeline, security }))
   await settleGivenKey(settings, security)
 
-  const erasures = undo.use(
-    isShared
-      ? createSharedErasures({ url: databaseUrl, archives: archiveFolder(folder), logger })
-      : createErasures({ folder, pipeline, settleState: security.settle, logger }),
-  )
-  if (isShared) {
-    undo.use(clearJournalWhenAsked({ url: databaseUrl, pipeline, settleState: security.settle, logger }))
-  }
-  const log = startLog({ pipeline, folder, settings, keyEncryptionKey: secrets.keyEncryptionKey, logger })
+  const erasures = undo.use(backend.openErasures({ pipeline, settleState: security.settle }))
+  const parts = backend.openLog({ pipeline, keyEncryptionKey: secrets.keyEncryptionKey })
+  const log = startLog({ parts, pipeline, settings, logger })
   undo.defer(() => log.close())
   const health = createHealth({ pipeline, audit, folder, state, log })
-  const verification = undo.use(createVerification({ trail: settings.databaseUrl ?? folder.path, audit }))
+  const verification = undo.use(createVerification({ trail: backend.trail, audit }))
   const app = await createHttpServer({
     security,
     audit,
@@ -155,7 +113,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
-    packSource: () => withArchives(queries, () => readKnownArchives(place)),
+    packSource: () => withArchives(queries, () => readKnownArchives(backend.place)),
     signManifest: log.signManifest,
     erasures,
     evidence: log.evidence,
@@ -166,16 +124,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     ...readTls(settings),
   })
 
-  const starting = createContext()
-  if (lock.isAfterUncleanStop)
-    audit.system('UNCLEAN_STOP', starting, { description: 'The process before this one did not stop cleanly' })
-  audit.system('STARTED', starting, {
-    description: `EV Central ${VERSION} started`,
-    metadata: { version: VERSION },
-  })
-  // So that a kill right after the first answer cannot take it away; a disk that takes nothing does not keep us from serving.
-  const waitedEnough = performance.now() + STARTED_MS_MAX
-  while ((await audit.settled(starting)) === 'late' && performance.now() < waitedEnough) await sleep(STARTED_POLL_MS)
+  await recordStart(audit, lock)
   undo.defer(() => audit.system('STOPPED', createContext(), { description: `EV Central ${VERSION} stopped` }))
 
   undo.defer(() => app.close())
@@ -183,6 +132,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
 
   await erasures.finishEarlier() // before anybody archives: one of the two at a time
   if (settings.retentionDays !== undefined) {
+    const { place } = backend
     undo.use(startRetention({ place, directory: archiveFolder(folder), days: settings.retentionDays, logger }))
   }
   // Last, so that no start that fails (a port in use, say) has made a key that nobody saw. Until now there was no admin
@@ -205,24 +155,30 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   }
 }
 
+function openBackend(settings: Settings, folder: DataFolder, logger: Logger): Backend {
+  const { databaseUrl: url } = settings
+  return url === undefined
+    ? openEmbeddedBackend({ settings, folder, logger })
+    : openSharedBackend({ settings, url, folder, logger })
+}
+
 /** Before anybody is served: a given key is right from the first request on, and production is refused without one. */
-async function settleGivenKey(settings: Settings, security: Awaited<ReturnType<typeof createSecurity>>): Promise<void> {
+async function settleGivenKey(settings: Settings, security: SecurityService): Promise<void> {
   if (settings.adminKey !== undefined) await security.bootstrap(settings.adminKey)
   else if (settings.isProduction && (await security.admins.list()).length === 0) {
     throw new SettingsError(['EVC_ADMIN_KEY is required in production until there is an admin'])
   }
 }
 
-/** Its journal goes on where its own database ends; in another one, records would be missing or be rows twice. Or it was adopted. */
-function refuseUsed(folder: DataFolder): void {
-  const { path, auditDatabase } = folder
-  if (adoptedInto(folder) !== undefined) {
-    throw new SettingsError([`EVC_DATA_DIR names ${path}, whose journal was adopted: it has to be another folder`])
-  }
-  if (!existsSync(auditDatabase)) return
-  throw new SettingsError([
-    `EVC_DATA_DIR names ${path}, which holds the trail of an embedded SQLite: with EVC_DATABASE_URL it has to be another folder`,
-  ])
+/** So that a kill right after the first answer cannot take it away; a disk that takes nothing does not keep us from serving. */
+async function recordStart(audit: AuditService, { isAfterUncleanStop }: DataFolderLock): Promise<void> {
+  const context = createContext()
+  if (isAfterUncleanStop)
+    audit.system('UNCLEAN_STOP', context, { description: 'The process before this one did not stop cleanly' })
+  const description = `EV Central ${VERSION} started`
+  audit.system('STARTED', context, { description, metadata: { version: VERSION } })
+  const waitedEnough = performance.now() + STARTED_MS_MAX
+  while ((await audit.settled(context)) === 'late' && performance.now() < waitedEnough) await sleep(STARTED_POLL_MS)
 }
 
 function readTls(settings: Settings): { tls?: { cert: Buffer; key: Buffer } } {

@@ -17,24 +17,12 @@
  *   secrets/               generated secrets (development only), mode 0600
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import {
-  closeSync,
-  constants,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, constants, existsSync, linkSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { TrailPlace } from '../archive/trail.ts'
 import { Refusal } from '../errors.ts'
-import { syncFolder } from '../files/whole-file.ts'
+import { syncPath, writeWhole } from '../files/whole-file.ts'
 
 export interface DataFolder {
   readonly path: string
@@ -80,6 +68,8 @@ export interface DataFolderLock extends Disposable {
   readonly isAfterUncleanStop: boolean
   /** To be called last in a clean stop, when everything is on disk. */
   markClean(): void
+  /** The same for a command: that a service before did not stop cleanly is for its next start to put on record. */
+  leaveAsFound(): void
 }
 
 /**
@@ -127,10 +117,14 @@ function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): Da
   }
   const marker = join(folder.path, 'running')
   const isAfterUncleanStop = existsSync(marker)
-  writeDurably(marker, '')
+  writeWhole(marker, '')
+  const markClean = () => rmSync(marker, { force: true })
   return {
     isAfterUncleanStop,
-    markClean: () => rmSync(marker, { force: true }),
+    markClean,
+    leaveAsFound() {
+      if (!isAfterUncleanStop) markClean()
+    },
     [Symbol.dispose]: () => lock.close(),
   }
 }
@@ -156,9 +150,10 @@ export function refuseMigrated(folder: DataFolder): void {
 /** @param address of the database, without its password; undefined takes the mark away */
 export function markMigrated(folder: DataFolder, address: string | undefined): void {
   const file = migratedFile(folder)
-  if (address === undefined) rmSync(file, { force: true })
-  else writeDurably(file, `${address}\n`)
-  syncFolder(folder.path)
+  if (address === undefined) {
+    rmSync(file, { force: true })
+    syncPath(folder.path)
+  } else writeWhole(file, `${address}\n`)
 }
 
 const adoptedFile = ({ path }: DataFolder) => join(path, 'adopted')
@@ -170,8 +165,7 @@ export function adoptedInto(folder: DataFolder): string | undefined {
 }
 
 export function markAdopted(folder: DataFolder, address: string): void {
-  writeDurably(adoptedFile(folder), `${address}\n`)
-  syncFolder(folder.path)
+  writeWhole(adoptedFile(folder), `${address}\n`)
 }
 
 /**
@@ -187,22 +181,10 @@ export function generatedSecret(folder: DataFolder, name: string): string {
   return secret
 }
 
-function writeDurably(file: string, content: string): void {
-  // Crash before the rename: a leftover draft, removed next time. After it: the whole content. A draft is always made anew, as
-  // the folder may come from elsewhere (`adopt`), and a link in it would lead to another file.
-  const draft = `${file}.draft`
-  rmSync(draft, { force: true })
-  const fd = openSync(draft, 'wx', 0o600)
-  writeSync(fd, content)
-  fsyncSync(fd)
-  closeSync(fd)
-  renameSync(draft, file)
-}
-
-/** As above, unless another process was first: then what that one wrote stays, and both go on with the same content. */
+/** Unless another process was first: then what that one wrote stays, and both go on with the same content. */
 function createDurably(file: string, content: string): void {
   const own = `${file}.${randomUUID()}`
-  writeDurably(own, content)
+  writeWhole(own, content)
   try {
     linkSync(own, file) // unlike a rename, never replaces
   } catch (error) {

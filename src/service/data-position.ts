@@ -40,7 +40,7 @@ export function readDataPosition(folder: DataFolder): DataPosition {
 }
 
 /** Undefined when there is no segment with a sound header. Reads the newest one whole. */
-export function readJournalPosition(directory: string): JournalPosition | undefined {
+function readJournalPosition(directory: string): JournalPosition | undefined {
   const headers = readHeaders(directory)
   const newest = headers.at(-1)
   if (newest === undefined) return undefined

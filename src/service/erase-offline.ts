@@ -23,8 +23,7 @@ export async function eraseOffline(settings: Settings, logger: AuditLogger, requ
   const pipeline = await openPipeline({ folder, logger, ackTimeoutMs, bruteForceThreshold, bruteForceWindowSeconds })
   undo.defer(async () => {
     await pipeline.close()
-    // That the service before did not stop cleanly is for the next start to put on record.
-    if (pipeline.status().indexer.lagRecords === 0 && !lock.isAfterUncleanStop) lock.markClean()
+    if (pipeline.status().indexer.lagRecords === 0) lock.leaveAsFound()
   })
   const state = createSqliteSecurityState({ path: folder.securityDatabase })
   undo.defer(() => state.close())

@@ -1,11 +1,11 @@
 /** Readiness and metrics: what the parts say of themselves, for load balancers and Prometheus. Owns no state. */
-import { statfs } from 'node:fs/promises'
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
 import { LIMITS } from '../limits.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import type { WitnessClientStatus } from '../witness/client.ts'
 import type { DataFolder } from './data-folder.ts'
+import { freeBytes } from './free-bytes.ts'
 import type { ServedLog } from './log.ts'
 import type { Pipeline } from './pipeline.ts'
 
@@ -90,15 +90,6 @@ function witnessDetail(status: WitnessClientStatus): string {
   const failing = status.witnesses.filter(({ failures }) => failures > 0)
   const says = witnessesOpenly(status)
   return failing.length === 0 ? says : `${says}; failing: ${failing.map(({ name }) => name).join(', ')}`
-}
-
-async function freeBytes(path: string): Promise<number> {
-  try {
-    const disk = await statfs(path)
-    return disk.bavail * disk.bsize
-  } catch {
-    return 0
-  }
 }
 
 function createRegistry(

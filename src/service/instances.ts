@@ -90,9 +90,7 @@ export async function adoptJournal(options: {
   if (journalId === undefined) return undefined
   if ((await postgres.transaction(session => lockInstance(session, journalId))) === undefined) return undefined
   const lock = undo.use(lockDataFolder(folder))
-  undo.defer(() => {
-    if (!lock.isAfterUncleanStop) lock.markClean()
-  })
+  undo.defer(lock.leaveAsFound)
   // By the lock nobody uses this folder; by this, nobody uses the one that it is a copy of.
   await postgres.transaction(async session => {
     const instance = (await lockInstance(session, journalId)) as Instance

@@ -10,8 +10,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Refusal } from '../errors.ts'
+import { replaceFile } from '../files/whole-file-async.ts'
 import type { DataFolder } from './data-folder.ts'
-import { replaceFile } from './durable-files.ts'
 
 const NOTE_NAME = 'behind'
 

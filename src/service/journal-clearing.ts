@@ -13,6 +13,7 @@ import { loggableError } from '../audit/redaction.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { noteCleared, readClearing } from '../store/postgres-journals.ts'
 import type { Pipeline } from './pipeline.ts'
+import { repeatedly } from './repeatedly.ts'
 
 const LOOK_MS = 500
 const INDEX_MS_MAX = 60_000
@@ -33,9 +34,6 @@ export function clearJournalWhenAsked(deps: {
     statementMsMax: STATEMENT_MS_MAX,
     applicationName: 'ev-central journal',
   })
-  let isOver = false
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> = Promise.resolve()
   /** One line for each time that it does not go. */
   let hasFailed = false
 
@@ -57,18 +55,10 @@ export function clearJournalWhenAsked(deps: {
     return (await settleState()) && pipeline.dropIndexed(INDEX_MS_MAX, async () => {})
   }
 
-  function next(): void {
-    running = look().finally(() => {
-      if (!isOver) timer = setTimeout(next, LOOK_MS).unref()
-    })
-  }
-  next()
-
+  const looking = repeatedly(LOOK_MS, look)
   return {
     async [Symbol.asyncDispose]() {
-      isOver = true
-      clearTimeout(timer)
-      await running
+      await looking[Symbol.asyncDispose]()
       await postgres.close()
     },
   }

@@ -8,8 +8,8 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
+import { replaceFile } from '../files/whole-file-async.ts'
 import type { DataFolder } from './data-folder.ts'
-import { replaceFile } from './durable-files.ts'
 
 export interface KeptCheckpoint extends AsyncDisposable {
   /** As it was found at the start. */

@@ -5,9 +5,7 @@
 import type { Logger } from 'pino'
 import { type CheckpointStatus, type LogSigner, startCheckpoints } from '../checkpoint/checkpoint-host.ts'
 import { type KeyFolders, readKeyChain, readSigningKeys } from '../checkpoint/key-files.ts'
-import { createPostgresSigner } from '../checkpoint/postgres-signer.ts'
-import { canSignMlDsa44, handOverDetails } from '../checkpoint/signing-keys.ts'
-import { createThreadSigner } from '../checkpoint/thread-signer.ts'
+import { canSignMlDsa44 } from '../checkpoint/signing-keys.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { currentKeys, formatKeyChain } from '../evidence/key-chain.ts'
@@ -15,14 +13,9 @@ import type { EvidenceStatus } from '../http/deps.ts'
 import { LIMITS } from '../limits.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
-import type { DataFolder } from './data-folder.ts'
-import { type KeptCheckpoint, openKeptCheckpoint } from './kept-checkpoint.ts'
 import type { Pipeline } from './pipeline.ts'
-import { keyFolders } from './rotate-key.ts'
-import { keyWrap, recordHandOver } from './shared-keys.ts'
-import { startSharedWatch, tamperingRecorder } from './shared-watch.ts'
+import { tamperingRecorder } from './shared-watch.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
-import { readWitnessed } from './stored-checkpoint.ts'
 
 const LAST_ROWS_MS = 2_000
 /** For the last rows, their checkpoint and its cosignatures together: a stop has 10 s, of which requests may take half. */
@@ -67,20 +60,24 @@ export function requireMlDsa44({ logMlDsa, logOrigin }: Settings, folders?: KeyF
   }
 }
 
-interface LogDeps {
-  readonly pipeline: Pipeline
-  readonly folder: DataFolder
-  readonly settings: Settings
-  readonly keyEncryptionKey: Uint8Array
-  readonly logger: Logger
+/** Where the log lies (backend.ts). */
+export interface LogParts {
+  readonly signer: LogSigner
+  /** A witnessed checkpoint that the process before kept; asked once, when there is a signed one. */
+  readWitnessed(): string | undefined
+  /** Reads the trail again, where that is not the signer's work. */
+  readonly watch?: AsyncDisposable | undefined
 }
 
-export function startLog(deps: LogDeps): ServedLog {
-  const { pipeline, folder, settings, logger } = deps
+export function startLog(deps: {
+  readonly parts: LogParts
+  readonly pipeline: Pipeline
+  readonly settings: Settings
+  readonly logger: Logger
+}): ServedLog {
+  const { parts, pipeline, settings, logger } = deps
+  const { signer, readWitnessed, watch } = parts
   const { audit, queries } = pipeline
-  const { databaseUrl: url, selfCheckPercent: percent } = settings
-  const kept = url === undefined ? undefined : openKeptCheckpoint(folder, logger)
-  const signer = createSigner(deps, kept)
   const witnesses = createWitnessClient({
     witnesses: settings.witnesses,
     quorum: settings.witnessQuorum,
@@ -89,7 +86,7 @@ export function startLog(deps: LogDeps): ServedLog {
   })
   const checkpoints = startCheckpoints({
     signer,
-    watchMs: percent * 10,
+    watchMs: settings.selfCheckPercent * 10,
     onTampered: tamperingRecorder({ audit, logger }),
     onSigned: witnesses.submit,
     onRefused(cause, detail) {
@@ -98,14 +95,12 @@ export function startLog(deps: LogDeps): ServedLog {
       audit.system('CHECKPOINT_REFUSED', createContext(), { description, metadata: { cause } })
     },
   })
-  const watch = url === undefined || percent === 0 ? undefined : startSharedWatch({ url, percent, logger })
   witnesses.onCosigned(note => checkpoints.cosigned(note, note === witnesses.witnessed()))
   const shown = createShownCheckpoint({
     newest: checkpoints.newest,
     // Without a quorum, what others sign is never handed to the client here.
     witnesses: settings.witnessQuorum === 0 ? { ...witnesses, witnessed: checkpoints.newest } : witnesses,
-    // Of a shared log the client is given it, with the first one that is known.
-    readKept: () => (url === undefined ? readWitnessed(keyFolders(folder), settings) : undefined),
+    readKept: readWitnessed,
   })
   checkpoints.indexed(pipeline.lastEventId())
   pipeline.onIndexed(checkpoints.indexed)
@@ -126,46 +121,10 @@ export function startLog(deps: LogDeps): ServedLog {
       await checkpoints.finish()
       await witnesses.settled(Math.min(LIMITS.lastCosignaturesMsMax, Math.max(0, until - performance.now())))
       await checkpoints.close()
-      await kept?.[Symbol.asyncDispose]()
       await watchEnded
       await witnesses.close()
     },
   }
-}
-
-function createSigner(deps: LogDeps, kept: KeptCheckpoint | undefined): LogSigner {
-  const { pipeline, folder, settings, keyEncryptionKey, logger } = deps
-  const { audit } = pipeline
-  const { databaseUrl: url, logOrigin: origin, logMlDsa: withMlDsa44 } = settings
-  if (url === undefined) {
-    return createThreadSigner({
-      storePath: folder.auditDatabase,
-      folders: keyFolders(folder),
-      origin,
-      withMlDsa44,
-      async onHandOver(note) {
-        const context = createContext()
-        audit.system('LOG_KEY_ROTATED', context, handOverDetails(note))
-        await audit.settled(context)
-      },
-    })
-  }
-  return createPostgresSigner({
-    url,
-    keys: keyWrap(keyEncryptionKey),
-    origin,
-    withMlDsa44,
-    kept: kept?.note,
-    keep: note => kept?.keep(note),
-    recordHandOver,
-    onDisagreement(journal) {
-      const wanted = `EVC_LOG_ML_DSA is ${withMlDsa44} here`
-      logger.warn(
-        { journal },
-        `${wanted}, and another instance was not started so: the log stays as it is until all are`,
-      )
-    },
-  })
 }
 
 function evidenceStatus(signed: CheckpointStatus, witnessed: WitnessClientStatus): EvidenceStatus {

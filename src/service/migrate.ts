@@ -123,10 +123,7 @@ function openFolder({ dataDir }: Settings, undo: AsyncDisposableStack): DataFold
   }
   refuseHalfRestored(folder)
   const lock = undo.use(lockMigratingFolder(folder))
-  // That the service before did not stop cleanly is for its next start to put on record.
-  undo.defer(() => {
-    if (!lock.isAfterUncleanStop) lock.markClean()
-  })
+  undo.defer(lock.leaveAsFound)
   return folder
 }
 

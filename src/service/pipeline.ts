@@ -20,6 +20,7 @@ import { watchClock } from './clock-watch.ts'
 import type { DataFolder } from './data-folder.ts'
 import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
 import { failureRecords, failureRows } from './recent-failures.ts'
+import { repeatedly } from './repeatedly.ts'
 
 export interface PipelineOptions {
   readonly folder: DataFolder
@@ -141,15 +142,15 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const unindexedFailures =
     isReached && !isShared ? failureRecords(folder.journalDirectory, indexedSequence, durableSequence, logger) : []
   if (isShared) {
+    // Rows of other instances: nobody tells us of them.
     undo.use(
-      followHead(
-        () => reader.lastId(),
-        follow,
-        () => lastEventId,
-      ),
+      repeatedly(HEAD_MS, async () => {
+        const id = await reader.lastId().catch(() => 0) // asked again
+        if (id > lastEventId) follow(id)
+      }),
     )
   }
-  const replayedThrough = isShared ? await readLastId(reader, lastRow) : lastRow
+  const replayedThrough = isShared ? await reader.lastId().catch(() => lastRow) : lastRow
   const recentFailures = await failureRows(reader, isShared || isReached ? replayedThrough : undefined, logger)
   audit.replay([...recentFailures, ...unindexedFailures])
   undo.use(watchClock({ audit, logger }))
@@ -188,41 +189,6 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     await journal.close(DRAIN_MS) // durable first, so that the indexer's drain sees the end of it
     await owned.disposeAsync()
   }
-}
-
-/** Rows of other instances: nobody tells us of them. */
-function followHead(
-  readLast: () => Promise<number>,
-  onRows: (lastEventId: number) => void,
-  known: () => number,
-): AsyncDisposable {
-  let isOver = false
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> = Promise.resolve()
-
-  async function look(): Promise<void> {
-    const id = await readLast().catch(() => 0) // asked again
-    if (id > known() && !isOver) onRows(id)
-  }
-  function wait(): void {
-    timer = setTimeout(() => {
-      running = look().finally(() => {
-        if (!isOver) wait()
-      })
-    }, HEAD_MS).unref()
-  }
-  wait()
-  return {
-    async [Symbol.asyncDispose]() {
-      isOver = true
-      clearTimeout(timer)
-      await running
-    },
-  }
-}
-
-async function readLastId(queries: Pick<EventQueries, 'lastId'>, otherwise: number): Promise<number> {
-  return queries.lastId().catch(() => otherwise)
 }
 
 async function within(ms: number, work: Promise<boolean>): Promise<boolean> {

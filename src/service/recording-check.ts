@@ -5,10 +5,10 @@
  * Three questions, as each finds what the others miss: its last write or fsync failed; an fsync hangs, so what it took is
  * not on disk within a second; nothing was written since the disk filled up.
  */
-import { statfs } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { LIMITS } from '../limits.ts'
 import type { DataFolder } from './data-folder.ts'
+import { freeBytes } from './free-bytes.ts'
 import type { Pipeline } from './pipeline.ts'
 
 const DURABLE_WITHIN_MS = 1_000
@@ -34,14 +34,5 @@ export function createRecordingCheck(deps: {
   return async () => {
     if (journal().phase !== 'open' || !(await becomesDurable(journal().appendedSequence))) return false
     return (await freeBytes(folder.journalDirectory)) >= LIMITS.journalFreeBytesMin && journal().phase === 'open'
-  }
-}
-
-async function freeBytes(path: string): Promise<number> {
-  try {
-    const disk = await statfs(path)
-    return disk.bavail * disk.bsize
-  } catch {
-    return 0 // a folder that cannot be asked cannot be written either
   }
 }

@@ -26,11 +26,11 @@ import { putChainAside } from '../checkpoint/key-files.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import type { AuditEvent } from '../event/event.ts'
+import { syncPath, writeNew } from '../files/whole-file-async.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { makeEmptyFolder } from './backup.ts'
 import { digestOf, MANIFEST_NAME, type Manifest, parseManifest } from './backup-manifest.ts'
 import { type DataFolder, dataFolder } from './data-folder.ts'
-import { syncPath, writeNew } from './durable-files.ts'
 
 export interface RestoreProgress {
   readonly phase: 'checking' | 'copying'

@@ -17,9 +17,8 @@ import {
 import { handOverDetails } from '../checkpoint/signing-keys.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { currentKey, type LogKeys } from '../evidence/key-chain.ts'
-import { parseNote } from '../evidence/note.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
 import { putOnRecord } from './restore.ts'
 
@@ -48,7 +47,7 @@ export async function rotateKey(folder: DataFolder): Promise<Rotation> {
     await handOver(folder)
     return { keys, isDone: true }
   } finally {
-    if (!lock.isAfterUncleanStop) lock.markClean()
+    lock.leaveAsFound()
     lock[Symbol.dispose]()
   }
 }
@@ -67,7 +66,7 @@ async function handOver(folder: DataFolder): Promise<void> {
 function signedSize({ log }: KeyFolders): number {
   const file = join(log, 'checkpoint')
   if (!existsSync(file)) return 0
-  const checkpoint = parseCheckpoint(parseNote(readFileSync(file, 'utf8'))?.text ?? '')
+  const checkpoint = parseSignedCheckpoint(readFileSync(file, 'utf8'))
   if (checkpoint === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', `${file} is not a checkpoint.`)
   return checkpoint.size
 }

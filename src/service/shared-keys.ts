@@ -18,8 +18,8 @@ import { unwrapKey, wrapKey } from '../security/key-wrap.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
 import { SecurityStateError } from '../security/security-state.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
-import { openSharedState } from './open-state.ts'
 import { sharedSecrets } from './secrets.ts'
+import { openSharedState } from './shared-state.ts'
 
 /** Whatever it leaves in the outbox, the instances take from there. */
 const NO_INSTANCE = ''

@@ -32,6 +32,7 @@ import {
 } from '../checkpoint/postgres-watch.ts'
 import { createContext } from '../context/context.ts'
 import { createPostgres, type Session } from '../postgres/postgres.ts'
+import { repeatedly } from './repeatedly.ts'
 
 export interface WatchThreadData {
   readonly url: string
@@ -72,8 +73,6 @@ export function startSharedWatch(deps: {
   })
   const stopping = new AbortController()
   const { signal } = stopping
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> = Promise.resolve()
   /** One line for each time that it does not go. */
   let hasFailed = false
 
@@ -144,20 +143,11 @@ export function startSharedWatch(deps: {
     if (last === undefined) await session.query('SELECT 1')
   }
 
-  function later(): void {
-    timer = setTimeout(() => {
-      running = turn().finally(() => {
-        if (!signal.aborted) later()
-      })
-    }, TURN_MS).unref()
-  }
-  later()
-
+  const turns = repeatedly(TURN_MS, turn)
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort()
-      clearTimeout(timer)
-      await running
+      await turns[Symbol.asyncDispose]()
       await postgres.close()
     },
   }

@@ -8,8 +8,7 @@
  *
  * Whatever is shown is never smaller than what was shown before. Owns what was shown last, in memory.
  */
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
-import { parseNote } from '../evidence/note.ts'
+import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { LIMITS } from '../limits.ts'
 import type { WitnessClient } from '../witness/client.ts'
 
@@ -37,6 +36,7 @@ export function createShownCheckpoint(deps: {
   }
 }
 
-function sizeOf(note: string): number {
-  return parseCheckpoint(parseNote(note)?.text ?? '')?.size ?? 0
+/** Of the tree, as a note says; 0 when it says none. */
+export function sizeOf(note: string): number {
+  return parseSignedCheckpoint(note)?.size ?? 0
 }

@@ -6,12 +6,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type KeyFolders, readKeyChain } from '../checkpoint/key-files.ts'
-import { parseCheckpoint } from '../evidence/checkpoint.ts'
 import { type KeyChain, openByChain } from '../evidence/key-chain.ts'
-import { parseNote } from '../evidence/note.ts'
 import { createVerifier } from '../evidence/signature.ts'
 import { LIMITS } from '../limits.ts'
 import type { Settings } from '../settings/settings.ts'
+import { sizeOf } from './shown-checkpoint.ts'
 
 type WitnessSettings = Pick<Settings, 'witnesses' | 'witnessQuorum'>
 
@@ -81,8 +80,4 @@ function isWitnessed(note: string, { chain }: StoredNotes, { witnesses, witnessQ
   const cosigners = witnesses.map(({ key }) => createVerifier(key))
   const opened = openByChain(note, chain, cosigners)
   return opened.isTrusted && opened.cosignatures.length >= witnessQuorum
-}
-
-function sizeOf(note: string): number {
-  return parseCheckpoint(parseNote(note)?.text ?? '')?.size ?? 0
 }

@@ -95,9 +95,8 @@ export function readSettings(environment: Environment): Settings {
   if ((settings.tlsCertFile === undefined) !== (settings.tlsKeyFile === undefined)) {
     problems.push('EVC_TLS_CERT and EVC_TLS_KEY go together')
   }
-  if (settings.databaseUrl !== undefined) {
-    if (settings.positionFile !== undefined)
-      problems.push('EVC_POSITION_FILE is for the embedded SQLite: PostgreSQL knows how far each journal is')
+  if (settings.databaseUrl !== undefined && settings.positionFile !== undefined) {
+    problems.push('EVC_POSITION_FILE is for the embedded SQLite: PostgreSQL knows how far each journal is')
   }
   if (settings.witnessQuorum > settings.witnesses.length) {
     problems.push('EVC_WITNESS_QUORUM must be at most the number of EVC_WITNESSES')

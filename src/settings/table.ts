@@ -122,7 +122,8 @@ function databaseUrl(value: string): string {
 }
 
 function adminKey(value: string): string {
-  if (value.length < 32 || value.length > 256) throw new Error('must be 32 to 256 characters')
+  const { adminKeyCharactersMin: min, adminKeyCharactersMax: max } = LIMITS
+  if (value.length < min || value.length > max) throw new Error(`must be ${min} to ${max} characters`)
   if (!/^[\x21-\x7e]+$/.test(value))
     throw new Error('must be printable ASCII without spaces, as it travels in a header')
   return value

@@ -17,16 +17,8 @@ import { addMember, CHUNK_IDS, type ChunkSet, emptySet, FACETS, firstIdOf } from
 
 export type ChunkRow = Pick<AuditEvent, 'date_time' | 'who' | 'ip' | 'action' | 'severity' | 'reason_code'>
 
-/** The columns of `ChunkRow` in SQL, in the order of `ChunkValues`. */
+/** The columns of `ChunkRow` in SQL. */
 export const CHUNK_COLUMNS = 'date_time, who, ip, action, severity, reason_code'
-export type ChunkValues = [
-  date_time: string,
-  who: string,
-  ip: string,
-  action: string,
-  severity: string,
-  reason_code: string | null,
-]
 
 export interface Kind {
   readonly action: string

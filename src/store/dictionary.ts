@@ -21,7 +21,7 @@ CREATE INDEX event_kinds_action ON event_kinds (action, severity, reason_code);
 const NAMES_REMEMBERED = 120_000
 /** Columns hold a kind in 16 bits. Further reason codes are counted together, under this one. */
 const KINDS_MAX = 60_000
-export const OTHER_REASON = '(other)'
+const OTHER_REASON = '(other)'
 
 export interface Dictionary {
   nameNumber(name: string): number

@@ -19,7 +19,7 @@ import { readBundleSalts } from './log-store.ts'
 import type { LegalHold } from './retention.ts'
 import { rewriteTable } from './rewrite.ts'
 import { writeCounts } from './segment-counts.ts'
-import { listSegments, type Segment } from './segments.ts'
+import { listSegments, type Segment, segmentOf } from './segments.ts'
 import { nameHolds, PRIVATE_COLUMNS, type PrivateRow, rowHolds, type Subject, textHolds } from './subject.ts'
 
 export const ERASURE_TABLES = `
@@ -99,7 +99,7 @@ export function eraseRows(
   { subject, tombstone }: { readonly subject: Subject; readonly tombstone: number },
 ): void {
   const segments = listSegments(db)
-  const touched = new Set(rows.map(({ id }) => segmentOf(segments, id)))
+  const touched = new Set(rows.map(({ id }) => segmentWith(segments, id)))
   const names = blankRows(db, rows, segments)
   for (const name of elsewhere.names) names.add(name)
   zeroSalts(db, rows)
@@ -126,9 +126,8 @@ export function listFilesDue(db: DatabaseSync): string[] {
   return rows.map(({ table_name }) => String(table_name).slice(FILE_DUE.length))
 }
 
-function segmentOf(segments: readonly Segment[], id: number): Segment {
-  return segments.findLast(({ firstId }) => firstId <= id) as Segment
-}
+/** Rows that are to be erased are there. */
+const segmentWith = (segments: readonly Segment[], id: number) => segmentOf(segments, id) as Segment
 
 /** @returns who and ip as they were */
 function blankRows(db: DatabaseSync, rows: readonly HeldRow[], segments: readonly Segment[]): Set<string> {
@@ -144,7 +143,9 @@ function blankRows(db: DatabaseSync, rows: readonly HeldRow[], segments: readonl
     ]),
   )
   for (const { id } of rows) {
-    const { select, update } = statements.get(segmentOf(segments, id)) as NonNullable<ReturnType<typeof statements.get>>
+    const { select, update } = statements.get(segmentWith(segments, id)) as NonNullable<
+      ReturnType<typeof statements.get>
+    >
     const { who, ip } = select.get(id) ?? {}
     names.add(String(who)).add(String(ip))
     update.run({ ...ERASED_COLUMNS, id })
@@ -170,7 +171,7 @@ function zeroSalts(db: DatabaseSync, rows: readonly HeldRow[]): void {
 function renewChunks(db: DatabaseSync, rows: readonly HeldRow[], segments: readonly Segment[]): void {
   const write = prepareChunkWriter(db)
   for (const chunk of new Set(rows.map(({ id }) => chunkOf(id)))) {
-    const complete = readChunk(db, chunk, segmentOf(segments, chunk * CHUNK_IDS + 1).table)
+    const complete = readChunk(db, chunk, segmentWith(segments, chunk * CHUNK_IDS + 1).table)
     if (complete.count === CHUNK_IDS) write(complete)
   }
 }

@@ -6,14 +6,13 @@
  * transaction of whoever goes on with the log. Crash within: it is done again.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { areSameBytes, HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
 import { commit, formatLeaf, isErasedSalt, parseLeaf, SALT_BYTES } from '../evidence/leaf.ts'
 import { type Hash, perfectRoot } from '../evidence/merkle.ts'
 import { formatBundle, parseBundle, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { type LogFiles, TILES_PER_PACK } from '../log/log-files.ts'
 import { readBundleSalts, readCommitments } from './log-store.ts'
-import { listSegments } from './segments.ts'
+import { listSegments, readRows, segmentOf } from './segments.ts'
 
 /** @returns how many files' parts were made anew. */
 export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize: number; size: number }): number {
@@ -51,12 +50,10 @@ export function repairLog(db: DatabaseSync, files: LogFiles, range: { syncedSize
  */
 function entriesOf(db: DatabaseSync, files: LogFiles, bundle: number): Uint8Array[] | undefined {
   const first = bundle * TILE_WIDTH + 1
-  const table = listSegments(db).findLast(({ firstId }) => firstId <= first)?.table
+  const table = segmentOf(listSegments(db), first)?.table
   const salts = readBundleSalts(db, bundle)
   if (table === undefined || salts === undefined) return undefined
-  const rows = db
-    .prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
-    .all(first, first + TILE_WIDTH - 1) as unknown as StoredEvent[]
+  const rows = readRows(db, table, first, first + TILE_WIDTH - 1)
   if (rows.length < TILE_WIDTH) return undefined
   const stored = files.read('entries', bundle)
   const before = stored && parseBundle(stored, TILE_WIDTH)

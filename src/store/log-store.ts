@@ -18,13 +18,14 @@ import { formatLeaf, hasErasedSalt, SALT_BYTES, saltsOfSeed } from '../evidence/
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { formatBundle, parseHashTile, TILE_WIDTH } from '../evidence/tile.ts'
 import type { TileFile } from '../evidence/tile-collector.ts'
+import { syncPath } from '../files/whole-file.ts'
 import type { LogBuilder, LogGrowth, LogRow, LogState } from '../log/log-builder.ts'
-import { openLogFiles, packsFrom, syncPath } from '../log/log-files.ts'
+import { openLogFiles, packsFrom } from '../log/log-files.ts'
 import { StoreError } from './event-store.ts'
 import { repairLog } from './log-repair.ts'
-import { listSegments } from './segments.ts'
+import { listSegments, readRows } from './segments.ts'
 
-export const LOG_TABLES = `
+const LOG_TABLES = `
 CREATE TABLE log_head (
   one INTEGER PRIMARY KEY CHECK (one = 1), size INTEGER NOT NULL, root BLOB NOT NULL, edge BLOB NOT NULL,
   synced_size INTEGER NOT NULL
@@ -219,12 +220,8 @@ export function readPartialBundle(db: DatabaseSync, size: number, table: string)
   const width = size % TILE_WIDTH
   if (width === 0) return undefined
   const commitments = readPartialCommitments(db, size)
-  const rows = db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
-  const entries = rows
-    .all(index * TILE_WIDTH + 1, size)
-    .map((row, n) =>
-      formatLeaf(row as unknown as StoredEvent, commitments.subarray(n * HASH_BYTES, (n + 1) * HASH_BYTES)),
-    )
+  const rows = readRows(db, table, index * TILE_WIDTH + 1, size)
+  const entries = rows.map((row, n) => formatLeaf(row, commitments.subarray(n * HASH_BYTES, (n + 1) * HASH_BYTES)))
   return { tile: { level: 'entries', index, width }, bytes: formatBundle(entries) }
 }
 

@@ -9,7 +9,7 @@ import type { TreeHead } from '../evidence/merkle-proof.ts'
 import { countAt, formatBundle, parseBundle, TILE_WIDTH, type Tile } from '../evidence/tile.ts'
 import type { LogFiles } from '../log/log-files.ts'
 import { readBundleSalts, readLogHead, readPartialBundle, readPartialTiles } from './log-store.ts'
-import { listSegments } from './segments.ts'
+import { listSegments, segmentOf } from './segments.ts'
 
 export interface LogSnapshot extends TreeHead {
   /**
@@ -88,5 +88,5 @@ export function beginning(
 }
 
 function tableOf(db: DatabaseSync, id: number): string {
-  return listSegments(db).findLast(({ firstId }) => firstId <= id)?.table ?? 'audit_events'
+  return segmentOf(listSegments(db), id)?.table ?? 'audit_events'
 }

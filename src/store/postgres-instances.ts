@@ -33,7 +33,7 @@ export interface Instance {
 }
 
 /** Much more than a restart takes, or a cut of the network that nobody acts on. */
-export const STALE_MS = 60_000
+const STALE_MS = 60_000
 
 export const INSTANCES_SCHEMA: Schema = {
   stage: 'instances',

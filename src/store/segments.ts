@@ -15,7 +15,7 @@
  * Everything here runs in the caller's transaction: a crash leaves either the segments before or those after.
  */
 import type { DatabaseSync } from 'node:sqlite'
-import { COLUMNS } from '../event/event.ts'
+import { COLUMNS, type StoredEvent } from '../event/event.ts'
 import { CHUNK_IDS, chunkOf } from './chunk-sets.ts'
 import { dropChunks } from './chunk-store.ts'
 import { dropCounts } from './segment-counts.ts'
@@ -90,6 +90,17 @@ export function listSegments(db: DatabaseSync): Segment[] {
     firstId: Number(row.first_id),
     lastId: row.last_id === null ? undefined : Number(row.last_id),
   }))
+}
+
+/** The one that this id is in, or was before it left; undefined: it is older than all that there are. */
+export function segmentOf(segments: readonly Segment[], id: number): Segment | undefined {
+  return segments.findLast(({ firstId }) => firstId <= id)
+}
+
+/** In the order of their ids. @param table of their segment */
+export function readRows(db: DatabaseSync, table: string, firstId: number, lastId: number): StoredEvent[] {
+  const select = db.prepare(`SELECT ${COLUMNS.join(', ')} FROM ${table} WHERE id BETWEEN ? AND ? ORDER BY id`)
+  return select.all(firstId, lastId) as unknown as StoredEvent[]
 }
 
 /** The first segment's table is renamed once: what was noted of it before goes on under its new name. */

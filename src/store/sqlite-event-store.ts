@@ -5,10 +5,11 @@
  * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write lock,
  * so it belongs into a worker or a command, never on the request path.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type AuditEvent, COLUMNS, type StoredEvent } from '../event/event.ts'
+import { syncPath } from '../files/whole-file.ts'
 import { type LogBuilder, openLogBuilder } from '../log/log-builder.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { createChunkStore } from './chunk-store.ts'
@@ -68,7 +69,7 @@ type OpenStore = ReturnType<typeof open>
 function open(path: string, log: LogBuilder) {
   const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   // Else a power loss could take the folder away, with all that was checkpointed in it. SQLite does so for its files.
-  if (made !== undefined) sync(dirname(made), 'r')
+  if (made !== undefined) syncPath(dirname(made))
   // SQLite would make it 0644; its -wal and -shm take the mode from here. Only a file that is not there yet: closing any
   // descriptor of one that is would take away the locks that other threads of this process hold on it.
   if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))
@@ -274,21 +275,12 @@ function checkpoint(db: DatabaseSync, path: string): void {
     isCopied ||= busy === 0 && checkpointed === log
     pages = Number(log) // in use, however large the file once was
   }
-  if (!isCopied) sync(`${path}-wal`, 'r+')
+  if (!isCopied) syncPath(`${path}-wal`)
   if (pages <= WAL_PAGES_WANTED) return
   // It keeps writers waiting while it waits for readers, of which one may take minutes.
   db.exec(
     `PRAGMA busy_timeout = ${RESTART_MS_MAX}; PRAGMA wal_checkpoint(RESTART); PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`,
   )
-}
-
-function sync(path: string, flags: 'r' | 'r+'): void {
-  const file = openSync(path, flags)
-  try {
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
 }
 
 /** UUIDs and digests as their bytes; any other key as it is, so that two keys are never taken for one. */

@@ -113,7 +113,7 @@ function isSameKey(a: Verifier, b: Verifier): boolean {
   return formatVerifierKey(a.key) === formatVerifierKey(b.key)
 }
 
-export function readVerifier(text: string): Verifier | undefined {
+function readVerifier(text: string): Verifier | undefined {
   const key = parseVerifierKey(text.trim())
   return key && createVerifier(key)
 }

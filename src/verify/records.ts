@@ -146,6 +146,6 @@ function readMetadata({ metadata }: Pick<LogRecord, 'metadata'>): Record<string,
   }
 }
 
-export function hexOf(bytes: Uint8Array): string {
+function hexOf(bytes: Uint8Array): string {
   return Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('')
 }

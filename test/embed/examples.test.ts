@@ -17,7 +17,7 @@ const LOGINS = [
 const BROKEN = 'ERROR GET /broken 500 System error: TypeError - the meter does not answer'
 
 const EXPECTED: Readonly<Record<string, readonly string[]>> = {
-  'seed-usage.ts': [
+  'login-audit.ts': [
     'right: { success: true }',
     ...Array<string>(5).fill('wrong: { success: false }'),
     'failures: 5 INVALID_CREDENTIALS',

@@ -5,6 +5,7 @@ import test from 'node:test'
 import { pino } from 'pino'
 import { createContext } from '../../src/context/context.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
+import { openEmbeddedBackend } from '../../src/service/embedded-backend.ts'
 import { createHealth } from '../../src/service/health.ts'
 import { startLog } from '../../src/service/log.ts'
 import { openPipeline } from '../../src/service/pipeline.ts'
@@ -30,13 +31,12 @@ for (const ending of ['space returns', 'the process ends first'] as const) {
     const pipeline = await open()
     t.after(() => pipeline.close())
     const { audit } = pipeline
-    const log = startLog({
+    const [settings, logger] = [readSettings({}), pino({ level: 'silent' })]
+    const parts = openEmbeddedBackend({ settings, folder, logger }).openLog({
       pipeline,
-      folder,
-      settings: readSettings({}),
       keyEncryptionKey: Buffer.alloc(32),
-      logger: pino({ level: 'silent' }),
     })
+    const log = startLog({ parts, pipeline, settings, logger })
     t.after(() => log.close())
     const health = createHealth({ pipeline, audit, folder, state: { lastWriteError: () => null }, log })
     const losses = async () => (await health.ready()).checks.find(({ name }) => name === 'losses')

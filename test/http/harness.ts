@@ -16,7 +16,7 @@ import { createSecurity } from '../../src/security/create-security.ts'
 import type { Role, Security } from '../../src/security/security.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { startCentral } from '../../src/service/central.ts'
-import { openSharedState } from '../../src/service/open-state.ts'
+import { openSharedState } from '../../src/service/shared-state.ts'
 import { readSettings } from '../../src/settings/settings.ts'
 import { type PostgresServer, sharedPostgres } from '../harness/postgres.ts'
 

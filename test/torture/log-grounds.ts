@@ -38,7 +38,7 @@ export interface Ground {
 }
 
 /** Sizes at which something begins: bundles, segments. */
-export const EDGES = [1, 2, 255, 256, 257, 511, 512, 1_023, 1_024, 1_025, 1_280, 2_047, 2_048, 2_049, 3_000]
+const EDGES = [1, 2, 255, 256, 257, 511, 512, 1_023, 1_024, 1_025, 1_280, 2_047, 2_048, 2_049, 3_000]
 
 export function drawShape(random: Random): Shape {
   const events = random.chance(0.7) ? random.pick(EDGES) : random.between(1, 3_000)

@@ -33,7 +33,7 @@ interface Page {
   readonly next_cursor: string | null
 }
 
-export const BLOCK_ROWS = 200
+const BLOCK_ROWS = 200
 /** Rows that are held on each side of where one looks. */
 export const HELD_ROWS = 2_000
 const NOTIFY_MS = 100

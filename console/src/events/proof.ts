@@ -1,8 +1,8 @@
 /** The verifier of the project, run here: the service only gives the proof and the keys, and is believed in nothing else. */
-import { parseCheckpoint } from '../../../src/evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import { formatBase64 } from '../../../src/evidence/encoding.ts'
 import { keyOfSize, openByChain, parseKeyChain } from '../../../src/evidence/key-chain.ts'
-import { formatVerifierKey, parseNote } from '../../../src/evidence/note.ts'
+import { formatVerifierKey } from '../../../src/evidence/note.ts'
 import { compareRows, type ProofFault, parseProof, verifyProof } from '../../../src/evidence/proof.ts'
 import { createVerifier } from '../../../src/evidence/signature.ts'
 import { apiText, Problem } from '../api.ts'
@@ -85,7 +85,7 @@ export async function checkCheckpoint(): Promise<ProofOutcome> {
 }
 
 function sizeOf(note: string): number | undefined {
-  return parseCheckpoint(parseNote(note)?.text ?? '')?.size
+  return parseSignedCheckpoint(note)?.size
 }
 
 /** A log that got another first key behind one's back would be another log: said, so that somebody asks why. */

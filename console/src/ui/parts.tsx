@@ -52,7 +52,7 @@ export function IconButton({
 }
 
 /** More about what is there, on hover and on focus. The child must be able to have the focus. */
-export function Hint({ text, children }: { text: ReactNode; children: React.ReactElement<Record<string, unknown>> }) {
+function Hint({ text, children }: { text: ReactNode; children: React.ReactElement<Record<string, unknown>> }) {
   return (
     <Tooltip.Root>
       <Tooltip.Trigger render={children} />

@@ -6,10 +6,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Refusal } from '../../errors.ts'
-import { parseCheckpoint } from '../../evidence/checkpoint.ts'
+import { parseSignedCheckpoint } from '../../evidence/checkpoint.ts'
 import { formatBase64 } from '../../evidence/encoding.ts'
 import { isErasedSalt } from '../../evidence/leaf.ts'
-import { parseNote } from '../../evidence/note.ts'
 import { formatDisclosure, formatProof } from '../../evidence/proof.ts'
 import { parseTilePath } from '../../evidence/tile.ts'
 import { LIMITS } from '../../limits.ts'
@@ -64,7 +63,7 @@ export function evidenceRoutes(app: App, deps: HttpDeps, guards: Guards): void {
   /** The newest checkpoint, and the size of its tree. @throws {Refusal} NOT_SIGNED_YET */
   function signed(): { note: string; size: number } {
     const newest = checkpoint()
-    const parsed = newest === undefined ? undefined : parseCheckpoint(parseNote(newest)?.text ?? '')
+    const parsed = newest === undefined ? undefined : parseSignedCheckpoint(newest)
     if (newest === undefined || parsed === undefined)
       throw new Refusal('NOT_SIGNED_YET', undefined, { retryAfterSeconds: 1 })
     return { note: newest, size: parsed.size }

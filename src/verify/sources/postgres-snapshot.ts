@@ -15,7 +15,7 @@ import { buffer } from 'node:stream/consumers'
 import type pg from 'pg'
 import { to } from 'pg-copy-streams'
 import { connectPostgres } from '../../postgres/postgres.ts'
-import { asPostgresError } from '../../postgres/postgres-error.ts'
+import { rethrow } from '../../postgres/postgres-error.ts'
 
 export interface SnapshotReader {
   /** Whole numbers as numbers, where they are exact. One statement at a time. @throws {PostgresError} */
@@ -110,8 +110,4 @@ async function lockEvents(client: pg.Client): Promise<void> {
 /** The server ends the transaction with its session. */
 async function end(client: pg.Client): Promise<void> {
   await client.end().catch(() => {})
-}
-
-function rethrow(error: unknown): never {
-  throw asPostgresError(error)
 }

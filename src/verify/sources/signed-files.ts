@@ -4,8 +4,7 @@
  */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { parseCheckpoint } from '../../evidence/checkpoint.ts'
-import { parseNote } from '../../evidence/note.ts'
+import { parseSignedCheckpoint } from '../../evidence/checkpoint.ts'
 import { LIMITS } from '../../limits.ts'
 import { readHistory } from '../chain.ts'
 import type { Overview } from '../source.ts'
@@ -48,5 +47,5 @@ function isOfOneMoment(files: SignedFiles, again: SignedFiles): boolean {
 
 /** Leaves, as a note says; 0 when it says nothing. */
 export function sizeOf(signed: string | undefined): number {
-  return parseCheckpoint(parseNote(signed ?? '')?.text ?? '')?.size ?? 0
+  return parseSignedCheckpoint(signed ?? '')?.size ?? 0
 }

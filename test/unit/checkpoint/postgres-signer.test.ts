@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import test, { type TestContext } from 'node:test'
 import type { Tampered } from '../../../src/checkpoint/checkpoint-host.ts'
+import type { Outcome } from '../../../src/checkpoint/outcome.ts'
 import {
   createPostgresSigner,
   type PostgresSigner,
   type PostgresSignerDeps,
 } from '../../../src/checkpoint/postgres-signer.ts'
-import type { Outcome } from '../../../src/checkpoint/signer.ts'
 import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import {
   currentKey,

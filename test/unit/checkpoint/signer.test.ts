@@ -24,7 +24,8 @@ import {
   readKeyChain,
   takeHandOver,
 } from '../../../src/checkpoint/key-files.ts'
-import { createSigner, type Outcome, type Signer } from '../../../src/checkpoint/signer.ts'
+import type { Outcome } from '../../../src/checkpoint/outcome.ts'
+import { createSigner, type Signer } from '../../../src/checkpoint/signer.ts'
 import { handOverDetails } from '../../../src/checkpoint/signing-keys.ts'
 import { openCheckpoint } from '../../../src/evidence/checkpoint.ts'
 import {

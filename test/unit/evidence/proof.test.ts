@@ -11,7 +11,6 @@ import {
   formatProof,
   parseDisclosure,
   parseProof,
-  verifyEntryProof,
   verifyProof,
 } from '../../../src/evidence/proof.ts'
 import { createSignature } from '../../../src/evidence/signature.ts'
@@ -95,16 +94,6 @@ test('proof: without disclosure, of another salt, version or log it proves no ro
   assert.equal(fault(proofOf(7), { origin: 'other', log: [KEY.verifier] }), 'other-origin')
   assert.equal(fault(proofOf(7).replace('\n300\n', '\n301\n')), 'wrong-signature')
   assert.equal(fault(''), 'malformed')
-})
-
-test('proof: an entry is proven by its bytes, without its row', () => {
-  assert.ok(verifyEntryProof(withoutExtra(300), entryOf(300), TRUSTED).isProven)
-  assert.ok(verifyEntryProof(proofOf(300), entryOf(300), TRUSTED).isProven)
-  assert.deepEqual(verifyEntryProof(withoutExtra(300), entryOf(299), TRUSTED), {
-    isProven: false,
-    reason: 'not-included',
-  })
-  assert.deepEqual(verifyEntryProof('x', entryOf(1), TRUSTED), { isProven: false, reason: 'malformed' })
 })
 
 test('proof: any character changed, and it proves nothing or is not read', () => {

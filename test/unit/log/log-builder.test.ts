@@ -143,6 +143,22 @@ for (const [name, open] of [
   )
 }
 
+test('log builder in a thread: a state that cannot be gone on from fails the batch at once, and a resume mends it', t => {
+  const root = mkdtempSync(join(tmpdir(), 'evc-log-'))
+  const builder = startLogBuilder(root)
+  t.after(() => {
+    builder.close()
+    rmSync(root, { recursive: true })
+  })
+  builder.resume({ ...EMPTY, edge: { size: 1, hashes: [] } })
+  const [row = assert.fail()] = rowsFrom(2, 1)
+  builder.add(row)
+  assert.throws(() => builder.finish(), { message: 'the edge does not fit its size' })
+  builder.resume(EMPTY)
+  builder.add({ ...row, id: 1 })
+  assert.equal(builder.finish().edge.size, 1)
+})
+
 test('log builder: a batch may have more rows than a call has arguments', t => {
   const root = mkdtempSync(join(tmpdir(), 'evc-log-'))
   const builder = openLogBuilder(root)

@@ -1,6 +1,6 @@
 /**
  * The usage example of the original audit system's documentation, in TypeScript: a login handler that records success
- * and failure and checks for brute force, then two queries. Run it: node examples/seed-usage.ts
+ * and failure and checks for brute force, then two queries. Run it: node examples/login-audit.ts
  *
  * Imports: in a project of your own, `../src/embed/index.ts` is 'ev-central' and `../src/embed/fastify.ts` is
  * 'ev-central/fastify'.

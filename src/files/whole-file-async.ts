@@ -1,4 +1,4 @@
-/** Files that are there whole or not at all, also after a power loss, and private to their owner. */
+/** As whole-file.ts, for a thread that has other things to do meanwhile. */
 import { constants, type FileHandle, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 

@@ -1,4 +1,4 @@
-/** A file that is there whole or not at all, also after a power loss, and private to its owner. Synchronous. */
+/** Files whose bytes are overwritten before they go. Synchronous. */
 import {
   closeSync,
   existsSync,
@@ -12,39 +12,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-import { syncFolder } from '../files/whole-file.ts'
-
-type Append = (bytes: Uint8Array) => void
-
-/**
- * @param write gets a function that appends, for as long as the promise takes
- *
- * Crash before the rename: a draft, which the next attempt overwrites. After it: the file; its bytes were on disk before.
- * Failing before the rename leaves nothing, and what was there stays.
- */
-export async function writeDurably(path: string, write: (append: Append) => Promise<void> | void): Promise<void> {
-  const draft = `${path}.draft`
-  try {
-    await writeSynced(draft, write)
-    renameSync(draft, path)
-  } catch (error) {
-    rmSync(draft, { force: true }) // the disk may be full of it
-    throw error
-  }
-  syncFolder(dirname(path))
-}
-
-async function writeSynced(path: string, write: (append: Append) => Promise<void> | void): Promise<void> {
-  const file = openSync(path, 'w', 0o600)
-  try {
-    await write(bytes => {
-      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
-    })
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
-}
+import { syncPath } from '../files/whole-file.ts'
 
 const ZEROS = new Uint8Array(1024 * 1024)
 
@@ -52,7 +20,7 @@ const ZEROS = new Uint8Array(1024 * 1024)
 export function destroy(path: string): void {
   overwrite(path)
   rmSync(path)
-  syncFolder(dirname(path))
+  syncPath(dirname(path))
 }
 
 /**
@@ -69,7 +37,7 @@ export function replaceDestroying(path: string, staged: string, doomed: string):
       }
     }
     renameSync(staged, path)
-    syncFolder(dirname(path))
+    syncPath(dirname(path))
   }
   if (existsSync(doomed)) destroyLeftover(doomed, path)
 }
