@@ -82,11 +82,13 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   notes.push(...compared.notes)
   findings.push(...(await source.lookFurther()))
   if (overview.rows !== undefined) {
-    const records = { rows: overview.rows.records, entries: seen.records, bad: compared.bad }
+    const rows = [...overview.rows.records, ...seen.records.filter(record => 'metadata' in record)]
+    const entries = seen.records.filter(record => !('metadata' in record))
+    const records = { rows, entries, bad: compared.bad, size }
     findings.push(...checkErasures(seen.erased, overview.rows, records), ...checkArchives(overview.rows, records))
     if (signed.chain !== undefined && overview.keys !== undefined)
       findings.push(...checkHandOvers(signed.chain, records))
-    notes.push(...archiveNotes(source), ...erasureNotes(overview.rows.erasures ?? []))
+    notes.push(...archiveNotes(source), ...erasureNotes(overview.rows.erasures))
   }
   for (const id of seen.unknown) {
     findings.push({

@@ -120,6 +120,7 @@ export function openArchiveRows(directory: string): ArchiveRows {
       return {
         salts: readSalts(archive, first, width),
         commitments: undefined,
+        areArchived: true,
         text: () => undefined,
         values: () =>
           blocksOf(archive.manifest, first, last).flatMap(block =>

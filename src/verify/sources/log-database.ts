@@ -94,6 +94,7 @@ export function openLogDatabase(path: string): LogDatabase {
  * pages, the file may be read as one that does not change.
  */
 function openReadOnly(path: string): DatabaseSync {
+  if (!existsSync(path)) throw new UnreadableSource('the database is missing, and its log is there')
   try {
     const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 })
     try {
@@ -105,7 +106,7 @@ function openReadOnly(path: string): DatabaseSync {
     }
   } catch (error) {
     const waiting = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
-    if (!existsSync(path) || waiting > 0) {
+    if (waiting > 0) {
       throw new UnreadableSource(`the database cannot be read: ${(error as Error).message}`, { cause: error })
     }
     try {

@@ -92,6 +92,11 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     spoil(path, db => db.exec(`DELETE FROM event_chunks WHERE chunk = ${chunk}`))
     return { verdicts: ['HIDDEN'], id: chunk * 1_024 + 1 }
   },
+  'chunk: a table of them gone'({ path, random }) {
+    if (anyChunk(path, random) === undefined) return undefined
+    spoil(path, db => db.exec(`DROP TABLE ${random.pick(['event_chunks', 'event_facets'])}`))
+    return { verdicts: ['HIDDEN'] }
+  },
   'chunk: a set without a row'({ path, random }) {
     const chunk = anyChunk(path, random)
     if (chunk === undefined) return undefined
