@@ -33,6 +33,8 @@ export interface Overview {
   readonly keys: string | undefined
   /** Undefined when there are no rows in this source. */
   readonly rows: RowsOverview | undefined
+  /** What an auditor should know of the source and what is not wrong. */
+  readonly notes?: readonly string[]
 }
 
 export interface Head {

@@ -21,7 +21,7 @@ export async function openArchive(path: string, log: EvidenceSource, logPath: st
   const reader = undo.use(openReader(spec))
   const owned = undo.move()
   return {
-    overview: { ...log.overview, kind: 'archive', rows: rowsOf(log.overview, files.ranges) },
+    overview: { ...log.overview, kind: 'archive', rows: rowsOf(log.overview, files.ranges), notes: files.notes },
     parallel: 0,
     checkRange: async range => checkBundles(reader, range),
     readTile: log.readTile,
