@@ -1,4 +1,4 @@
-/** Files that are there whole or not at all, also after a power loss, and private to their owner. */
+/** Files that are there whole or not at all, also after a power loss, and, but for public ones, private to their owner. */
 import { closeSync, constants, fsyncSync, mkdirSync, openSync, renameSync, utimesSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 
@@ -14,13 +14,23 @@ export function writeWhole(path: string, content: string | Uint8Array, time?: Da
   syncFolder(dirname(path))
 }
 
+/** As `writeWhole`, with its folder; for everybody to read, as far as the umask of the process allows. */
+export function writePublic(path: string, content: string | Uint8Array): void {
+  const topmost = mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  if (topmost !== undefined) syncFolder(dirname(topmost))
+  const draft = `${path}.draft`
+  write(draft, 'w', content, 0o644)
+  renameSync(draft, path)
+  syncFolder(dirname(path))
+}
+
 /** Crash before the sync: a line that is torn, and that whoever reads it leaves out. */
 export function appendLine(path: string, line: string): void {
   write(path, 'a', `${line}\n`)
 }
 
-function write(path: string, flags: 'w' | 'a', content: string | Uint8Array): void {
-  const file = openSync(path, flags, 0o600)
+function write(path: string, flags: 'w' | 'a', content: string | Uint8Array, mode = 0o600): void {
+  const file = openSync(path, flags, mode)
   try {
     const bytes = typeof content === 'string' ? Buffer.from(content) : content
     for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
