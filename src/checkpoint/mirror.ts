@@ -6,13 +6,13 @@
  * that is there is left alone, as it never changes; partial ones of an older size stay.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { formatKeyChain } from '../evidence/key-chain.ts'
 import { formatTilePath, TILE_WIDTH, type Tile, tilesOf } from '../evidence/tile.ts'
-import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
+import { writePublic } from '../files/whole-file.ts'
 import { openLogFiles } from '../log/log-files.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { openLogView } from '../store/log-view.ts'
@@ -30,7 +30,7 @@ type Progress = (done: number, total: number) => void
 
 /**
  * @param options.log folder of the log
- * @throws {Refusal} NOT_SIGNED_YET
+ * @throws {Refusal} NOT_SIGNED_YET; FOLDER_NOT_EMPTY: with a mirror of another log; ROLLED_BACK: with one that is ahead
  */
 export async function mirrorLog(options: {
   readonly storePath: string
@@ -59,7 +59,7 @@ export async function mirrorLog(options: {
 
 /**
  * Of a log in PostgreSQL, as one snapshot shows it.
- * @throws {Refusal} NOT_SIGNED_YET
+ * @throws {Refusal} as `mirrorLog`
  * @throws {PostgresError}
  */
 export async function mirrorPostgresLog(options: {
@@ -94,18 +94,34 @@ async function writeMirror(parts: {
   const { to, checkpoint, texts, readTile, onProgress = () => {} } = parts
   const signed = parseSignedCheckpoint(checkpoint)
   if (signed === undefined) throw new Refusal('NOT_SIGNED_YET')
+  refuseAnother(to, signed.size, texts.keys)
   const tiles = [...tilesOf(signed.size)]
   let files = 0
   for (const [done, tile] of tiles.entries()) {
     const path = join(to, formatTilePath(tile))
     if (tile.width === TILE_WIDTH && existsSync(path)) continue
-    makePrivateFolder(dirname(path))
-    writeWhole(path, await readTile(tile))
+    writePublic(path, await readTile(tile))
     files++
     onProgress(done + 1, tiles.length)
   }
-  makePrivateFolder(to)
-  for (const [name, text] of Object.entries(texts)) if (text !== undefined) writeWhole(join(to, name), text)
-  writeWhole(join(to, 'checkpoint'), checkpoint)
+  for (const [name, text] of Object.entries(texts)) if (text !== undefined) writePublic(join(to, name), text)
+  writePublic(join(to, 'checkpoint'), checkpoint)
   return { size: signed.size, files }
+}
+
+/** Its full tiles would stay, and be those of no checkpoint. A log that goes on from a restored backup has a first key of its own. */
+function refuseAnother(to: string, size: number, keys: string | undefined): void {
+  const read = (name: string) => (existsSync(join(to, name)) ? readFileSync(join(to, name), 'utf8') : undefined)
+  const first = (text: string | undefined) => text?.split('\n')[0]
+  const mirrored = parseCheckpoint(parseNote(read('checkpoint') ?? '')?.text ?? '')
+  if (mirrored === undefined) return
+  if (first(read('keys')) !== first(keys)) {
+    throw new Refusal('FOLDER_NOT_EMPTY', `${to} is a mirror of another log: name another folder. Nothing was written.`)
+  }
+  if (mirrored.size > size) {
+    throw new Refusal(
+      'ROLLED_BACK',
+      `${to} goes up to event ${mirrored.size}, and the newest checkpoint of the log up to ${size}: the log is older than its mirror. Nothing was written.`,
+    )
+  }
 }

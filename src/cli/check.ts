@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { checkAll, type Report } from '../service/check-all.ts'
+import { whileStopped } from '../service/data-folder.ts'
 import { rebuildChunks } from '../store/check-store.ts'
 import { EXIT, UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
@@ -34,13 +35,15 @@ Examples:
     .action((options: Options, command: Command) => check(options, command, shell))
 }
 
-function check(options: Options, command: Command, shell: Shell): void {
+async function check(options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
   const folder = shell.folder(command)
   if (![folder.auditDatabase, folder.securityDatabase, folder.journalDirectory].some(path => existsSync(path))) {
     throw new UsageError(`${folder.path} holds nothing to check; --data-dir names another data folder`)
   }
-  if (options.rebuild === true && existsSync(folder.auditDatabase)) rebuildChunks(folder.auditDatabase)
+  if (options.rebuild === true && existsSync(folder.auditDatabase)) {
+    await whileStopped(folder, () => rebuildChunks(folder.auditDatabase))
+  }
   const report = checkAll({
     folder,
     onProgress: ({ phase, done, total }) => terminal.progress(progressBar(phase, done, total)),

@@ -1,8 +1,10 @@
 /** `mirror`: the log as files that a web server shows and a stranger verifies. */
+import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { mirrorLog, mirrorPostgresLog } from '../checkpoint/mirror.ts'
 import type { DataFolder } from '../service/data-folder.ts'
+import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
 import type { Shell } from './shell.ts'
 
@@ -35,8 +37,13 @@ async function mirror(directory: string, command: Command, shell: Shell): Promis
   terminal.print(`${size} events, ${files} files written`)
 }
 
-const mirrorFolder = (
-  { auditDatabase, log }: DataFolder,
+function mirrorFolder(
+  { path, auditDatabase, log }: DataFolder,
   to: string,
   onProgress: (done: number, total: number) => void,
-) => mirrorLog({ storePath: auditDatabase, log, to, onProgress })
+) {
+  if (!existsSync(auditDatabase)) {
+    throw new UsageError(`${path} holds no audit events yet; --data-dir or EVC_DATA_DIR names another data folder`)
+  }
+  return mirrorLog({ storePath: auditDatabase, log, to, onProgress })
+}

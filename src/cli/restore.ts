@@ -1,5 +1,7 @@
 /** `restore`: a backup into an empty folder, the check of one, or going on with a data folder that is older than it was. */
+import { existsSync } from 'node:fs'
 import { Command } from 'commander'
+import { whileStopped } from '../service/data-folder.ts'
 import { declareJournalGap } from '../service/journal-gap.ts'
 import { acceptPosition } from '../service/position-guard.ts'
 import { checkBackup, type RestoreProgress, restoreBackup } from '../service/restore.ts'
@@ -62,9 +64,12 @@ async function restore(backup: string | undefined, options: Options, command: Co
 async function goOn(command: Command, shell: Shell): Promise<void> {
   const folder = shell.folder(command)
   const { positionFile } = shell.settings(command)
-  const missing = await acceptPosition({ folder, file: positionFile, actor: shell.user })
+  if (!existsSync(folder.path)) throw new UsageError(`there is no folder ${folder.path}`)
+  const { missing, lost } = await whileStopped(folder, async () => ({
+    missing: await acceptPosition({ folder, file: positionFile, actor: shell.user }),
+    lost: await declareJournalGap(folder, shell.user),
+  }))
   for (const what of missing ?? []) shell.terminal.print(`accepted: ${what}`)
-  const lost = await declareJournalGap(folder, shell.user)
   if (lost > 0) shell.terminal.print(`declared lost: ${lost} journal records`)
   if (missing === undefined && lost === 0) shell.terminal.print('nothing is missing, nothing was changed')
 }

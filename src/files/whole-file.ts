@@ -1,4 +1,4 @@
-/** Files that are there whole or not at all, also after a power loss, and private to their owner. */
+/** Files that are there whole or not at all, also after a power loss, and, but for public ones, private to their owner. */
 import {
   closeSync,
   constants,
@@ -18,10 +18,23 @@ import { dirname } from 'node:path'
  * @param time that the file is to have, if not now
  */
 export function writeWhole(path: string, content: string | Uint8Array, time?: Date): void {
-  const draft = startDraft(path)
-  try {
+  place(path, draft => {
     write(draft, 'wx', content)
     if (time !== undefined) utimesSync(draft, time, time)
+  })
+}
+
+/** As `writeWhole`, with its folder; for everybody to read, as far as the umask of the process allows. */
+export function writePublic(path: string, content: string | Uint8Array): void {
+  const topmost = mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  if (topmost !== undefined) syncPath(dirname(topmost))
+  place(path, draft => write(draft, 'wx', content, 0o644))
+}
+
+function place(path: string, writeDraft: (draft: string) => void): void {
+  const draft = startDraft(path)
+  try {
+    writeDraft(draft)
     renameSync(draft, path)
   } catch (error) {
     rmSync(draft, { force: true }) // the disk may be full of it
@@ -65,8 +78,8 @@ export function appendLine(path: string, line: string): void {
   write(path, 'a', `${line}\n`)
 }
 
-function write(path: string, flags: 'wx' | 'a', content: string | Uint8Array): void {
-  const file = openSync(path, flags, 0o600)
+function write(path: string, flags: 'wx' | 'a', content: string | Uint8Array, mode = 0o600): void {
+  const file = openSync(path, flags, mode)
   try {
     append(file, typeof content === 'string' ? Buffer.from(content) : content)
     fsyncSync(file)

@@ -81,6 +81,20 @@ export function lockDataFolder(folder: DataFolder): DataFolderLock {
   return lockFolder(folder, refuseMigrated)
 }
 
+/**
+ * Work of a command on a folder that no service runs on. That the service before did not stop cleanly is left for the next start to
+ * put on record.
+ * @throws {Refusal} DATA_FOLDER_IN_USE, MIGRATION_REFUSED
+ */
+export async function whileStopped<T>(folder: DataFolder, work: () => T | Promise<T>): Promise<T> {
+  using lock = lockDataFolder(folder)
+  try {
+    return await work()
+  } finally {
+    if (!lock.isAfterUncleanStop) lock.markClean()
+  }
+}
+
 /** For whoever finishes a migration, or takes it back. @throws {Refusal} DATA_FOLDER_IN_USE */
 export function lockMigratingFolder(folder: DataFolder): DataFolderLock {
   return lockFolder(folder, () => {})

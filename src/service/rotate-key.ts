@@ -35,7 +35,11 @@ export interface Rotation {
 export async function rotateKey(folder: DataFolder): Promise<Rotation> {
   const folders = keyFolders(folder)
   const chain = readKeyChain(folders)
-  if (chain === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', 'The log has no key yet; the first start makes one.')
+  if (chain === undefined)
+    throw new Refusal(
+      'LOG_KEYS_UNUSABLE',
+      'The log has no key yet; the first start makes one, or `ev-central key generate`.',
+    )
   const lock = tryLock(folder)
   if (lock === undefined) {
     const keys = askForRotation(folders, chain)

@@ -23,6 +23,8 @@ import { hashRowText, isSame } from './row-text.ts'
 import {
   type FoundRow,
   type Leaves,
+  type LogEntry,
+  type LogRecord,
   type OddBundle,
   RECORDED_REASONS,
   type StoredBundle,
@@ -40,7 +42,7 @@ export interface CheckedBundle {
   readonly leaves: () => Leaves
   readonly erased: readonly number[]
   readonly unknown: readonly number[]
-  readonly records: readonly { readonly id: number; readonly reason: string }[]
+  readonly records: readonly (LogRecord | LogEntry)[]
   readonly findings: readonly Finding[]
 }
 
@@ -112,6 +114,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
   if (parent !== undefined) roots.parent = parent
   const found = Object.values(roots)
   const isKept = (hash: Uint8Array | undefined, isLacking: boolean) => hash !== undefined || isLacking
+  const told = stored.rows?.areArchived === true ? recordsIn(byId.values()) : []
   const places = [rows !== undefined, true, isKept(stored.tile, lacksTile), isKept(parent, lacksParent)]
   const wanted = places.filter(isPlace => isPlace).length
   const saltsFit = stored.rows === undefined || stored.rows.salts.length === width * SALT_BYTES
@@ -125,7 +128,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
       leaves: () => leaves,
       erased,
       unknown: [...unknown, ...content.unknown],
-      records: content.records,
+      records: [...told, ...content.records],
       findings: [...findings, ...content.findings],
     }
   }
@@ -141,7 +144,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
     leaves: () => leaves,
     erased,
     unknown,
-    records: [],
+    records: told,
     findings,
   }
 }
@@ -149,7 +152,7 @@ function checkValues(stored: StoredBundle): CheckedBundle {
 /** Where there are no rows, the entries alone say what they are. */
 function checkContent(firstId: number, parsed: readonly (ReturnType<typeof parseLeaf> | undefined)[]) {
   const unknown: number[] = []
-  const records: { id: number; reason: string }[] = []
+  const records: LogEntry[] = []
   const findings: Finding[] = []
   for (const [n, leaf] of parsed.entries()) {
     const id = firstId + n
@@ -162,8 +165,14 @@ function checkContent(firstId: number, parsed: readonly (ReturnType<typeof parse
   return { unknown, records, findings }
 }
 
-const isRecord = ({ action, reason_code }: Leaf) =>
+const isRecord = ({ action, reason_code }: Pick<Leaf | FoundRow, 'action' | 'reason_code'>) =>
   action === 'SYSTEM' && RECORDED_REASONS.some(reason => reason === reason_code)
+
+function recordsIn(rows: Iterable<FoundRow>): LogRecord[] {
+  return [...rows].filter(isRecord).map(({ id, reason_code, metadata_json }) => {
+    return { id, reason: String(reason_code), metadata: typeof metadata_json === 'string' ? metadata_json : null }
+  })
+}
 
 /**
  * The stored entries, as far as they can be told apart. Of a bundle that is not full and has no file of entries yet: what the

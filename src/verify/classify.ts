@@ -12,7 +12,7 @@
 import { areSameBytes } from '../evidence/encoding.ts'
 import { commit, isErasedSalt, type Leaf } from '../evidence/leaf.ts'
 import type { Hash } from '../evidence/merkle.ts'
-import { hashOfRow, isEventRow } from './bundle.ts'
+import { hashOfErased, hashOfRow, isEventRow } from './bundle.ts'
 import type { FoundRow, RowsOverview } from './source.ts'
 import type { Finding } from './verdict.ts'
 
@@ -34,7 +34,7 @@ const FINDINGS_MAX = 1_000
 /** @param bad in the order of their ids */
 export function classifyRows(bad: readonly BadRow[], rows: RowsOverview): Finding[] {
   const findings: Finding[] = []
-  const claimed = new Set(rows.erasures?.map(({ id }) => id))
+  const claimed = new Set(rows.erasures.map(({ id }) => id))
   const hiddenTold = new Set<unknown>()
 
   for (const [n, { id, row, salt, entry }] of bad.entries()) {
@@ -55,7 +55,7 @@ export function classifyRows(bad: readonly BadRow[], rows: RowsOverview): Findin
       findings.push({ verdict: 'DELETED', at, detail: 'There is no row of this id' })
       continue
     }
-    if (salt !== undefined && isErasedSalt(salt) && rows.erasures !== undefined && !claimed.has(id)) continue // told as an erasure without record
+    if (salt !== undefined && isErasedSalt(salt) && !claimed.has(id)) continue // told as an erasure without record
     const isElsewhere = others.some(other => isContentOf(row, salt, other))
     const hasMoved = others.some(other => other.row !== undefined && isContentOf(other.row, other.salt, bad[n]!))
     if (isElsewhere && hasMoved) {
@@ -81,6 +81,10 @@ function isContentOf(row: FoundRow, salt: Uint8Array | undefined, there: BadRow)
   if (there.leaf === undefined) return false
   if (there.entry !== undefined && !isSamePublic(row, there.entry)) return false
   const moved = { ...row, id: there.id }
+  if (there.entry !== undefined && [there.salt, salt].some(tried => tried !== undefined && isErasedSalt(tried))) {
+    const hash = hashOfErased(moved, there.entry.commitment)
+    if (hash !== undefined && areSameBytes(hash, there.leaf)) return true
+  }
   return [there.salt, salt].some(tried => {
     const hash = hashOfRow(moved, tried)
     return hash !== undefined && areSameBytes(hash, there.leaf!)

@@ -6,31 +6,26 @@
 import { sha256 } from '../evidence/crypto.ts'
 import { encodeText } from '../evidence/encoding.ts'
 import type { KeyChain } from './chain.ts'
-import type { ArchiveClaim, ErasureClaim, LogRecord, RowsOverview } from './source.ts'
+import type { ArchiveClaim, LogEntry, LogRecord, RowsOverview } from './source.ts'
 import type { Finding } from './verdict.ts'
 
 export interface RecordsSeen {
   /** Of rows. */
   readonly rows: readonly LogRecord[]
   /** Of entries whose rows are not there. */
-  readonly entries: readonly { readonly id: number; readonly reason: string }[]
+  readonly entries: readonly LogEntry[]
   /** Ids of rows that are not those of their leaves: what they say is not used against others. */
   readonly bad: ReadonlySet<number>
+  /** Of the log. */
+  readonly size: number
 }
 
 /**
  * What is wrong with single events is told first; whether a tombstone is of its events as a whole is asked only if nothing was.
  * @param erased ids of rows whose salt is gone, ascending
  */
-export function checkErasures(
-  erased: readonly number[],
-  { erasures, archives }: RowsOverview,
-  seen: RecordsSeen,
-): Finding[] {
-  if (erasures === undefined) {
-    const hasTombstone = seen.entries.some(({ reason }) => reason === 'ERASED')
-    return erased.length === 0 || hasTombstone ? [] : [without(erased[0]!, 'Its salt is gone')]
-  }
+export function checkErasures(erased: readonly number[], overview: RowsOverview, seen: RecordsSeen): Finding[] {
+  const { erasures, areErasuresOfSome, archives } = overview
   const claims = new Map(erasures.map(claim => [claim.id, claim]))
   const isErased = new Set(erased)
   const hasLeft = (id: number) => archives.some(({ first, last }) => id >= first && id <= last)
@@ -38,6 +33,9 @@ export function checkErasures(
   for (const { id, tombstone } of erasures) {
     if (!isErased.has(id) && !hasLeft(id)) {
       findings.push(without(id, `Event ${tombstone} is said to have erased it, and it is there`))
+    } else if (areErasuresOfSome && tombstone > seen.size) {
+      const detail = `Event ${tombstone}, which is said to tell of its erasure, is behind the end of the log that is given`
+      findings.push({ verdict: 'UNVERIFIABLE', at: { id }, detail })
     } else if (!isTombstone(tombstone, seen) || tombstone <= id) {
       findings.push(without(id, `Event ${tombstone}, which is said to tell of it, does not`))
     } else if (hasLeft(tombstone) && !hasLeft(id)) {
@@ -45,7 +43,7 @@ export function checkErasures(
       findings.push({ verdict: 'UNVERIFIABLE', at: { id }, detail })
     }
   }
-  return findings.length > 0 ? findings : [...checkTombstones(erasures, seen)]
+  return findings.length > 0 ? findings : [...checkTombstones(overview, seen)]
 }
 
 function isTombstone(tombstone: number, { rows, entries, bad }: RecordsSeen): boolean {
@@ -53,12 +51,16 @@ function isTombstone(tombstone: number, { rows, entries, bad }: RecordsSeen): bo
   return bad.has(tombstone) || rows.some(tells) || entries.some(tells)
 }
 
-function* checkTombstones(erasures: readonly ErasureClaim[], { rows, bad }: RecordsSeen): Generator<Finding> {
+function* checkTombstones(
+  { erasures, areErasuresOfSome }: RowsOverview,
+  { rows, bad }: RecordsSeen,
+): Generator<Finding> {
   const groups = Map.groupBy(erasures, claim => claim.tombstone)
   for (const record of rows) {
     if (record.reason !== 'ERASED' || bad.has(record.id)) continue
     const ids = (groups.get(record.id) ?? []).map(({ id }) => id).sort((a, b) => a - b)
     const { count, ids_sha256 } = readMetadata(record)
+    if (areErasuresOfSome && Number(count) > ids.length) continue // the others are where nobody is asked
     if (count === ids.length && (count === 0 || ids_sha256 === hexOf(sha256(encodeText(ids.join('\n')))))) continue
     yield without(ids[0] ?? record.id, `Event ${record.id} tells of other erasures than those that are there`)
   }
@@ -70,7 +72,7 @@ const without = (id: number, detail: string): Finding => ({ verdict: 'ERASED_WIT
  * An archive that something was erased from was written anew, so that its manifest is another one than the event tells of by which it
  * left: it is the one that the last erasure tells of. An older copy verifies alone, so that the log has to say which is the newest.
  */
-export function* checkArchives({ archives, erasures = [] }: RowsOverview, seen: RecordsSeen): Generator<Finding> {
+export function* checkArchives({ archives, erasures }: RowsOverview, seen: RecordsSeen): Generator<Finding> {
   let leftAlong = seen.entries.filter(({ reason }) => reason === 'ARCHIVED').length
   for (const claim of archives) {
     const at = { id: claim.first }

@@ -33,6 +33,8 @@ export interface Overview {
   readonly keys: string | undefined
   /** Undefined when there are no rows in this source. */
   readonly rows: RowsOverview | undefined
+  /** What an auditor should know of the source and what is not wrong. */
+  readonly notes?: readonly string[]
 }
 
 export interface Head {
@@ -50,9 +52,10 @@ export interface RowsOverview {
   /** Ids that are stored where no query finds them, and what is wrong. */
   readonly hidden: readonly { readonly first: number; readonly last: number; readonly detail: string }[]
   readonly archives: readonly ArchiveClaim[]
-  /** Undefined when this source does not know which event erased which. */
-  readonly erasures: readonly ErasureClaim[] | undefined
-  /** Events by which the service says what was done to the log. */
+  readonly erasures: readonly ErasureClaim[]
+  /** Only those of some rows: whoever erased others, too, is not known here. */
+  readonly areErasuresOfSome: boolean
+  /** Events by which the service says what was done to the log; those of archives come with their ranges. */
   readonly records: readonly LogRecord[]
 }
 
@@ -77,6 +80,9 @@ export interface LogRecord {
   readonly reason: string
   readonly metadata: string | null
 }
+
+/** Of such an event, whose row is not here. */
+export type LogEntry = Omit<LogRecord, 'metadata'>
 
 export const RECORDED_REASONS = ['ARCHIVED', 'ERASED', 'LOG_KEY_ROTATED'] as const
 
@@ -114,6 +120,8 @@ export interface StoredRows {
   readonly salts: Uint8Array
   /** Of a bundle that has no file of entries yet: 32 bytes each. */
   readonly commitments: Uint8Array | undefined
+  /** They left the database, so that `RowsOverview.records` has none of them. */
+  readonly areArchived?: true
   /** If this source can make it fast. */
   text(): RowText | undefined
   /** In the order of their ids. */
@@ -159,8 +167,8 @@ export interface RangeReport {
   readonly erased: readonly number[]
   /** Of leaves of a version that is not known here. */
   readonly unknown: readonly number[]
-  /** Entries of bundles without rows that tell what was done to the log. */
-  readonly records: readonly { readonly id: number; readonly reason: string }[]
+  /** Archived rows that tell what was done to the log, and entries of bundles without rows: these do not say more. */
+  readonly records: readonly (LogRecord | LogEntry)[]
   /** What is wrong and needs no comparison. */
   readonly findings: readonly Finding[]
 }

@@ -65,7 +65,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   const notes: string[] = []
   const signed = readSigned(source, trust)
   const findings: Finding[] = [...signed.findings]
-  notes.push(...signed.notes)
+  notes.push(...signed.notes, ...(overview.notes ?? []))
   const size = overview.head?.size ?? signed.newest?.checkpoint?.size ?? 0
   const anchors = signed.anchors.filter(anchor => anchor.size <= size)
   const sizes = [...new Set([...anchors.map(anchor => anchor.size), size])].sort((a, b) => a - b)
@@ -82,11 +82,13 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   notes.push(...compared.notes)
   findings.push(...(await source.lookFurther()))
   if (overview.rows !== undefined) {
-    const records = { rows: overview.rows.records, entries: seen.records, bad: compared.bad }
+    const rows = [...overview.rows.records, ...seen.records.filter(record => 'metadata' in record)]
+    const entries = seen.records.filter(record => !('metadata' in record))
+    const records = { rows, entries, bad: compared.bad, size }
     findings.push(...checkErasures(seen.erased, overview.rows, records), ...checkArchives(overview.rows, records))
     if (signed.chain !== undefined && overview.keys !== undefined)
       findings.push(...checkHandOvers(signed.chain, records))
-    notes.push(...archiveNotes(source), ...erasureNotes(overview.rows.erasures ?? []))
+    notes.push(...archiveNotes(source), ...erasureNotes(overview.rows.erasures))
   }
   for (const id of seen.unknown) {
     findings.push({
@@ -385,8 +387,11 @@ function* erasureNotes(erasures: readonly ErasureClaim[]): Generator<string> {
   }
 }
 
-function archiveNotes({ overview }: EvidenceSource): string[] {
-  const absent = (overview.rows?.archives ?? []).filter(({ foundSha256 }) => foundSha256 === undefined)
-  if (absent.length === 0) return []
-  return [`the rows of ${absent.length} archives are not here: verify those beside this log, by --tiles`]
+/** Of archives that lie where they were written to, the manifests are looked at, and the rows only if it is them that are verified. */
+function* archiveNotes({ overview }: EvidenceSource): Generator<string> {
+  const archives = overview.rows?.archives ?? []
+  const absent = archives.filter(({ foundSha256 }) => foundSha256 === undefined).length
+  const present = overview.kind === 'archive' ? 0 : archives.length - absent
+  if (absent > 0) yield `the rows of ${absent} archives are not here: verify those beside this log, by --tiles`
+  if (present > 0) yield `the rows of ${present} archives were not read: verify the folder that these lie in, too`
 }

@@ -9,7 +9,7 @@ import { createIndexer } from '../../src/indexer/indexer.ts'
 import { openJournal } from '../../src/journal/segment-journal.ts'
 import { openJournalReader } from '../../src/journal/segment-reader.ts'
 import { checkAll } from '../../src/service/check-all.ts'
-import { type DataFolder, dataFolder } from '../../src/service/data-folder.ts'
+import { type DataFolder, dataFolder, lockDataFolder } from '../../src/service/data-folder.ts'
 import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
 import { runHere, temporaryFolder } from '../cli/command-line.ts'
 import { sampleEvent } from '../contract/event-store.ts'
@@ -251,6 +251,17 @@ test('check: the command ends with 0 or 1, says what is wrong, and lists declare
   const wrong = await runHere(['check'], { environment })
   assert.equal(wrong.code, 1)
   assert.match(wrong.stdout, /^wrong: what is kept of the rows 1 to 1024 is wrong: its times$/m)
+  {
+    using _service = lockDataFolder(folder)
+    for (const command of [
+      ['check', '--rebuild'],
+      ['restore', '--accept'],
+    ]) {
+      const refused = await runHere(command, { environment })
+      assert.deepEqual([refused.code, /\(DATA_FOLDER_IN_USE\)\n$/.test(refused.stderr)], [2, true], refused.stderr)
+    }
+  }
+  assert.equal((await runHere(['check'], { environment })).code, 1)
   assert.equal((await runHere(['check', '--rebuild'], { environment })).code, 0)
   const nowhere = await runHere(['check'], { environment: { EVC_DATA_DIR: join(folder.path, 'nowhere') } })
   assert.equal(nowhere.code, 2)

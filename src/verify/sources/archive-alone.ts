@@ -49,6 +49,7 @@ export function verifyAlone(
   )
   const newest = judged.findLast(({ signed }) => signed?.isSigned === true)?.signed
   findings.push(...wantWitnesses(newest, trust), ...files.checkFiles())
+  notes.push(...files.notes)
   const proven = judged.filter(({ isProven }) => isProven)
   if (trust.key === undefined && proven.length > 0) {
     notes.push('no --key was given: the key is the one in the archives, which proves no more than whoever wrote them')
@@ -86,6 +87,7 @@ function readRows(files: ArchiveRows, range: ArchivedRange, onRows: (count: numb
   const erased = new Map<number, number | undefined>()
   const tombstones = new Map<number, ReadonlyMap<number, string>>()
   const bundles: (Hash | undefined)[] = []
+  const unsalted: number[] = []
   for (let id = first; id <= last; id += TILE_WIDTH) {
     const width = Math.min(TILE_WIDTH, last - id + 1)
     const stored = files.rows((id - 1) / TILE_WIDTH, width)
@@ -96,6 +98,9 @@ function readRows(files: ArchiveRows, range: ArchivedRange, onRows: (count: numb
       const salt = stored && saltOf(stored, n)
       if (row === undefined && values !== undefined) {
         findings.push({ verdict: 'DELETED', at: { id: id + n }, detail: 'It is not in the archive' })
+      }
+      if (row !== undefined && salt === undefined && unsalted.push(row.id) === 1) {
+        findings.push({ verdict: 'EDITED', at: { id: row.id }, detail: 'Its salt is missing' })
       }
       if (row === undefined || salt === undefined) return undefined
       if (isTombstone(row)) tombstones.set(row.id, manifestsToldBy(textOrNull(row.metadata_json)))
@@ -112,7 +117,8 @@ function readRows(files: ArchiveRows, range: ArchivedRange, onRows: (count: numb
     onRows(width)
   }
   for (const [id, event] of tellsOf) {
-    if (!erased.has(id)) findings.push(without(id, `Event ${event} is said to have erased it, and it is there`))
+    if (!erased.has(id) && unsalted.length === 0)
+      findings.push(without(id, `Event ${event} is said to have erased it, and it is there`))
   }
   for (const [id, event] of erased) {
     if (event === undefined) findings.push(without(id, 'Its salt is gone'))

@@ -47,8 +47,10 @@ export interface ArchiveRows extends Disposable {
   rows(index: number, width: number): StoredRows | undefined
   /** That of an event whose salt is gone, if it is there. */
   commitment(id: number): Uint8Array | undefined
-  /** Digests, the chain of the manifests, and events that are in no block they belong to. */
+  /** Digests, the chain of the manifests, archives missing between others, and events that are in no block they belong to. */
   checkFiles(): Finding[]
+  /** What an auditor should know of them and what is not wrong. */
+  readonly notes: readonly string[]
 }
 
 interface Manifest {
@@ -73,11 +75,13 @@ interface Archive {
 }
 
 const MANIFEST_NAME = /^events-\d{12,16}-\d{12,16}\.manifest\.json$/
+const EVENTS_NAME = /^events-\d{12,16}-\d{12,16}\.ndjson\.gz$/
 const PIECE_BYTES = 1024 * 1024
 
 /** @throws {UnreadableSource} when a manifest cannot be read, or a file that it names is not there */
 export function openArchiveRows(directory: string): ArchiveRows {
-  const names = readdirSync(directory).filter(name => MANIFEST_NAME.test(name))
+  const all = readdirSync(directory)
+  const names = all.filter(name => MANIFEST_NAME.test(name))
   const archives: Archive[] = []
   const undo = new DisposableStack()
   try {
@@ -120,6 +124,7 @@ export function openArchiveRows(directory: string): ArchiveRows {
       return {
         salts: readSalts(archive, first, width),
         commitments: undefined,
+        areArchived: true,
         text: () => undefined,
         values: () =>
           blocksOf(archive.manifest, first, last).flatMap(block =>
@@ -127,22 +132,36 @@ export function openArchiveRows(directory: string): ArchiveRows {
           ),
       }
     },
+    notes: [...untoldNotes(all, archives)],
     checkFiles: () => archives.flatMap((archive, n) => [...faultsOf(archive, archives[n - 1])]),
     [Symbol.dispose]: () => undo.dispose(),
   }
 }
 
+/** As a crash leaves them, or whoever took a manifest away. */
+function* untoldNotes(names: readonly string[], archives: readonly Archive[]): Generator<string> {
+  const untold = names.filter(
+    name => EVENTS_NAME.test(name) && !archives.some(({ manifest }) => manifest.file === name),
+  )
+  if (untold.length > 0) yield `no manifest tells of these files, which were not looked at: ${untold.join(', ')}`
+}
+
 function openArchive(directory: string, name: string, undo: DisposableStack): Archive {
   const path = join(directory, name)
-  if (statSync(path).size > LIMITS.archiveManifestBytesMax) throw new UnreadableSource(`${name} is too large`)
+  if (statSync(path).size > LIMITS.archiveManifestBytesMax) throw new UnreadableSource(`the file ${name} is too large`)
   const bytes = readFileSync(path)
   const manifest = parseManifest(bytes.toString())
-  if (manifest === undefined) throw new UnreadableSource(`${name} is no manifest`)
+  if (manifest === undefined) throw new UnreadableSource(`the file ${name} is no manifest`)
+  const [first, last] = name.match(/\d+/g)!.map(Number)
+  if (first !== manifest.first_id || last !== manifest.last_id) {
+    throw new UnreadableSource(`the file ${name} is the manifest of other events than its name says`)
+  }
   const open = (file: string) => {
     try {
+      if (!statSync(join(directory, file)).isFile()) throw new Error('it is no file')
       return undo.adopt(openSync(join(directory, file), 'r'), closeSync)
     } catch (cause) {
-      throw new UnreadableSource(`${file} cannot be read`, { cause })
+      throw new UnreadableSource(`the file ${file} is missing or cannot be read`, { cause })
     }
   }
   return {
@@ -259,6 +278,11 @@ function* faultsOf(archive: Archive, before: Archive | undefined): Generator<Fin
     yield { verdict: 'UNVERIFIABLE', at, detail: 'It has no salts, so that its rows cannot be compared with the log' }
   } else if (digestOf(salts) !== manifest.log!.salts_sha256) {
     yield { verdict: 'EDITED', at, detail: 'The digest of its salts is not the one in its manifest' }
+  }
+  if (before !== undefined && before.manifest.last_id + 1 < manifest.first_id) {
+    const id = before.manifest.last_id + 1
+    const detail = `It left with an archive between ${before.manifest.number} and ${manifest.number} that is not here`
+    yield { verdict: 'UNVERIFIABLE', at: { id }, detail }
   }
   const digests = before === undefined ? [] : [before.digest, ...(before.manifest.replaces ?? [])]
   if (before?.manifest.number === manifest.number - 1 && !digests.includes(manifest.previous ?? '')) {

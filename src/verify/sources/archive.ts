@@ -21,7 +21,7 @@ export async function openArchive(path: string, log: EvidenceSource, logPath: st
   const reader = undo.use(openReader(spec))
   const owned = undo.move()
   return {
-    overview: { ...log.overview, kind: 'archive', rows: rowsOf(log.overview, files.ranges) },
+    overview: { ...log.overview, kind: 'archive', rows: rowsOf(log.overview, files.ranges), notes: files.notes },
     parallel: 0,
     checkRange: async range => checkBundles(reader, range),
     readTile: log.readTile,
@@ -34,10 +34,18 @@ function specOf({ kind }: Overview, path: string): ReaderSpec {
   return kind === 'data folder' ? { kind, path } : { kind: 'mirror', path }
 }
 
-/** A mirror does not know which event erased which, and has no other rows. Manifests are those that lie here, if they do. */
+/**
+ * A mirror does not know which event erased which, and has no other rows: then the manifests say so of their own. Manifests are those
+ * that lie here, if they do.
+ */
 function rowsOf({ rows }: Overview, ranges: readonly ArchivedRange[]): RowsOverview {
   const lastId = Math.max(0, ...ranges.map(({ last }) => last))
-  if (rows === undefined) return { lastId, hidden: [], archives: [], erasures: undefined, records: [] }
+  if (rows === undefined) {
+    const erasures = ranges
+      .flatMap(range => range.erasures)
+      .flatMap(({ event, ids }) => ids.map(id => ({ id, tombstone: event })))
+    return { lastId, hidden: [], archives: [], erasures, areErasuresOfSome: true, records: [] }
+  }
   const here = new Map(ranges.map(({ number, digest }) => [number, digest]))
   const archives = rows.archives.map(claim => ({ ...claim, foundSha256: here.get(claim.number) ?? claim.foundSha256 }))
   return { ...rows, archives }

@@ -73,6 +73,7 @@ function readOverview(database: LogDatabase, path: string, signed: SignedFiles):
       hidden: findHiddenRanges(database),
       archives: database.archives.map(archive => claimOf(archive, [join(path, 'archive'), dirname(archive.file)])),
       erasures: database.erasures(),
+      areErasuresOfSome: false,
       records: database.records(),
     },
   }

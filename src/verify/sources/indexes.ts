@@ -71,12 +71,27 @@ type Kinds = Map<string, Kind>
 
 /** Checks the segments that begin in a range of ids. */
 export function createIndexCheck({ db, segments }: LogDatabase): (firstId: number, lastId: number) => Finding[] {
-  const selectTimes = db.prepare('SELECT min_ms, max_ms FROM event_chunks WHERE chunk = ?')
-  const selectSet = db.prepare('SELECT ids FROM event_facets WHERE facet = ? AND value = ? AND chunk = ?')
+  const statements = prepareStatements(db)
   return (firstId, lastId) =>
     segments
       .filter(({ first }) => first >= firstId && first <= lastId)
-      .flatMap(segment => [...checkSegment(db, segment, { selectTimes, selectSet })])
+      .flatMap(segment => {
+        if (!(statements instanceof Error)) return [...checkSegment(db, segment, statements)]
+        const detail = `What queries are answered from cannot be read: ${statements.message}`
+        return [{ verdict: 'HIDDEN', at: { id: segment.first }, detail }]
+      })
+}
+
+/** Without these tables no query is answered, so that every row is hidden. */
+function prepareStatements(db: DatabaseSync): Statements | Error {
+  try {
+    return {
+      selectTimes: db.prepare('SELECT min_ms, max_ms FROM event_chunks WHERE chunk = ?'),
+      selectSet: db.prepare('SELECT ids FROM event_facets WHERE facet = ? AND value = ? AND chunk = ?'),
+    }
+  } catch (error) {
+    return error as Error
+  }
 }
 
 interface Statements {

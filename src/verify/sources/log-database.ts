@@ -33,7 +33,8 @@ export interface ArchiveRow {
 
 export interface LogDatabase extends Disposable {
   readonly db: DatabaseSync
-  /** In the order of their numbers. */
+  /** In the order of their numbers; of those that are listed, those whose tables are there. */
+  readonly listed: readonly Segment[]
   readonly segments: readonly Segment[]
   readonly archives: readonly ArchiveRow[]
   /** Changes when rows leave or are erased; equal for transactions that see the same rows. */
@@ -94,6 +95,7 @@ export function openLogDatabase(path: string): LogDatabase {
  * pages, the file may be read as one that does not change.
  */
 function openReadOnly(path: string): DatabaseSync {
+  if (!existsSync(path)) throw new UnreadableSource('the database is missing, and its log is there')
   try {
     const db = new DatabaseSync(path, { readOnly: true, timeout: 5_000 })
     try {
@@ -105,7 +107,7 @@ function openReadOnly(path: string): DatabaseSync {
     }
   } catch (error) {
     const waiting = statSync(`${path}-wal`, { throwIfNoEntry: false })?.size ?? 0
-    if (!existsSync(path) || waiting > 0) {
+    if (waiting > 0) {
       throw new UnreadableSource(`the database cannot be read: ${(error as Error).message}`, { cause: error })
     }
     try {
@@ -122,7 +124,8 @@ function readDatabase(db: DatabaseSync): LogDatabase {
   for (const name of ['event_segments', 'log_head', 'log_edge', 'log_bundles']) {
     if (!hasTable(name)) throw new UnreadableSource(`the database has no table ${name}, so there is no log in it`)
   }
-  const segments = readSegments(db, hasTable)
+  const listed = readSegments(db)
+  const segments = listed.filter(({ table }) => hasTable(table))
   const archives = hasTable('event_archives') ? readArchives(db) : []
   const hasErasures = hasTable('log_erasures')
   const counted = hasErasures ? db.prepare('SELECT count(*) AS n FROM log_erasures').get()?.n : 0
@@ -149,6 +152,7 @@ function readDatabase(db: DatabaseSync): LogDatabase {
 
   return {
     db,
+    listed,
     segments,
     archives,
     fingerprint: JSON.stringify([segments.map(({ first }) => first), archives.length, counted]),
@@ -210,13 +214,11 @@ function saltsIn(bundle: Record<string, unknown> | undefined, width: number): Ui
   return seed instanceof Uint8Array ? saltsOfSeed(seed).subarray(0, width * SALT_BYTES) : bytesOf(bundle?.salts)
 }
 
-function readSegments(db: DatabaseSync, hasTable: (name: string) => boolean): Segment[] {
+function readSegments(db: DatabaseSync): Segment[] {
   const rows = db.prepare('SELECT segment, table_name, first_id, last_id FROM event_segments ORDER BY segment').all()
   return rows.map(row => {
     const table = String(row.table_name)
-    if (!TABLE_NAME.test(table) || !hasTable(table)) {
-      throw new UnreadableSource('event_segments names a table that is none of events')
-    }
+    if (!TABLE_NAME.test(table)) throw new UnreadableSource('event_segments names a table that is none of events')
     const last = row.last_id === null ? Number.POSITIVE_INFINITY : Number(row.last_id)
     return { number: Number(row.segment), table, first: Number(row.first_id), last }
   })

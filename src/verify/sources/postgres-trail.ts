@@ -110,6 +110,7 @@ async function readOverview(snapshot: Snapshot, hasSigned: boolean): Promise<Ove
       hidden: await findHiddenRanges(snapshot),
       archives: await readArchives(snapshot),
       erasures: await readErasures(snapshot),
+      areErasuresOfSome: false,
       records: await readRecords(snapshot),
     },
   }

@@ -76,7 +76,7 @@ export function* findUnreachable(
     const twice = firstStoredTwice(database, first, Math.min(last, size))
     if (twice !== undefined) yield inserted(twice, 'Its id is stored twice')
   }
-  yield* checkView(db, segments, hidden.length > 0)
+  yield* checkView(database, hidden.length > 0)
 }
 
 const inserted = (id: number, detail: string): Finding => ({ verdict: 'INSERTED', at: { id }, detail })
@@ -94,9 +94,9 @@ function firstStoredTwice({ db, segments }: LogDatabase, first: number, last: nu
 }
 
 /** The text of the view is the documented one; if it is not, which row it does not show, or shows otherwise. */
-function* checkView(db: DatabaseSync, segments: readonly Segment[], isToldOf: boolean): Generator<Finding> {
-  if (segments.length === 1 && segments[0]!.table === VIEW) return
-  const expected = viewsOf(segments)
+function* checkView({ db, listed, segments }: LogDatabase, isToldOf: boolean): Generator<Finding> {
+  if (listed.length === 1 && listed[0]!.table === VIEW) return
+  const expected = viewsOf(listed)
   const views = db
     .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'view' AND name GLOB 'audit_events*'")
     .all()

@@ -12,7 +12,7 @@ import { isUnpackedPack, readPack } from './evidence-pack.ts'
 import { UnreadableSource } from './log-database.ts'
 import { openMirror } from './mirror.ts'
 import { openPostgresTrail } from './postgres-trail.ts'
-import { databaseOf } from './readers.ts'
+import { databaseOf, logOf } from './readers.ts'
 
 export type PathKind = 'data folder' | 'PostgreSQL' | 'mirror' | 'archive' | 'evidence pack'
 
@@ -22,7 +22,7 @@ export function kindOf(path: string): PathKind | undefined {
   const found = statSync(path, { throwIfNoEntry: false })
   if (found?.isFile() === true) return 'evidence pack'
   if (found?.isDirectory() !== true) return undefined
-  if (existsSync(databaseOf(path))) return 'data folder'
+  if (existsSync(databaseOf(path)) || existsSync(join(logOf(path), 'checkpoint'))) return 'data folder'
   if (readdirSync(path).some(name => name.endsWith('.manifest.json'))) return 'archive'
   if (isUnpackedPack(path)) return 'evidence pack'
   return existsSync(join(path, 'checkpoint')) || existsSync(join(path, 'tile')) ? 'mirror' : undefined

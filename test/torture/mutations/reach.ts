@@ -45,6 +45,12 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     spoil(path, db => db.exec(`DROP INDEX ${indexName(random.pick(INDEXED), number)}`))
     return { verdicts: ['HIDDEN'], id: firstId }
   },
+  'segment: its table gone'({ path, random }) {
+    const { table, firstId } = random.pick(spoil(path, listSegments))
+    if (spoil(path, db => db.prepare(`SELECT 1 FROM ${table}`).get()) === undefined) return undefined
+    spoil(path, db => db.exec(`DROP TABLE ${table}`))
+    return { verdicts: ['DELETED', 'TRUNCATED'], id: firstId }
+  },
   'segment: not listed'({ path, random }) {
     const segments = spoil(path, listSegments)
     if (segments.length < 2) return undefined
@@ -91,6 +97,11 @@ export const REACH_MUTATIONS: Readonly<Record<string, Mutation>> = {
     if (chunk === undefined) return undefined
     spoil(path, db => db.exec(`DELETE FROM event_chunks WHERE chunk = ${chunk}`))
     return { verdicts: ['HIDDEN'], id: chunk * 1_024 + 1 }
+  },
+  'chunk: a table of them gone'({ path, random }) {
+    if (anyChunk(path, random) === undefined) return undefined
+    spoil(path, db => db.exec(`DROP TABLE ${random.pick(['event_chunks', 'event_facets'])}`))
+    return { verdicts: ['HIDDEN'] }
   },
   'chunk: a set without a row'({ path, random }) {
     const chunk = anyChunk(path, random)

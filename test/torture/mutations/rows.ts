@@ -143,8 +143,9 @@ export const ROW_MUTATIONS: Readonly<Record<string, Mutation>> = {
     })
     return { verdicts: ['INSERTED'], id }
   },
-  'row: two exchanged': place => exchange(place, false),
-  'row: two exchanged with their salts': place => exchange(place, true),
+  'row: two exchanged': place => exchange(place, twoIds(place), false),
+  'row: two exchanged with their salts': place => exchange(place, twoIds(place), true),
+  'row: an erased one exchanged with another': place => exchange(place, erasedAndAnother(place), false),
   'row: overwritten by a copy of another'(place) {
     const ids = twoIds(place)
     if (ids === undefined) return undefined
@@ -164,8 +165,16 @@ export const ROW_MUTATIONS: Readonly<Record<string, Mutation>> = {
   },
 }
 
-function exchange(place: Place, withSalts: boolean): Expected | undefined {
-  const ids = twoIds(place)
+/** Of an erased row only its entry says what it was, so that there has to be one. */
+function erasedAndAnother(place: Place): [number, number] | undefined {
+  const { ground, random } = place
+  const erased = ground.shape.erased.filter(id => id >= ground.firstId && hasEntry(ground, id))
+  const other = twoIds(place)?.find(id => hasEntry(ground, id))
+  if (erased.length === 0 || other === undefined) return undefined
+  return [random.pick(erased), other].sort((a, b) => a - b) as [number, number]
+}
+
+function exchange(place: Place, ids: [number, number] | undefined, withSalts: boolean): Expected | undefined {
   if (ids === undefined) return undefined
   const [a, b] = ids
   spoil(place.path, db => {

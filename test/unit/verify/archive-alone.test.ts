@@ -10,7 +10,7 @@ import { formatVerifierKey } from '../../../src/evidence/note.ts'
 import { archivePaths, dataFolder } from '../../../src/service/data-folder.ts'
 import { verifyPath } from '../../../src/verify/sources/verify-path.ts'
 import type { Trust } from '../../../src/verify/verify.ts'
-import { createSignedLog, type SignedLog, withDatabase } from '../../harness/signed-log.ts'
+import { createSignedLog, type SignedLog, withDatabase, writeMirror } from '../../harness/signed-log.ts'
 import { createKey } from '../evidence/keys-under-test.ts'
 
 const FUTURE = Date.UTC(2036, 0, 1)
@@ -46,6 +46,7 @@ function editManifest(directory: string, n: number, edit: (manifest: Manifest) =
 }
 
 interface Manifest {
+  erased?: { event: number; ids: number[] }[]
   log: { proof?: Record<'edge' | 'consistency' | 'bundles', string[]> & { checkpoint: string; keys: string } }
 }
 
@@ -69,6 +70,28 @@ test('archives alone: several that left at different times, each under its own c
   const { sound, problems } = await verifyArchives(apart, [])
   assert.deepEqual([sound.length, problems], [5, []])
   for (const trusted of [first, newest]) assert.equal((await verifyPath(apart, { key: log.key, trusted })).exit, 0)
+  // The event that tells of the first archive has left with another one, and still tells of it.
+  const besideLog = await verifyPath(join(log.path, 'archive'), { key: log.key })
+  assert.equal(besideLog.verdict, 'PRISTINE', besideLog.sentence)
+  assert.deepEqual((await verifyPath(log.path, { key: log.key })).notes, [
+    'the rows of 5 archives were not read: verify the folder that these lie in, too',
+    'events 5503 to 5506 are not signed yet',
+  ])
+  // The newest may be elsewhere, as the oldest may; not one between others.
+  const events = (first: string, last: string) =>
+    join(apart, `events-${first.padStart(12, '0')}-${last.padStart(12, '0')}`)
+  rmSync(`${events('4097', '5120')}.manifest.json`)
+  const untold = await verifyPath(apart, { key: log.key })
+  assert.deepEqual([untold.verdict, untold.size, untold.notes.length], ['PRISTINE', 4_096, 1])
+  assert.match(untold.notes[0]!, /no manifest tells of these files.*: events-000000004097-000000005120\.ndjson\.gz$/)
+  rmSync(`${events('2049', '3072')}.manifest.json`)
+  const gap = await verifyPath(apart, { key: log.key })
+  assert.deepEqual([gap.verdict, gap.findings[0]!.at], ['UNVERIFIABLE', { id: 2_049 }])
+  cpSync(`${events('1', '1024')}.manifest.json`, `${events('2049', '3072')}.manifest.json`)
+  assert.match(
+    (await verifyPath(apart, { key: log.key })).sentence,
+    /is the manifest of other events than its name says/,
+  )
 })
 
 test('archives alone: a stranger, another history, a checkpoint that no archive has, and witnesses that did not sign', async t => {
@@ -201,15 +224,28 @@ test('archives: a copy from before an erasure is told by the log, by the log at 
   }
 })
 
-test('archives: one that left with blank rows is the one that its event tells of, as no erasure wrote it anew', async t => {
+test('archives: those that left with blank rows, and with the event that tells of these, are right beside any log; no other is', async t => {
   const log = signedLog(t)
   await log.append(2_500)
   await log.erase('CP-3')
+  await log.append(1_000)
   log.sign()
   await archive(log)
   log.sign()
-  assert.equal((await verifyPath(log.path, { key: log.key })).verdict, 'PRISTINE')
-  const manifest = join(log.path, 'archive', 'events-000000000001-000000001024.manifest.json')
+  const here = join(log.path, 'archive')
+  const mirror = `${apartOf(log)}/mirror`
+  writeMirror(log, mirror)
+  for (const [path, tiles] of [[log.path], [here], [here, mirror]] as const) {
+    const { verdict, sentence, notes } = await verifyPath(path, { key: log.key }, { tiles })
+    assert.deepEqual([verdict, notes.includes('357 events were erased by event 2501')], ['PRISTINE', true], sentence)
+  }
+  // A row that is blank and that no event tells of, in an archive whose manifest does not either.
+  const copy = `${apartOf(log)}/copy`
+  cpSync(here, copy, { recursive: true })
+  editManifest(copy, 0, ({ erased }) => erased![0]!.ids.shift())
+  const hushed = await verifyPath(copy, { key: log.key }, { tiles: mirror })
+  assert.deepEqual([hushed.verdict, hushed.findings[0]?.at], ['ERASED_WITHOUT_RECORD', { id: 3 }])
+  const manifest = join(here, 'events-000000000001-000000001024.manifest.json')
   writeFileSync(manifest, `${readFileSync(manifest, 'utf8')} `)
   const digest = createHash('sha256').update(readFileSync(manifest)).digest('hex')
   withDatabase(log.database, db =>

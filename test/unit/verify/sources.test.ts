@@ -260,8 +260,14 @@ test('archive: is verified beside its data folder, beside a mirror, and alone', 
   }
 })
 
-test('verify: what is none of these is refused', async () => {
+test('verify: what is none of these is refused; a data folder without its database is one all the same', async t => {
   await assert.rejects(verifyPath(import.meta.dirname), RangeError)
+  const log = temporaryLog(t)
+  await log.append(3)
+  log.sign()
+  rmSync(log.database)
+  const { verdict, sentence } = await judge(log)
+  assert.deepEqual([verdict, /The database is missing/.test(sentence)], ['MALFORMED', true], sentence)
 })
 
 test('data folder and mirror: ML-DSA-44 switched on, rotated and off again, each by a hand-over that is on record', async t => {
