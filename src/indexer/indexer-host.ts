@@ -46,6 +46,8 @@ export interface IndexerOptions {
   readonly onIndexed: (progress: { lastEventId: number; sequence: number }) => void
   /** The journal may drop its records up to this one. */
   readonly onTrim: (sequence: number) => void
+  /** Rows cannot be counted for summaries, which are slower meanwhile. */
+  readonly onCountFailed?: (detail: string) => void
   /** It will not go on by itself. */
   readonly onHalted?: (status: IndexerStatus) => void
 }
@@ -107,6 +109,7 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
 
   function receive(message: IndexerMessage): void {
     if ('trim' in message) options.onTrim(message.trim)
+    else if ('countFailed' in message) options.onCountFailed?.(message.countFailed)
     else follow(message.progress)
   }
 

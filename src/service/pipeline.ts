@@ -108,6 +108,7 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
         logger.fatal({ code: error?.code }, 'that the journal is older than the database could not be noted'),
       )
     },
+    onCountFailed: detail => logger.warn({ detail }, 'events cannot be counted for summaries now; they are read'),
     onIndexed: progress => follow(progress.lastEventId),
     onTrim: sequence => {
       journal.trim(sequence).catch(error => logger.warn({ code: error?.code }, 'the journal could not be trimmed'))

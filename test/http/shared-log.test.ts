@@ -222,7 +222,10 @@ test('shared log: an instance that connects as a role with no more rights than i
     await assert.rejects(server.run(limited, `UPDATE ${back}`), /only goes forward/)
 
   // What the database says of it is for those with a key, and for the log of the service.
-  await server.run(url, `REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`)
+  await server.run(
+    url,
+    `REVOKE EXECUTE ON FUNCTION evc_count_events() FROM ${RUNTIME_ROLE}; REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`,
+  )
   const store = async (as?: 'auditor') => {
     const { checks } = (await instance.send('GET', '/ready', as && { as })).body
     return checks.find((check: { name: string }) => check.name === 'store')
@@ -239,6 +242,7 @@ test('shared log: an instance that connects as a role with no more rights than i
   )
   await server.run(url, `GRANT INSERT ON audit_events TO ${RUNTIME_ROLE}`)
   await eventually(async () => (await store()).ok === true)
+  await eventually(() => /function evc_count_events.*events cannot be counted for summaries now/.test(instance.log()))
 })
 
 /** A message of a charge point. */
