@@ -245,7 +245,7 @@ export const ERRORS = {
     title: 'The journal is older than the event database',
     retry: 'no',
     exit: 2,
-    help: 'An old copy of the journal was restored. Everything in it is in the database: move the journal folder away and start again.',
+    help: 'An old copy of the journal was restored, or another copy of it is in use, as when a machine was cloned. Everything in it is in the database: move the journal folder away and start again.',
   },
   BACKUP_FAILED: {
     status: 503,

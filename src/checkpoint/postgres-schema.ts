@@ -32,19 +32,31 @@ END`
 /** As limits.ts has it. What was released is never edited, so it is spelled here. */
 const NOTE_CHARACTERS_MAX = 262_144
 
+/** Of a note, and the checkpoint `c`. */
+function keepsWhatWasSigned(note: string): string {
+  return `split_part(c.note, E'\\n\\n', 1) = split_part(${note}, E'\\n\\n', 1)
+    AND NOT EXISTS (SELECT FROM regexp_split_to_table(split_part(c.note, E'\\n\\n', 2), E'\\n') AS line
+      WHERE starts_with(line, '— ' || split_part(c.note, E'\\n', 1) || ' ') AND strpos(${note}, E'\\n' || line || E'\\n') = 0)`
+}
+
 /** What was signed stays as it is, with the signatures of the log; others come and go. */
 const COSIGN = `
 BEGIN
   UPDATE log_checkpoints AS c SET note = cosigned WHERE c.size = cosigned_size AND length(cosigned) <= ${NOTE_CHARACTERS_MAX}
-    AND split_part(c.note, E'\\n\\n', 1) = split_part(cosigned, E'\\n\\n', 1)
-    AND NOT EXISTS (SELECT FROM regexp_split_to_table(split_part(c.note, E'\\n\\n', 2), E'\\n') AS line
-      WHERE starts_with(line, '— ' || split_part(c.note, E'\\n', 1) || ' ') AND strpos(cosigned, E'\\n' || line || E'\\n') = 0);
+    AND ${keepsWhatWasSigned('cosigned')};
 END`
 
+/**
+ * Whether a signature is one, only a signer can tell; what the checkpoint of that size says, and what the log signed of it, is looked up
+ * where that one is still kept. So what does not fit is less than the newest checkpoint, and the next one that is witnessed replaces it.
+ */
 const GUARD_WITNESSED = `
 BEGIN
-  IF split_part(NEW.note, E'\\n', 2) = NEW.size::text AND NEW.size <= (SELECT max(size) FROM log_checkpoints)
-    AND NEW.size <= (SELECT size FROM log_head) THEN
+  IF split_part(NEW.note, E'\\n', 2) = NEW.size::text AND NEW.size <= (SELECT size FROM log_head)
+    AND length(NEW.note) <= ${NOTE_CHARACTERS_MAX} AND (TG_OP = 'INSERT' OR NEW.size >= OLD.size)
+    AND split_part(NEW.note, E'\\n', 1) = (SELECT split_part(note, E'\\n', 1) FROM log_checkpoints
+      WHERE size >= NEW.size ORDER BY size DESC LIMIT 1)
+    AND NOT EXISTS (SELECT FROM log_checkpoints AS c WHERE c.size = NEW.size AND NOT (${keepsWhatWasSigned('NEW.note')})) THEN
     RETURN NEW;
   END IF;
   RETURN NULL;
@@ -78,6 +90,9 @@ async function guardNotes(session: Session): Promise<void> {
   await session.query(revoke('INSERT, UPDATE ON log_checkpoints'))
 }
 
+const guardWhatWitnessesSaw = (session: Session) =>
+  createOwnersFunction(session, 'guard_witnessed()', GUARD_WITNESSED, 'trigger') // as it is now
+
 export const CHECKPOINT_SCHEMA: Schema = {
   stage: 'checkpoints',
   migrations: [
@@ -110,6 +125,7 @@ export const CHECKPOINT_SCHEMA: Schema = {
     `,
     guardSigned,
     guardNotes,
+    guardWhatWitnessesSaw,
   ],
   grants: [
     'SELECT, INSERT ON log_keys, log_key_chain',

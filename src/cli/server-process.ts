@@ -66,7 +66,8 @@ export async function runServer(
 }
 
 function createLogger(settings: Settings, destination: DestinationStream): Logger {
-  return pino({ level: settings.logLevel, base: { name: 'ev-central' } }, destination)
+  const serializers = { err: (error: unknown) => (error instanceof Error ? loggableError(error) : error) } // pino's shows whole messages
+  return pino({ level: settings.logLevel, base: { name: 'ev-central' }, serializers }, destination)
 }
 
 /** Before an exit that does not wait for the event loop. */

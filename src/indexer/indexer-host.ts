@@ -20,6 +20,8 @@ export interface IndexerStatus {
   readonly lagRecords: number
   /** Journal records that had to be declared lost, since the start. */
   readonly lostRecords: number
+  /** Halted, as rows of later records than this one are not of this journal, but of another copy of it. */
+  readonly behindAfter: number | undefined
   /** Why it waits, halted or had to be started again; null while all is well. */
   readonly lastError: string | null
 }
@@ -28,7 +30,7 @@ export interface IndexerHost {
   /** The journal is durable up to this sequence. Costs nothing worth counting. */
   durable(sequence: number): void
   status(): IndexerStatus
-  /** True as soon as the store has been reached and all records up to `sequence` are rows; false after the time-out. */
+  /** True as soon as the store has been reached and all records up to `sequence` are rows; false after the time-out, or when it halts. */
   caughtUp(sequence: number, timeoutMs: number): Promise<boolean>
   /** Indexes what is durable for at most `drainTimeoutMs`, then ends the thread. */
   stop(drainTimeoutMs: number): Promise<void>
@@ -44,6 +46,8 @@ export interface IndexerOptions {
   readonly onIndexed: (progress: { lastEventId: number; sequence: number }) => void
   /** The journal may drop its records up to this one. */
   readonly onTrim: (sequence: number) => void
+  /** Rows cannot be counted for summaries, which are slower meanwhile. */
+  readonly onCountFailed?: (detail: string) => void
   /** It will not go on by itself. */
   readonly onHalted?: (status: IndexerStatus) => void
 }
@@ -66,6 +70,7 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
     indexedSequence: undefined,
     lastEventId: 0,
     lostRecords: 0,
+    behindAfter: undefined,
     lastError: null,
   }
   let restartMs = RESTART_MS_MIN
@@ -75,8 +80,9 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
 
   function startWorker(): Worker {
     const { journalDirectory, journalId, store } = options
-    // A thread started again finds rows of its predecessor.
-    const openedSequence = progress.indexedSequence === undefined ? options.openedSequence : undefined
+    // A thread started again finds rows of its predecessor, which could read no further than that.
+    const openedSequence =
+      progress.indexedSequence === undefined ? options.openedSequence : Number(Atomics.load(durable, 0))
     const workerData: IndexerThreadData = {
       journalDirectory,
       journalId,
@@ -103,13 +109,17 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
 
   function receive(message: IndexerMessage): void {
     if ('trim' in message) options.onTrim(message.trim)
+    else if ('countFailed' in message) options.onCountFailed?.(message.countFailed)
     else follow(message.progress)
   }
 
   function follow(reached: IndexerProgress): void {
     const before = progress
     progress = reached
-    if (progress.phase === 'halted' && before.phase !== 'halted') options.onHalted?.(status())
+    if (progress.phase === 'halted' && before.phase !== 'halted') {
+      waiters.giveUp()
+      options.onHalted?.(status())
+    }
     const { indexedSequence: sequence, lastEventId } = progress
     if (sequence === undefined || (sequence === before.indexedSequence && lastEventId === before.lastEventId)) return
     restartMs = RESTART_MS_MIN
@@ -146,7 +156,7 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
     caughtUp(sequence, timeoutMs) {
       const { indexedSequence } = progress
       if (indexedSequence !== undefined && indexedSequence >= sequence) return Promise.resolve(true)
-      if (progress.phase === 'stopped') return Promise.resolve(false)
+      if (progress.phase === 'stopped' || progress.phase === 'halted') return Promise.resolve(false)
       if (Number(Atomics.load(wanted, 0)) < sequence) {
         Atomics.store(wanted, 0, BigInt(sequence))
         Atomics.notify(wanted, 0)

@@ -23,3 +23,5 @@ export type IndexerMessage =
   | { readonly progress: IndexerProgress }
   /** Rows of all records up to this one survive a power loss; the journal may drop them. */
   | { readonly trim: number }
+  /** Rows cannot be counted for summaries now. */
+  | { readonly countFailed: string }

@@ -67,7 +67,9 @@ function openStore(at: StoreLocation): { store: EventStore; checkpointer: Checkp
   }
   // What PostgreSQL has committed is on disk.
   const checkpointer = { checkpoint: async () => true, close: async () => {} }
-  return { store: createPostgresEventStore({ url: at.url, startLog: () => startLogBuilder() }), checkpointer }
+  const onCountFailed = (detail: string) => send({ countFailed: detail })
+  const store = createPostgresEventStore({ url: at.url, startLog: () => startLogBuilder(), onCountFailed })
+  return { store, checkpointer }
 }
 
 async function run(): Promise<void> {

@@ -8,14 +8,18 @@
  *   catching-up        durable records are waiting
  *   following          everything durable is indexed
  *   waiting-for-store  the last step failed; the same batch is offered again
- *   halted             the journal cannot be read back or is older than the database, or the database is not ours: an
- *                      operator has to look
+ *   halted             the journal cannot be read back, is older than the database or in use twice, or the database is not
+ *                      ours: an operator has to look
  *   stopped            for good
+ *
+ * What this process appended, nobody else makes rows of, as the folder is locked. Where somebody did all the same, the journal is an old
+ * copy, or two machines use copies of one folder, as when one was cloned: their records have the same numbers, and those of one would
+ * be taken for rows of the other.
  */
 import type { JournalReader, JournalRecord } from '../journal/journal.ts'
 import { JournalError } from '../journal/journal.ts'
 import { LIMITS } from '../limits.ts'
-import { type Batch, type EventStore, type Row, StoreError } from '../store/event-store.ts'
+import { type Appended, type Batch, type EventStore, type Row, StoreError } from '../store/event-store.ts'
 import { rowsOf } from './records.ts'
 
 export type Phase = 'catching-up' | 'following' | 'waiting-for-store' | 'halted' | 'stopped'
@@ -35,6 +39,8 @@ export interface IndexerProgress {
   readonly lastEventId: number
   /** Journal records that were declared lost by this indexer. */
   readonly lostRecords: number
+  /** Of a journal that is not the one whose records became rows: up to which record it is. */
+  readonly behindAfter: number | undefined
   readonly lastError: string | null
 }
 
@@ -60,7 +66,7 @@ export function createIndexer(deps: {
   journalId: string
   openReader: (after: number) => JournalReader
   store: EventStore
-  /** The last record of the journal before this process appended any: no row can be of a later one at first. */
+  /** The last record of the journal before this thread began: rows of later ones are its own. */
   openedSequence?: number | undefined
   clock?: () => number
 }): Indexer {
@@ -69,6 +75,9 @@ export function createIndexer(deps: {
   let phase: Phase = 'catching-up'
   /** Undefined when it has to be asked of the store. Owner of it and of the reader: the running step only. */
   let position: number | undefined
+  /** Where commits that nobody answered may have moved it from `indexedSequence`. */
+  const uncertain = new Set<number>()
+  let behindAfter: number | undefined
   let reader: JournalReader | undefined
   let room: number | undefined
   let indexedSequence: number | undefined
@@ -85,12 +94,17 @@ export function createIndexer(deps: {
   async function locate(): Promise<number> {
     const found = await store.position(source)
     lastEventId = await store.lastId()
-    const isFirst = indexedSequence === undefined
-    indexedSequence = found
-    // Else new records would be taken for known ones, as they have the same numbers.
-    if (isFirst && found > openedSequence) {
-      throw new JournalError('BEHIND', `the journal ended at record ${openedSequence}, the database has ${found}`)
+    // Else records of this process would be taken for known ones, as they have the same numbers.
+    const own = Math.max(indexedSequence ?? 0, openedSequence)
+    if (found > own && !uncertain.has(found)) {
+      behindAfter = own
+      throw new JournalError(
+        'BEHIND',
+        `records ${own + 1} to ${found} in the database are of another copy of the journal`,
+      )
     }
+    if (found !== indexedSequence) uncertain.clear()
+    indexedSequence = found
     reader?.close()
     reader = openReader(found)
     return found
@@ -117,8 +131,9 @@ export function createIndexer(deps: {
     // Crash before the commit: the batch is read again. After it: the position says so, and reading goes on behind it.
     position = undefined
     room = undefined // another writer may have filled it
-    const appended = await store.append(batch)
+    const appended = await append(batch)
     position = batch.through
+    uncertain.clear()
     indexedSequence = position
     lastEventId = appended.lastId
     room = appended.room
@@ -126,6 +141,15 @@ export function createIndexer(deps: {
     lastError = null
     move(position < durableSequence ? 'catching-up' : 'following')
     return position - after
+  }
+
+  async function append(batch: Batch): Promise<Appended> {
+    try {
+      return await store.append(batch)
+    } catch (error) {
+      if (error instanceof StoreError && error.code === 'UNAVAILABLE') uncertain.add(batch.through)
+      throw error
+    }
   }
 
   /** What is expected to go wrong; anything else is a defect and ends the thread, which is started anew. */
@@ -157,7 +181,7 @@ export function createIndexer(deps: {
         return settle(error)
       }
     },
-    progress: () => ({ phase, indexedSequence, lastEventId, lostRecords, lastError }),
+    progress: () => ({ phase, indexedSequence, lastEventId, lostRecords, behindAfter, lastError }),
     stop() {
       move('stopped')
       reader?.close()

@@ -58,7 +58,7 @@ export async function migrate(postgres: Postgres, schema: Schema): Promise<void>
     })
   } catch (error) {
     if (error instanceof PostgresError && error.sqlState === INSUFFICIENT_PRIVILEGE) {
-      const message = `the ${stage} schema has to be brought to version ${wanted}, which this role may not: start once with the URL of the owner`
+      const message = `the ${stage} schema has to be brought to version ${wanted}, which this role may not: start once with the URL of the owner. ${error.message}`
       throw new PostgresError('FOREIGN', message, { cause: error })
     }
     throw error

@@ -28,6 +28,7 @@ export const isPostgresUrl = (text: string): boolean => /^postgres(?:ql)?:\/\//.
 
 /** @throws {Error} with a message that does not show the password. */
 export function parsePostgresUrl(text: string): PostgresAddress {
+  if (/@[^/?#@]*,/.test(text)) throw new Error('names several hosts, and has to name one')
   if (!isPostgresUrl(text) || !URL.canParse(text))
     throw new Error('must be postgres://user:password@host:port/database')
   const url = new URL(text)
@@ -40,18 +41,26 @@ export function parsePostgresUrl(text: string): PostgresAddress {
     const which = /^[a-z_]{1,32}$/.test(name) && !text.slice(text.indexOf('?')).includes('@') ? ` ${name}` : ''
     throw new Error(`has an unknown option${which}; known are ${[...OPTIONS].join(', ')}`)
   }
-  const database = decodeURIComponent(url.pathname.slice(1))
+  const database = decode(url.pathname.slice(1))
   if (url.username === '' || url.hostname === '' || database === '' || database.includes('/')) {
     throw new Error('must name a user, a host and a database: postgres://user:password@host:port/database')
   }
   return {
-    host: decodeURIComponent(url.hostname).replace(/^\[(.+)\]$/, '$1'),
+    host: decode(url.hostname).replace(/^\[(.+)\]$/, '$1'),
     port: url.port === '' ? PORT : Number(url.port),
-    user: decodeURIComponent(url.username),
-    password: url.password === '' ? undefined : decodeURIComponent(url.password),
+    user: decode(url.username),
+    password: url.password === '' ? undefined : decode(url.password),
     database,
     ssl: tlsOptions(options),
     applicationName: options.get('application_name'),
+  }
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    throw new Error('has a % that begins no escape; the character itself is written %25')
   }
 }
 
@@ -87,9 +96,12 @@ function tlsOptions(options: ReadonlyMap<string, string>): ConnectionOptions | f
 function pem(options: ReadonlyMap<string, string>, name: string): string | undefined {
   const path = options.get(name)
   if (path === undefined) return undefined
+  let text: string
   try {
-    return readFileSync(path, 'utf8')
+    text = readFileSync(path, 'utf8')
   } catch (error) {
     throw new Error(`names a file as ${name} that cannot be read (${(error as NodeJS.ErrnoException).code})`)
   }
+  if (!text.includes('-----BEGIN ')) throw new Error(`names a file as ${name} that is not in PEM`)
+  return text
 }

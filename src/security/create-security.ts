@@ -6,7 +6,6 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Audit } from '../audit/audit.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
-import { loggableError } from '../audit/redaction.ts'
 import { type Clock, systemClock } from '../event/clock.ts'
 import type { AuditEvent } from '../event/event.ts'
 import { createAdminRefusals } from './admin-refusals.ts'
@@ -26,6 +25,7 @@ import { type SecurityState, SecurityStateError } from './security-state.ts'
 import { createSessions } from './sessions.ts'
 import { createStatus } from './status.ts'
 import { createTokens } from './tokens.ts'
+import { createTrouble, type Trouble } from './trouble.ts'
 
 export interface SecurityService extends Security {
   readonly bootstrap: Admins['bootstrap']
@@ -99,9 +99,10 @@ export async function createSecurity(deps: {
     await outbox.deliver()
     await outbox.trim()
   })
+  const sweeping = createTrouble(logger, 'nonces of dead keys could not be deleted; it is tried again')
   const stopSaving = repeat(SAVE_MS, async () => {
     await lastSeen.save()
-    await sweep(state, logger)
+    await sweep(state, sweeping)
   })
 
   return {
@@ -155,11 +156,12 @@ async function tryToWrite(state: SecurityState): Promise<void> {
   await state.change(transaction => transaction.putMeta('last_write_attempt', new Date().toISOString())).catch(() => {})
 }
 
-async function sweep(state: SecurityState, logger: AuditLogger): Promise<void> {
+async function sweep(state: SecurityState, trouble: Trouble): Promise<void> {
   try {
     while (await state.sweepNonces()) await new Promise(setImmediate)
+    trouble.isOver()
   } catch (error) {
-    logger.warn({ err: loggableError(error) }, 'nonces of dead keys could not be deleted; it is tried again')
+    trouble.began(error)
   }
 }
 

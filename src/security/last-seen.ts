@@ -4,9 +4,9 @@
  * address is usual again. Owns what is not saved yet.
  */
 import type { AuditLogger } from '../audit/audit-service.ts'
-import { loggableError } from '../audit/redaction.ts'
 import { LIMITS } from '../limits.ts'
 import type { LastSeen, SecurityState } from './security-state.ts'
+import { createTrouble } from './trouble.ts'
 
 export interface LastSeenNotes {
   /** `network` as networkOf() spells it, or `-` for none. */
@@ -33,6 +33,7 @@ export function createLastSeen(deps: {
   logger: Pick<AuditLogger, 'warn'>
 }): LastSeenNotes {
   const { state, logger } = deps
+  const trouble = createTrouble(logger, 'last logins could not be saved; it is tried again')
   let unsaved = new Map<string, Login>()
   /** On its way to the state and not there yet. */
   let saving: ReadonlyMap<string, Login> = new Map()
@@ -63,6 +64,7 @@ export function createLastSeen(deps: {
       for (const [cp_id, { at, networks }] of unsaved) {
         logins.push({ cp_id, last_success: new Date(at).toISOString(), networks: [...networks] })
       }
+      if (logins.length === 0) return
       saving = unsaved
       unsaved = new Map()
       try {
@@ -70,12 +72,13 @@ export function createLastSeen(deps: {
           await state.saveLastSeen(logins.slice(i, i + LOGINS_AT_ONCE), LIMITS.usualAddressesPerChargePointMax)
           await new Promise(setImmediate) // a whole fleet must not hold up the requests of this moment
         }
+        trouble.isOver()
       } catch (error) {
         for (const [cpId, { at, networks }] of saving) {
           note(cpId, '-', at)
           for (const network of networks) note(cpId, network, at)
         }
-        logger.warn({ err: loggableError(error) }, 'last logins could not be saved; it is tried again')
+        trouble.began(error)
       }
       saving = new Map()
     },

@@ -14,11 +14,11 @@
 import { randomUUIDv7 } from 'node:crypto'
 import type { Audit } from '../audit/audit.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
-import { loggableError } from '../audit/redaction.ts'
 import { createContext, currentContext, type RequestContext, runInContext } from '../context/context.ts'
 import type { AuditEvent } from '../event/event.ts'
 import type { ChangeClass, FailurePolicy } from './failure-policy.ts'
 import type { SecurityState, StateTransaction } from './security-state.ts'
+import { createTrouble } from './trouble.ts'
 
 /** What a change may do: read and write the state, and record the events that belong to it. */
 export interface ChangeTransaction extends StateTransaction {
@@ -54,6 +54,8 @@ export function createOutbox(deps: {
   const background = createContext()
   /** The request each row of ours belongs to, until it is handed over: its answer waits for the record. */
   const owners = new Map<string, RequestContext>()
+  const reading = createTrouble(logger, 'the outbox could not be read; it is tried again')
+  const trimming = createTrouble(logger, 'the outbox could not be trimmed; it is tried again')
   let handedOver = 0
   let deleted = 0
   let lastOwner = background
@@ -99,10 +101,11 @@ export function createOutbox(deps: {
           handedOver = id
           lastOwner = owner
         }
-        if (rows.length < ROWS_AT_ONCE) return
+        if (rows.length < ROWS_AT_ONCE) break
       }
+      reading.isOver()
     } catch (error) {
-      logger.warn({ err: loggableError(error) }, 'the outbox could not be read; it is tried again')
+      reading.began(error)
     }
   }
 
@@ -115,9 +118,10 @@ export function createOutbox(deps: {
       if (outcome === 'late' || !(await isSafe())) return false
       await state.deleteOutbox(through)
       deleted = through
+      trimming.isOver()
       return true
     } catch (error) {
-      logger.warn({ err: loggableError(error) }, 'the outbox could not be trimmed; it is tried again')
+      trimming.began(error)
       return false
     }
   }

@@ -78,18 +78,19 @@ function nameOf(keyNumber: number, nonce: Uint8Array): string {
   return `${keyNumber} ${Buffer.from(nonce).toString('hex')}`
 }
 
+/** Several instances may do it at once: a key is done when none of its nonces is left, whoever deleted them. */
 async function sweepSome(session: Session): Promise<boolean> {
-  const due = await session.query<{ key_number: number }>(
-    'SELECT key_number FROM keys_to_sweep LIMIT 2 FOR UPDATE SKIP LOCKED',
-  )
+  const due = await session.query<{ key_number: number }>('SELECT key_number FROM keys_to_sweep LIMIT 2')
   const number = due.rows[0]?.key_number
   if (number === undefined) return false
-  const swept = await session.query(
+  await session.query(
     `DELETE FROM message_nonces WHERE key_number = $1
      AND nonce IN (SELECT nonce FROM message_nonces WHERE key_number = $1 LIMIT ${SWEEP_NONCES})`,
     [number],
   )
-  if ((swept.rowCount ?? 0) >= SWEEP_NONCES) return true
-  await session.query('DELETE FROM keys_to_sweep WHERE key_number = $1', [number])
-  return due.rows.length > 1
+  const done = await session.query(
+    'DELETE FROM keys_to_sweep WHERE key_number = $1 AND NOT EXISTS (SELECT FROM message_nonces WHERE key_number = $1)',
+    [number],
+  )
+  return done.rowCount === 0 || due.rows.length > 1
 }

@@ -102,13 +102,14 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
     journalId: journal.id,
     store,
     openedSequence,
-    onHalted: ({ lastError, indexedSequence }) => {
+    onHalted: ({ lastError, behindAfter }) => {
       logger.fatal({ lastError }, 'the indexer halted: events wait in the journal until somebody looks')
-      if (!isOpen || indexedSequence <= openedSequence) return
-      noteJournalBehind(folder, { openedSequence, indexedSequence }).catch(error =>
+      if (!isOpen || behindAfter === undefined) return
+      noteJournalBehind(folder, behindAfter).catch(error =>
         logger.fatal({ code: error?.code }, 'that the journal is older than the database could not be noted'),
       )
     },
+    onCountFailed: detail => logger.warn({ detail }, 'events cannot be counted for summaries now; they are read'),
     onIndexed: progress => follow(progress.lastEventId),
     onTrim: sequence => {
       journal.trim(sequence).catch(error => logger.warn({ code: error?.code }, 'the journal could not be trimmed'))
@@ -134,8 +135,8 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   const isReached = await indexer.caughtUp(isShared ? journal.status().durableSequence : 0, REACHED_MS)
   if (!isReached) logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
   // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
-  const { indexedSequence, lastEventId: lastRow } = indexer.status()
-  if (indexedSequence > openedSequence) throw new Refusal('JOURNAL_BEHIND')
+  const { indexedSequence, lastEventId: lastRow, behindAfter } = indexer.status()
+  if (behindAfter !== undefined) throw new Refusal('JOURNAL_BEHIND')
   isOpen = true
   // In the same turn as the status, so that neither more is a row nor less a record.
   const { durableSequence } = journal.status()

@@ -38,6 +38,8 @@ export function createPresence(deps: {
   let pipeline: Pipeline | undefined
   let journalId: string | undefined
   let isFirst = true
+  /** One line for each time that it does not go. */
+  let hasFailed = false
   let timer: NodeJS.Timeout | undefined
   let saying: Promise<void> = Promise.resolve()
 
@@ -61,7 +63,15 @@ export function createPresence(deps: {
     clearTimeout(timer)
     saying = saying
       .then(() => say(state))
-      .catch(error => logger.warn({ code: error?.code }, 'that this instance is here could not be said'))
+      .then(
+        () => {
+          hasFailed = false
+        },
+        error => {
+          if (!hasFailed) logger.warn({ code: error?.code }, 'that this instance is here could not be said')
+          hasFailed = true
+        },
+      )
       .finally(() => {
         if (state === 'running') timer = setTimeout(sayNext, SAY_MS, state).unref()
       })

@@ -3,6 +3,7 @@ import type { AuditLogger } from '../audit/audit-service.ts'
 import { eraseShared, finishShared, planErasureShared } from '../erasure/postgres-erase.ts'
 import type { ErasurePlan } from '../erasure/request.ts'
 import { createPostgres } from '../postgres/postgres.ts'
+import { available } from '../postgres/postgres-error.ts'
 import { createPostgresEventStore } from '../store/postgres-event-store.ts'
 import type { Subject } from '../store/subject.ts'
 import type { Erasures } from './erasure.ts'
@@ -32,11 +33,11 @@ export function createSharedErasures(deps: { url: string; archives: string; logg
 
   return {
     async plan(subject) {
-      await prepareShared(postgres) // the command line may be the first that comes to the database
+      await available(() => prepareShared(postgres)) // the command line may be the first that comes to the database
       return planErasureShared(trail, subject)
     },
     async erase(request) {
-      await prepareShared(postgres)
+      await available(() => prepareShared(postgres))
       return eraseShared(trail, request)
     },
     async finishEarlier() {

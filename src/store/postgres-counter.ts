@@ -20,20 +20,29 @@ export interface PostgresCounter {
 
 const LOOK_EVERY_MS = 1_000
 
-export function createPostgresCounter(postgres: Postgres): PostgresCounter {
+/** @param onFailed a block could not be counted; once until one can be again */
+export function createPostgresCounter(
+  postgres: Postgres,
+  onFailed: (detail: string) => void = () => {},
+): PostgresCounter {
   const closing = new AbortController()
   let counting: Promise<void> | undefined
   let restsUntil = 0
+  let hasFailed = false
 
   async function countAll(): Promise<void> {
     try {
       while (!closing.signal.aborted) {
         const before = performance.now()
-        if (!(await countBlock(postgres))) break
+        const isMade = await countBlock(postgres)
+        hasFailed = false
+        if (!isMade) break
         await sleep(performance.now() - before, undefined, { signal: closing.signal })
       }
-    } catch {
-      // Closed, or something that the next batch meets as well; and if it meets nothing, counts may not stop it.
+    } catch (error) {
+      // Whatever it is, rows go on: what is not counted is read.
+      if (!closing.signal.aborted && !hasFailed) onFailed((error as Error).message)
+      hasFailed = !closing.signal.aborted
     }
     counting = undefined
     restsUntil = performance.now() + LOOK_EVERY_MS

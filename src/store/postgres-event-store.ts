@@ -52,8 +52,10 @@ export function createPostgresEventStore(options: {
   startLog?: () => LogBuilder
   clock?: () => number
   statementMsMax?: number
+  /** Summaries will be slower: told once, until it is well again. */
+  onCountFailed?: (detail: string) => void
 }): PostgresEventStore {
-  const { url, startLog = createDetachedLogBuilder, clock = Date.now, statementMsMax } = options
+  const { url, startLog = createDetachedLogBuilder, clock = Date.now, statementMsMax, onCountFailed } = options
   const postgres = createPostgres({
     url,
     connectionsMax: CONNECTIONS,
@@ -61,7 +63,7 @@ export function createPostgresEventStore(options: {
     ...(statementMsMax === undefined ? {} : { statementMsMax }),
   })
   const log = startLog()
-  const counter = createPostgresCounter(postgres)
+  const counter = createPostgresCounter(postgres, onCountFailed)
   const appends = inTurn()
   let ready: Promise<void> | undefined
   /** Whether the builder is where it left the log; if the head is there too, it goes on from there. */

@@ -27,6 +27,8 @@ ALTER TABLE event_layout ADD COLUMN keep_days integer NOT NULL DEFAULT 0 CHECK (
 /** Of 1,024 ids; as chunk-sets.ts has it. What was released is never edited, so it is spelled here. */
 const CHUNK_IDS = 1_024
 const SALT_BYTES = 16
+/** A longer text is cut in an event. */
+const TOLD_CHARACTERS_MAX = 500
 
 const ARCHIVE = `
 DECLARE
@@ -41,7 +43,9 @@ BEGIN
   END IF;
   IF told ->> 'archive' IS DISTINCT FROM a.number::text OR told ->> 'first_id' IS DISTINCT FROM a.first_id::text
     OR told ->> 'last_id' IS DISTINCT FROM a.last_id::text OR told ->> 'sha256' IS DISTINCT FROM a.sha256
-    OR told ->> 'manifest_sha256' IS DISTINCT FROM a.manifest_sha256 THEN
+    OR told ->> 'manifest_sha256' IS DISTINCT FROM a.manifest_sha256 OR told ->> 'first_time' IS DISTINCT FROM a.first_time
+    OR told ->> 'last_time' IS DISTINCT FROM a.last_time
+    OR (told ->> 'file' IS DISTINCT FROM a.file AND length(a.file) <= ${TOLD_CHARACTERS_MAX}) THEN
     RAISE EXCEPTION 'event % tells of another archive', by_event USING ERRCODE = 'check_violation';
   END IF;
   SELECT * INTO oldest FROM event_partitions ORDER BY number LIMIT 1;
@@ -109,6 +113,9 @@ export async function addRetention(session: Session): Promise<void> {
   await createOwnersFunction(session, ARCHIVE_SIGNATURE, ARCHIVE)
   await createOwnersFunction(session, REPLACE_SIGNATURE, REPLACE)
 }
+
+/** As it is now: it compares times and file, too. */
+export const addArchiveFile = (session: Session) => createOwnersFunction(session, ARCHIVE_SIGNATURE, ARCHIVE)
 
 export const RETENTION_GRANTS: readonly string[] = [
   'SELECT ON event_archives',

@@ -29,7 +29,7 @@ import { createOwnersFunction, type Schema } from '../postgres/migrations.ts'
 import type { Session } from '../postgres/postgres.ts'
 import { addCounts, COUNTS_GRANTS } from './postgres-counts-schema.ts'
 import { addErasure, ERASURE_GRANTS } from './postgres-erasure-schema.ts'
-import { addRetention, RETENTION_GRANTS } from './postgres-retention-schema.ts'
+import { addArchiveFile, addRetention, RETENTION_GRANTS } from './postgres-retention-schema.ts'
 
 /** Rows of a partition. Its indexes fit the memory of a small server; a hundred million rows have 191. */
 const PARTITION_IDS = 524_288
@@ -104,9 +104,27 @@ async function addPartitionsBehindArchives(session: Session): Promise<void> {
   await createOwnersFunction(session, 'evc_add_partition()', ADD_PARTITION) // as it is now
 }
 
+/** What counts up, in tables that the runtime role may write: only their owner sets it back. */
+const ONLY_FORWARD = `
+CREATE FUNCTION refuse_going_back() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN
+    IF pg_has_role(current_user, (SELECT relowner FROM pg_catalog.pg_class WHERE oid = TG_RELID), 'MEMBER') THEN RETURN NEW; END IF;
+    RAISE EXCEPTION '% only goes forward', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+  END $$;
+CREATE TRIGGER only_forward BEFORE UPDATE ON log_head FOR EACH ROW
+  WHEN (NEW.size < OLD.size) EXECUTE FUNCTION refuse_going_back();
+CREATE TRIGGER only_forward BEFORE UPDATE ON journal_clearing FOR EACH ROW
+  WHEN (NEW.asked < OLD.asked) EXECUTE FUNCTION refuse_going_back();
+`
+
+async function addGuards(session: Session): Promise<void> {
+  await session.query(ONLY_FORWARD)
+  await addArchiveFile(session)
+}
+
 export const STORE_SCHEMA: Schema = {
   stage: 'events',
-  migrations: [first, addErasure, addRetention, addCounts, addPartitionsBehindArchives],
+  migrations: [first, addErasure, addRetention, addCounts, addPartitionsBehindArchives, addGuards],
   grants: [
     'SELECT, INSERT ON audit_events, event_times, once_keys, log_tiles, log_salts',
     'SELECT ON event_layout, event_partitions, log_erasures',

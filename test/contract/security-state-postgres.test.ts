@@ -9,13 +9,17 @@ import { SECURITY_SCHEMA } from '../../src/security/postgres-schema.ts'
 import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
 import type { SecurityState } from '../../src/security/security-state.ts'
 import { postgresServer } from '../harness/postgres.ts'
+import { runtimeUrl } from '../harness/runtime-role.ts'
 import { securityStateContract } from './security-state.ts'
 
 const server = postgresServer()
 const logger = pino({ level: 'silent' })
 
+/** With the rights of an instance, on tables that their owner made. */
 async function create(t: TestContext, open: (url: string) => Promise<SecurityState>) {
-  const url = await server.createDatabase()
+  const owner = await server.createDatabase()
+  const url = await runtimeUrl(server, owner)
+  await (await openPlain(owner)).close()
   const opened: SecurityState[] = []
   t.after(() => Promise.all(opened.map(state => state.close())))
   const reopen = async () => {

@@ -8,7 +8,10 @@ import { pino } from 'pino'
 import { createContext } from '../../src/context/context.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { openPipeline, type Pipeline } from '../../src/service/pipeline.ts'
+import { postgresServer } from '../harness/postgres.ts'
 import { auditRows, eventually } from '../harness/rows.ts'
+
+const server = postgresServer()
 
 test('service: a restored old journal is refused, and a start without it loses and doubles nothing', async t => {
   const path = mkdtempSync(join(tmpdir(), 'evc-behind-'))
@@ -85,7 +88,10 @@ test('service: a restored old journal beside a database that cannot be read at t
     () => pipeline.status().indexer,
     ({ phase }) => phase === 'halted',
   )
-  assert.match(pipeline.status().indexer.lastError ?? '', /^BEHIND: the journal ended at record 1, the database has 3$/)
+  assert.match(
+    pipeline.status().indexer.lastError ?? '',
+    /^BEHIND: records 2 to 3 in the database are of another copy of the journal$/,
+  )
   assert.ok(logged.some(({ level, lastError }) => level === 60 && lastError?.startsWith('BEHIND') === true))
   await eventually(
     () => existsSync(join(folder.journalDirectory, 'behind')),
@@ -108,4 +114,42 @@ test('service: a restored old journal beside a database that cannot be read at t
     auditRows(path).map(row => row.who),
     ['CP-1', 'CP-2', 'CP-3', 'CP-8'],
   )
+})
+
+test('service: after a halt of another kind the next start goes on, and nothing is lost', async t => {
+  const path = mkdtempSync(join(tmpdir(), 'evc-halted-'))
+  t.after(() => rmSync(path, { recursive: true, force: true }))
+  const url = await server.createDatabase()
+  const open = () =>
+    openPipeline({
+      folder: dataFolder(path),
+      store: { kind: 'postgres', url },
+      logger: pino({ level: 'silent' }),
+      ackTimeoutMs: 1_000,
+      bruteForceThreshold: 5,
+      bruteForceWindowSeconds: 600,
+    })
+  const record = (pipeline: Pipeline, who: string) => {
+    const context = createContext()
+    pipeline.audit.authSuccess(who, context)
+    return pipeline.audit.settled(context)
+  }
+  const pipeline = await open()
+  await record(pipeline, 'CP-1')
+  assert.ok(await pipeline.caughtUp(10_000))
+  await server.run(url, 'ALTER TABLE positions RENAME TO elsewhere')
+  await record(pipeline, 'CP-2')
+  await eventually(
+    () => pipeline.status().indexer,
+    ({ phase }) => phase === 'halted',
+  )
+  await pipeline.close()
+  await server.run(url, 'ALTER TABLE elsewhere RENAME TO positions')
+  const next = await open()
+  assert.ok(await next.caughtUp(10_000))
+  await next.close()
+  assert.deepEqual(await server.run(url, 'SELECT who FROM audit_events ORDER BY id'), [
+    { who: 'CP-1' },
+    { who: 'CP-2' },
+  ])
 })

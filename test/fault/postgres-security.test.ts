@@ -1,7 +1,11 @@
 /** The security state while PostgreSQL, or the way to it, fails. Long forms: test/torture. */
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import test, { describe, type TestContext } from 'node:test'
+import { rootCertificates } from 'node:tls'
 import pino from 'pino'
 import { ERRORS, Refusal } from '../../src/errors.ts'
 import { LIMITS } from '../../src/limits.ts'
@@ -11,6 +15,7 @@ import { createPostgresFeed } from '../../src/security/postgres-feed.ts'
 import { openPostgresSecurityState } from '../../src/security/postgres-security-state.ts'
 import type { SecurityState } from '../../src/security/security-state.ts'
 import { chargePointRecord, eventOf } from '../contract/security-state.ts'
+import { CERTIFICATE, KEY } from '../harness/certificate.ts'
 import { createNetwork } from '../harness/network.ts'
 import { ownPostgresServer } from '../harness/postgres.ts'
 import { eventually } from '../http/harness.ts'
@@ -335,4 +340,47 @@ describe('what waits', { concurrency: true }, () => {
     await held
     assert.equal(await codeOf(put(cached)), 'ok')
   })
+})
+
+test('a server with TLS: sslmode asks of it what it says, and never goes on without', {
+  skip: skip || (process.platform === 'win32' && 'the key of its certificate is written by a shell'),
+}, async t => {
+  const url = await server.createDatabase()
+  const folder = mkdtempSync(join(tmpdir(), 'evc-tls-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const [own, other] = [join(folder, 'own.pem'), join(folder, 'other.pem')]
+  writeFileSync(own, CERTIFICATE)
+  writeFileSync(other, rootCertificates[0] as string)
+  const withTls = (query: string, host = '127.0.0.1') => `${url.replace('127.0.0.1', host)}?${query}`
+  const encrypted = async (at: string) => {
+    const postgres = createPostgres({ url: at, connectionsMax: 1 })
+    try {
+      const sql = 'SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()'
+      return (await postgres.use(session => session.query<{ ssl: boolean }>(sql))).rows[0]?.ssl
+    } finally {
+      await postgres.close()
+    }
+  }
+  await assert.rejects(encrypted(withTls('sslmode=require')), { code: 'UNAVAILABLE', message: /not support SSL/ })
+
+  for (const [name, pem] of Object.entries({ 'tls.pem': CERTIFICATE, 'tls.key': KEY })) {
+    const lines = `unnest(string_to_array('${pem.trimEnd()}', E'\\n'))`
+    await server.run(url, `COPY (SELECT ${lines}) TO PROGRAM 'umask 077; cat > ${name}'`) // it has to be the server's own
+  }
+  for (const [name, value] of Object.entries({ ssl_cert_file: 'tls.pem', ssl_key_file: 'tls.key', ssl: 'on' }))
+    await server.run(url, `ALTER SYSTEM SET ${name} = '${value}'`)
+  await server.run(url, 'SELECT pg_reload_conf()')
+  await eventually(async () => (await encrypted(withTls('sslmode=require')).catch(() => false)) === true)
+  assert.equal(await encrypted(url), false)
+  for (const query of [`require&sslrootcert=${own}`, `verify-ca&sslrootcert=${own}`, `verify-full&sslrootcert=${own}`])
+    assert.equal(await encrypted(withTls(`sslmode=${query}`)), true, query)
+  assert.equal(await encrypted(withTls(`sslmode=verify-ca&sslrootcert=${own}`, '127.1')), true)
+  const refused = [
+    withTls('sslmode=verify-full'),
+    withTls(`sslmode=verify-full&sslrootcert=${other}`),
+    withTls(`sslmode=verify-ca&sslrootcert=${other}`),
+    withTls(`sslmode=require&sslrootcert=${other}`),
+    withTls(`sslmode=verify-full&sslrootcert=${own}`, '127.1'), // the same server by a name that its certificate has not
+  ]
+  for (const at of refused) await assert.rejects(encrypted(at), { code: 'UNAVAILABLE' }, at)
 })

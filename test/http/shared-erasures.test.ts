@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
+import { pino } from 'pino'
+import { createSharedErasures } from '../../src/service/shared-erasure.ts'
 import { runHere, temporaryFolder } from '../cli/command-line.ts'
 import { filesHolding } from '../harness/byte-scan.ts'
 import { postgresServer } from '../harness/postgres.ts'
@@ -153,4 +155,12 @@ test('shared erasures: from the command line, beside an instance; a hold wins', 
   assert.deepEqual(await relationsHolding(url, name), [])
   for (const { data } of [a, b]) assert.deepEqual(filesHolding(data, name), [])
   await assertLogOfRows(url)
+})
+
+test('shared erasures: while PostgreSQL cannot be reached they are refused, to be asked for again', async () => {
+  const away = { url: 'postgres://evc@127.0.0.1:1/evc', archives: folder, logger: pino({ level: 'silent' }) }
+  await using erasures = createSharedErasures(away)
+  const subject = { kind: 'who', name: 'CP-1' } as const
+  await assert.rejects(erasures.plan(subject), { code: 'STORE_UNAVAILABLE' })
+  await assert.rejects(erasures.erase({ subject, reason: 'asked for', actor: 'test' }), { code: 'STORE_UNAVAILABLE' })
 })

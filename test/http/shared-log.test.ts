@@ -203,9 +203,29 @@ test('shared log: an instance that connects as a role with no more rights than i
   assert.equal(await noteOf(), `${newest?.note}— witness A\n`)
   await server.run(limited, "INSERT INTO log_witnessed (size, note) VALUES (999999, E'a\\n999999\\nb')")
   assert.deepEqual(await server.run(url, 'SELECT size FROM log_witnessed'), [], 'what nothing could follow is not kept')
+  const keep = (note: string) =>
+    server.run(
+      limited,
+      'INSERT INTO log_witnessed (size, note) VALUES ($1, $2) ON CONFLICT (one) DO UPDATE SET size = excluded.size, note = excluded.note',
+      [newest?.size, note],
+    )
+  await keep(`${newest?.note}— witness A\n`)
+  const junk = [`${text}x\n\n${signatures}`, `${text}\n\n— witness A\n`, `${newest?.note}${'x'.repeat(262_144)}`]
+  for (const note of junk) await keep(note)
+  await server.run(limited, "UPDATE log_witnessed SET size = 1, note = replace(note, E'\\n' || size, E'\\n1')")
+  assert.deepEqual(
+    await server.run(url, 'SELECT size, note FROM log_witnessed'),
+    [{ size: newest?.size, note: `${newest?.note}— witness A\n` }],
+    'what witnesses cosigned is no other checkpoint of that size, and none before',
+  )
+  for (const back of ['log_head SET size = size - 1', 'journal_clearing SET asked = asked - 1'])
+    await assert.rejects(server.run(limited, `UPDATE ${back}`), /only goes forward/)
 
   // What the database says of it is for those with a key, and for the log of the service.
-  await server.run(url, `REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`)
+  await server.run(
+    url,
+    `REVOKE EXECUTE ON FUNCTION evc_count_events() FROM ${RUNTIME_ROLE}; REVOKE INSERT ON audit_events FROM ${RUNTIME_ROLE}`,
+  )
   const store = async (as?: 'auditor') => {
     const { checks } = (await instance.send('GET', '/ready', as && { as })).body
     return checks.find((check: { name: string }) => check.name === 'store')
@@ -222,6 +242,7 @@ test('shared log: an instance that connects as a role with no more rights than i
   )
   await server.run(url, `GRANT INSERT ON audit_events TO ${RUNTIME_ROLE}`)
   await eventually(async () => (await store()).ok === true)
+  await eventually(() => /function evc_count_events.*events cannot be counted for summaries now/.test(instance.log()))
 })
 
 /** A message of a charge point. */

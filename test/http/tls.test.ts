@@ -4,27 +4,8 @@ import { request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
+import { CERTIFICATE, KEY } from '../harness/certificate.ts'
 import { startTestCentral } from './harness.ts'
-
-/** Made for this test, of 127.0.0.1 and nobody; worth nothing. */
-const CERTIFICATE = `-----BEGIN CERTIFICATE-----
-MIIBjzCCATagAwIBAgIUMurOJvsX+OhL+J4MSeKAQiCHQtQwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNDAwMTY0MFoYDzIxMjYxMDMx
-MDAxNjQwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAATyxkeK2FHnHZmHJ/CDnY3Gb/WB9+RsmX5RwxKvZcQSNfWdgVi1qbyJ
-iqPXfoU4Z1JYwSUtGAhHMCgthzHDbReDo2QwYjAdBgNVHQ4EFgQUsLJNsHnCRB+u
-mRje7XZ9H1kZo3IwHwYDVR0jBBgwFoAUsLJNsHnCRB+umRje7XZ9H1kZo3IwDwYD
-VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0cAMEQC
-IBc77xDlp3j9h782F5ed58rrRydSn2+Bi+Y9iOQKlApnAiBs/L5oY3/QjKH530g7
-SbjaXk17lQXPkFIseFRvuszxNw==
------END CERTIFICATE-----
-`
-const KEY = `-----BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgPq+y/RXrtUExLTTH
-owNCUeCBkONdnP6qCXYieyxXUc2hRANCAATyxkeK2FHnHZmHJ/CDnY3Gb/WB9+Rs
-mX5RwxKvZcQSNfWdgVi1qbyJiqPXfoU4Z1JYwSUtGAhHMCgthzHDbReD
------END PRIVATE KEY-----
-`
 
 test('TLS: serves HTTPS only, and tells browsers to stay with it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'evc-tls-'))

@@ -204,7 +204,8 @@ test('archive on PostgreSQL: whatever was taken out in another way is found, and
   const takeOut = (changed: object, by = event) =>
     server.run(url, 'SELECT evc_archive_partition($1, $2)', [JSON.stringify({ ...record, ...changed }), by])
   await assert.rejects(takeOut({}), /not the oldest partition/)
-  await assert.rejects(takeOut({ manifest_sha256: '0'.repeat(64) }), /tells of another archive/)
+  for (const other of [{ manifest_sha256: '0'.repeat(64) }, { file: '/etc/passwd' }, { last_time: at(1) }])
+    await assert.rejects(takeOut(other), /tells of another archive/)
   await assert.rejects(takeOut({}, 1), /tells of no archive/)
   await assert.rejects(server.run(url, 'DELETE FROM event_archives'), { code: '42501' })
   const replace = 'SELECT evc_replace_archive(1, $1, $1, $2)'

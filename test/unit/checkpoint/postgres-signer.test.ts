@@ -319,7 +319,11 @@ test('postgres signer: the largest checkpoint that was witnessed is kept for all
   await signer.sign()
   await signer.cosign(theirs.note + line, true)
   await other.sign()
-  assert.equal(other.witnessed(), undefined, 'it is not of this log')
+  assert.deepEqual(other.witnessed(), { size: 10, note: second.note + line }, 'it is not of this log')
+  await server.run(log.url, 'ALTER TABLE log_witnessed DISABLE TRIGGER guard')
+  await server.run(log.url, 'UPDATE log_witnessed SET size = 20, note = $1', [theirs.note + line])
+  await other.sign()
+  assert.equal(other.witnessed(), undefined, 'nor is it whoever put it there')
 })
 
 test('postgres signer: what it signed or saw is continued, whatever the database says was signed', async t => {

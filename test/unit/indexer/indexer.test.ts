@@ -55,7 +55,13 @@ async function inFolder(body: (place: Place) => Promise<void>): Promise<void> {
       path,
       store,
       start: (journal, through = store) =>
-        createIndexer({ journalId: 'a', openReader: readerOf(journal), store: through, clock: () => NOW }),
+        createIndexer({
+          journalId: 'a',
+          openReader: readerOf(journal),
+          openedSequence: journal.length,
+          store: through,
+          clock: () => NOW,
+        }),
       async descriptions() {
         const found = []
         for (let id = 1; id <= (await store.lastId()); id++) found.push((await store.get(id))?.description)
@@ -81,6 +87,7 @@ test('indexer: each durable record becomes one row, in order, and what is not du
       indexedSequence: 5,
       lastEventId: 5,
       lostRecords: 0,
+      behindAfter: undefined,
       lastError: null,
     })
   }))
@@ -204,6 +211,20 @@ test('indexer: two of one journal take turns without doubling anything', () =>
       await descriptions(),
       Array.from({ length: 30 }, (_, n) => `event ${n}`),
     )
+  }))
+
+test('indexer: of two copies of one journal, in use at once, one halts before records of the other are taken for its own', () =>
+  inFolder(async ({ start, descriptions }) => {
+    const [mine, copied] = [recordsFrom(0, 3), recordsFrom(0, 3)]
+    const [first, second] = [start(mine), start(copied)]
+    for (const indexer of [first, second]) await indexer.step(3)
+    mine.push(...recordsFrom(10, 2))
+    copied.push(...recordsFrom(20, 2))
+    for (const indexer of [first, second, second]) await indexer.step(5)
+    assert.deepEqual(await descriptions(), ['event 0', 'event 1', 'event 2', 'event 10', 'event 11'])
+    const { phase, behindAfter, indexedSequence, lastError } = second.progress()
+    assert.deepEqual([phase, behindAfter, indexedSequence], ['halted', 3, 3])
+    assert.equal(lastError, 'BEHIND: records 4 to 5 in the database are of another copy of the journal')
   }))
 
 test('indexer: waits with the batch in hand while the store is locked, and goes on afterwards', () =>

@@ -22,18 +22,29 @@ test('PostgreSQL URL: parts are decoded, and the address is shown without the pa
 test('PostgreSQL URL: TLS as libpq means it', () => {
   const folder = mkdtempSync(join(tmpdir(), 'evc-url-'))
   const ca = join(folder, 'ca.pem')
-  writeFileSync(ca, 'authority')
+  const authority = '-----BEGIN CERTIFICATE-----\n'
+  writeFileSync(ca, authority)
   const ssl = (query: string) => parsePostgresUrl(`postgres://u@h/d?${query}`).ssl
   assert.equal(ssl('sslmode=disable'), false)
   assert.deepEqual(ssl('sslmode=require'), { rejectUnauthorized: false })
   assert.deepEqual(ssl('sslmode=verify-full'), {})
-  assert.deepEqual(ssl(`sslmode=verify-full&sslrootcert=${ca}`), { ca: 'authority' })
+  assert.deepEqual(ssl(`sslmode=verify-full&sslrootcert=${ca}`), { ca: authority })
   for (const mode of ['verify-ca', 'require']) {
-    const { ca: authority, ...rest } = ssl(`sslmode=${mode}&sslrootcert=${ca}`) || {}
-    assert.equal(authority, 'authority')
+    const { ca: given, ...rest } = ssl(`sslmode=${mode}&sslrootcert=${ca}`) || {}
+    assert.equal(given, authority)
     assert.deepEqual(Object.keys(rest), ['checkServerIdentity'])
   }
   rmSync(folder, { recursive: true })
+})
+
+test('PostgreSQL URL: what is easily written wrong is told in words', () => {
+  const wrong = {
+    'postgres://u:50%off@h/d': /has a % that begins no escape; the character itself is written %25/,
+    'postgres://u:p@h1,h2/d': /names several hosts, and has to name one/,
+    'postgres://u:p@h1:5432,h2:5432/d': /names several hosts, and has to name one/,
+    'postgres://u:p@h/d?sslmode=verify-full&sslrootcert=package.json': /as sslrootcert that is not in PEM/,
+  }
+  for (const [url, message] of Object.entries(wrong)) assert.throws(() => parsePostgresUrl(url), { message })
 })
 
 test('PostgreSQL URL: whatever is not understood is refused, without showing the password', () => {

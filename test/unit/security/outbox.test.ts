@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { pino } from 'pino'
 import * as events from '../../../src/audit/events.ts'
 import { createContext, currentContext, runInContext } from '../../../src/context/context.ts'
 import { createFailurePolicy } from '../../../src/security/failure-policy.ts'
@@ -68,6 +69,26 @@ test('outbox: each event is delivered in the context of its own request', async 
     runInContext(createContext({ requestId }), () => outbox.change('admin', tx => tx.record(recordOne(requestId))))
   await Promise.all(['a', 'b', 'c'].map(request))
   assert.deepEqual(seen, ['a', 'b', 'c'])
+})
+
+test('outbox: a state that cannot be read is told once until it can be', async t => {
+  const central = await openSecurity(t)
+  let isAway = true
+  const state = {
+    ...central.state,
+    outbox: async (...asked: Parameters<typeof central.state.outbox>) => {
+      if (isAway) throw new Error('away')
+      return central.state.outbox(...asked)
+    },
+  }
+  const told: string[] = []
+  const logger = pino({ level: 'warn' }, { write: line => void told.push(JSON.parse(line).msg) })
+  const outbox = createOutbox({ state, audit: central.audit, policy: OPEN, logger })
+  for (const away of [true, true, false, true, true]) {
+    isAway = away
+    await outbox.deliver()
+  }
+  assert.deepEqual(told, Array(2).fill('the outbox could not be read; it is tried again'))
 })
 
 test('outbox: a change that fails delivers nothing', async t => {

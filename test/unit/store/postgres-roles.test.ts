@@ -1,6 +1,8 @@
 /** The runtime role: what an instance that is not the owner of the tables can do, and what it cannot do to the trail. */
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'node:test'
 import pg from 'pg'
 import { CHECKPOINT_SCHEMA } from '../../../src/checkpoint/postgres-schema.ts'
@@ -9,6 +11,7 @@ import { ERASED_SALT } from '../../../src/evidence/leaf.ts'
 import { migrate, RUNTIME_ROLE, type Schema } from '../../../src/postgres/migrations.ts'
 import { createPostgres } from '../../../src/postgres/postgres.ts'
 import { createPostgresEventQueries } from '../../../src/query/postgres-event-queries.ts'
+import { prepareSharedAt } from '../../../src/service/shared-database.ts'
 import { createPostgresEventStore } from '../../../src/store/postgres-event-store.ts'
 import { STORE_SCHEMA } from '../../../src/store/postgres-schema.ts'
 import { batchOf, rowsFrom, sampleEvent } from '../../contract/event-store.ts'
@@ -37,6 +40,31 @@ async function migratedTo(owner: string, stages: readonly Schema[]): Promise<voi
   for (const stage of stages) await migrate(postgres, stage)
   await postgres.close()
 }
+
+test('runtime role: the statements of docs/postgresql.md make a database that instances can share, also as PostgreSQL 14 has it', async () => {
+  const text = readFileSync(join(import.meta.dirname, '../../../docs/postgresql.md'), 'utf8')
+  const [, roles = ''] = /^## Roles$(.*?)^## /ms.exec(text) ?? []
+  const name = `evc_${randomBytes(6).toString('hex')}`
+  const [create = '', connect = '', on14 = ''] = [...roles.matchAll(/```sql\n(.*?)```/gs)].map(([, sql = '']) =>
+    sql.replaceAll(/\bevc(?=_owner|\b)/g, name).replaceAll("'...'", "'0123456789abcdef'"),
+  )
+  const base = await server.createDatabase()
+  for (const sql of [...create.split(';'), ...connect.split(';')]) {
+    await server.run(base, sql).catch(error => assert.equal(error.code, '42710', sql)) // evc_runtime is there, perhaps
+  }
+  const as = (role: string) => {
+    const url = new URL(base)
+    url.pathname = `/${name}`
+    if (role !== '') Object.assign(url, { username: role, password: '0123456789abcdef' })
+    return url.href
+  }
+  await server.run(as(''), 'ALTER SCHEMA public OWNER TO CURRENT_USER; GRANT CREATE ON SCHEMA public TO PUBLIC')
+  await server.run(as(''), on14)
+  await assert.rejects(prepareSharedAt(as(name)), { code: 'FOREIGN', message: /permission denied for schema public/ })
+  await prepareSharedAt(as(`${name}_owner`))
+  await prepareSharedAt(as(name))
+  await server.dropDatabase(as(''))
+})
 
 test('runtime role: appends, makes partitions and asks everything, without owning anything', async () => {
   const { owner, runtime } = await createRoles()
