@@ -21,6 +21,7 @@ export function createListener(handler: RequestListener, tls: HttpDeps['tls']): 
       ? createServer(OPTIONS, handler)
       : createTlsServer({ ...OPTIONS, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, handler)
   server.maxConnections = LIMITS.connectionsMax
+  server.timeout = LIMITS.stalledMsMax // for answers; what it means to one is said in admission.ts
   // An expectation we do not know is ignored (RFC 9110, 10.1.1) rather than refused by Node without our headers.
   server.on('checkExpectation', handler)
   return server

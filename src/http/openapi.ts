@@ -74,9 +74,9 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
     },
   })
   registerReferencePage(app)
-  let text: string | undefined
+  let text: Buffer | undefined // one for all answers
   app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => {
-    text ??= JSON.stringify(app.swagger())
+    text ??= Buffer.from(JSON.stringify(app.swagger()))
     return reply.type('application/json; charset=utf-8').send(text)
   })
 }
