@@ -13,6 +13,7 @@ const OPTIONS: ServerOptions = {
   noDelay: true,
   insecureHTTPParser: false,
   requireHostHeader: false, // the gate does, with a proper answer
+  joinDuplicateHeaders: true, // of two keys, tokens or hosts neither counts, where Node would take the first and a proxy maybe the last
 }
 
 export function createListener(handler: RequestListener, tls: HttpDeps['tls']): Server {
