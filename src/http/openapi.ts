@@ -18,7 +18,8 @@ after them; auditors read the trail of all of it.
 
 - Errors are \`application/problem+json\` (RFC 9457) with \`code\` from a closed table; \`type\` is
   \`urn:ev-central:error:<code>\`. 422 has \`errors: [{field, rule}]\`, never a submitted value.
-- \`X-Request-ID\` is taken if it matches \`^[A-Za-z0-9._:-]{1,128}$\`, else made; every answer has it.
+- \`X-Request-ID\` is taken if it matches \`^[A-Za-z0-9._:-]{1,128}$\` and does not look like a token or a key, else made; every
+  answer has it.
 - Times are UTC, ISO-8601 with milliseconds and \`Z\`. Fields are \`snake_case\`. Unknown fields and parameters are refused;
   only \`/health\`, \`/ready\`, \`/metrics\` and the pages about the API let unknown parameters pass, as probes may add some.
 - \`/\` leads to \`/docs\`. At any address also: 400 \`BAD_REQUEST\`, 404 \`NOT_FOUND\`, 405 \`METHOD_NOT_ALLOWED\`, 408 \`REQUEST_TIMEOUT\`,
