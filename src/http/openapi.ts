@@ -63,8 +63,10 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
     },
     transformObject: document => {
       const { openapiObject } = document as { openapiObject: OpenApiDocument }
+      nameWildcards(openapiObject.paths)
       for (const path of Object.values(openapiObject.paths)) {
         for (const operation of Object.values(path)) {
+          nameSchemas(operation, openapiObject.components.schemas)
           complete(operation, errorsOf.get(operation.operationId) ?? [])
           if (operation.requestBody !== undefined && bodyOptional.has(operation.operationId))
             operation.requestBody.required = false
@@ -112,19 +114,26 @@ function errorCodes(route: RouteOptions): ErrorCode[] {
 
 interface OpenApiDocument {
   readonly paths: Record<string, Record<string, Operation>>
+  readonly components: { readonly schemas: Record<string, object> }
 }
 
 interface Operation {
   readonly operationId: string
   security?: Record<string, []>[]
-  readonly requestBody?: { required: boolean }
+  readonly parameters?: { name: string }[]
+  readonly requestBody?: { required: boolean; readonly content: Record<string, Media> }
   readonly responses: Record<string, ResponseObject>
 }
 
 interface ResponseObject {
   description: string
   headers?: Record<string, unknown>
-  content?: Record<string, unknown>
+  content?: Record<string, Media>
+}
+
+interface Media {
+  schema: object
+  readonly examples?: object
 }
 
 /** What this file serves itself. */
@@ -134,6 +143,7 @@ const OWN_PATHS = {
       operationId: 'openapi',
       tags: ['Service'],
       summary: 'This description',
+      security: [],
       responses: {
         200: {
           description: 'OpenAPI 3.1.',
@@ -147,6 +157,7 @@ const OWN_PATHS = {
       operationId: 'docs',
       tags: ['Service'],
       summary: 'The interactive reference; works offline',
+      security: [],
       responses: {
         200: {
           description: 'A page.',
@@ -164,6 +175,7 @@ const RETRY_AFTER_HEADER = { description: 'Seconds to wait.', schema: { type: 'i
 function complete(operation: Operation, codes: readonly ErrorCode[]): void {
   // Wherever a key is taken, the session that was opened with one is too.
   if (operation.security?.some(scheme => 'adminKey' in scheme)) operation.security = [{ adminKey: [] }, { session: [] }]
+  operation.security ??= [] // said, as generators ask
   const byStatus = Map.groupBy(codes, code => ERRORS[code].status)
   for (const [status, group] of [...byStatus].sort(([a], [b]) => a - b)) {
     operation.responses[String(status)] = {
@@ -180,6 +192,37 @@ function complete(operation: Operation, codes: readonly ErrorCode[]): void {
   for (const response of Object.values(operation.responses)) {
     response.headers = { 'X-Request-ID': REQUEST_ID_HEADER, ...response.headers }
   }
+}
+
+/** The rest of an address has no name in the router; in a template every parameter has one that can be written in a program. */
+function nameWildcards(paths: OpenApiDocument['paths']): void {
+  for (const [template, path] of Object.entries(paths)) {
+    if (!template.includes('{*}')) continue
+    for (const parameter of Object.values(path).flatMap(({ parameters = [] }) => parameters)) {
+      if (parameter.name === '*') parameter.name = 'path'
+    }
+    delete paths[template]
+    paths[template.replace('{*}', '{path}')] = path
+  }
+}
+
+/** Schemas with a title become components of that name, so that a generated client has types to speak of. */
+function nameSchemas({ requestBody, responses }: Operation, named: Record<string, object>): void {
+  const contents = [requestBody?.content, ...Object.values(responses).map(({ content }) => content)]
+  for (const media of contents.flatMap(content => Object.values(content ?? {}))) {
+    media.schema = withReferences(media.schema, named) as object
+  }
+}
+
+function withReferences(schema: unknown, named: Record<string, object>): unknown {
+  if (Array.isArray(schema)) return schema.map(each => withReferences(each, named))
+  if (typeof schema !== 'object' || schema === null) return schema
+  const copy = Object.fromEntries(Object.entries(schema).map(([name, value]) => [name, withReferences(value, named)]))
+  const { title, description: _, examples: __, ...rest } = copy
+  if (typeof title !== 'string') return copy
+  named[title] ??= rest
+  if (JSON.stringify(named[title]) !== JSON.stringify(rest)) throw new Error(`two schemas have the name ${title}`)
+  return { $ref: `#/components/schemas/${title}` }
 }
 
 function errorExample(code: ErrorCode, operation: Operation): Record<string, unknown> {
@@ -224,6 +267,12 @@ const PROBLEM_SCHEMA = {
       description: 'With a refused login: the id that was claimed; null if none could be read.',
     },
     is_authorized: { type: 'boolean' as const, description: 'With a refused login: false.' },
+    ready: { type: 'boolean' as const, description: 'With NOT_READY: false.' },
+    checks: {
+      type: 'array' as const,
+      description: 'With NOT_READY: as in the answer 200.',
+      items: { type: 'object' as const },
+    },
   },
 }
 
