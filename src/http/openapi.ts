@@ -31,7 +31,7 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
   const bodyOptional = new Set<string>()
   app.addHook('onRoute', route => {
     const id = route.schema?.operationId
-    if (id === undefined) return
+    if (id === undefined || route.method === 'HEAD') return // Fastify's own, beside each GET
     errorsOf.set(id, errorCodes(route))
     if (route.config?.isBodyOptional === true) bodyOptional.add(id)
   })
@@ -99,11 +99,10 @@ function errorCodes(route: RouteOptions): ErrorCode[] {
       codes.add(code)
     }
   }
-  if (route.method !== 'GET' && schemes.length > 0) {
-    codes.add('STATE_UNAVAILABLE') // every change and every message is written before it is answered
-    if (schemes.includes('adminKey')) codes.add('AUDIT_UNAVAILABLE')
-  }
-  if (schema?.body !== undefined) {
+  if (schemes.length > 0) codes.add('STATE_UNAVAILABLE') // who asks is looked up, and changes are written before they are answered
+  if (route.method !== 'GET' && schemes.includes('adminKey')) codes.add('AUDIT_UNAVAILABLE')
+  // Also of a body that no route asked for.
+  if (route.method !== 'GET') {
     for (const code of ['PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const) codes.add(code)
   }
   if (schema?.body !== undefined || schema?.querystring !== undefined || schema?.params !== undefined) {

@@ -209,7 +209,7 @@ test('openapi: errors are problem documents with the status of the table, and ea
     assert.equal(codes.includes('UNAUTHORIZED'), takesPeople, route)
     assert.equal(codes.includes('SESSION_ENDED'), schemes.includes('session') || route === 'GET /ready', route)
     if (schemes.includes('adminKey')) assert.ok(schemes.includes('session'), route)
-    assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), operation.requestBody !== undefined, route)
+    assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), !route.startsWith('GET '), route)
   }
 })
 
