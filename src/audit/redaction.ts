@@ -2,8 +2,8 @@
  * Redaction: no secret passes from here to the journal, and no control character to any sink.
  *
  * Two nets. By name: a metadata key that contains a forbidden word loses its value, whatever it is. By shape: text
- * that looks like a JWT, a PEM block, an authorization header or a `password=...` assignment loses that part, wherever
- * it stands. Work is bounded in depth, nodes and characters before anything is looked at, so hostile input costs little.
+ * that looks like a JWT, an admin key, a PEM block, an authorization header or a `password=...` assignment loses that part,
+ * wherever it stands. Work is bounded in depth, nodes and characters before anything is looked at, so hostile input costs little.
  */
 import { SAFE_METADATA_NAMES } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
@@ -13,16 +13,20 @@ const CUT = '...[cut]'
 const TOO_DEEP = '[too deep]'
 const CIRCULAR = '[circular]'
 
-const FORBIDDEN_WORD = /credential|token|password|passwd|secret|key|private|symmetric|plaintext|authorization/i
+const FORBIDDEN_WORD =
+  /credential|token|password|passwd|pwd|passphrase|secret|key|private|symmetric|plaintext|authorization|cookie/i
 
 /** Cheap question first: most texts hold none of the marks that the patterns below need. */
-const MAYBE_SECRET = /eyJ|-----BEGIN|bearer|basic|[=:]/i
+const MAYBE_SECRET = /eyJ|evca_|-----BEGIN|bearer|basic|[=:]|%3/i
 const PEM = /-----BEGIN [A-Z0-9 ]{1,40}-----[\s\S]*?(?:-----END [A-Z0-9 ]{1,40}-----|$)/g
 const JWT = /eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}|eyJ[A-Za-z0-9_-]{20,}/g
-const AUTHORIZATION = /\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}/gi
-const URL_PASSWORD = /(:\/\/[^\s/:@]{0,64}):[^\s/@]{1,256}@/g
+const ADMIN_KEY = /evca_[A-Za-z0-9]{8,}/gi
+const AUTHORIZATION = /\b(bearer[\s:=]+|basic\s+)[A-Za-z0-9._~+/=-]{4,}/gi
+/** Also with a slash or an @ that should have been escaped, but not `://host:8080/path@x`. */
+const URL_PASSWORD = /(:\/\/[^\s/:@]{0,64}):(?!\d{1,5}\/)[^\s]{1,256}@/g
+/** Also where it is JSON, or JSON within a text of JSON (`\"password\":\"...`), or percent-encoded. */
 const ASSIGNMENT =
-  /([A-Za-z0-9_.-]{0,40}(?:credential|token|password|passwd|secret|key|authorization)[A-Za-z0-9_.-]{0,20}["']?\s{0,3}[=:]\s{0,3})("[^"]*"?|'[^']*'?|[^\s,;&"']+)/gi
+  /([A-Za-z0-9_.-]{0,40}(?:credential|token|password|passwd|pwd|passphrase|secret|key|authorization|cookie)[A-Za-z0-9_.-]{0,20}\\{0,3}["']?\s{0,3}(?:[=:]|%3[ad])\s{0,3})(\\{1,3}"[^"]*"?|"(?:[^"\\]|\\[\s\S])*"?|'(?:[^'\\]|\\[\s\S])*'?|[^\s,;&"']+)/gi
 
 /** Runs of text that could be a key, a digest or a random id. Used where nobody vouches for the text: error messages. */
 const OPAQUE = /[A-Za-z0-9+/_=%-]{16,}/g
@@ -46,7 +50,8 @@ export function redactText(text: string): string {
   return text
     .replace(PEM, REDACTED)
     .replace(JWT, REDACTED)
-    .replace(AUTHORIZATION, `$1 ${REDACTED}`)
+    .replace(ADMIN_KEY, REDACTED)
+    .replace(AUTHORIZATION, `$1${REDACTED}`)
     .replace(URL_PASSWORD, `$1:${REDACTED}@`)
     .replace(ASSIGNMENT, (whole, name: string, value: string) => (value.startsWith(REDACTED) ? whole : name + REDACTED))
 }

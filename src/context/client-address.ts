@@ -28,13 +28,12 @@ export function parseTrustedProxies(entries: readonly string[]): BlockList {
 
 /** One spelling per address: IPv4-mapped IPv6 becomes IPv4, IPv6 is compressed as in RFC 5952. Undefined if it is none. */
 export function canonicalAddress(text: string): string | undefined {
-  const mapped = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i.exec(text)
-  const address = mapped?.[1] ?? text
-  const family = isIP(address)
-  if (family === 4) return address
+  const family = isIP(text)
+  if (family === 4) return text
   if (family === 0) return undefined
-  const bare = address.split('%')[0] as string // a zone index names an interface of this host, not the client
-  return new SocketAddress({ address: bare, family: 'ipv6' }).address
+  const bare = text.split('%')[0] as string // a zone index names an interface of this host, not the client
+  const { address } = new SocketAddress({ address: bare, family: 'ipv6' })
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/.exec(address)?.[1] ?? address
 }
 
 export function createAddressResolver(trusted: BlockList): AddressResolver {

@@ -19,6 +19,8 @@ export interface RequestContext {
 }
 
 const REQUEST_ID = /^[A-Za-z0-9._:-]{1,128}$/
+/** A token or an admin key, sent in the wrong header. An id stands in the open, in the trail, the log and the answer. */
+const SECRET = /eyJ[A-Za-z0-9_-]{5,}\.|evca_/
 
 const storage = new AsyncLocalStorage<RequestContext>()
 
@@ -42,9 +44,9 @@ export function currentContext(): RequestContext | undefined {
   return storage.getStore()
 }
 
-/** The id a client sent, if it is one; else a new UUIDv7 (RFC 9562). */
+/** The id a client sent, if it is one and not of the shape of a secret; else a new UUIDv7 (RFC 9562). */
 export function acceptRequestId(sent: unknown): string {
-  return typeof sent === 'string' && REQUEST_ID.test(sent) ? sent : newRequestId()
+  return typeof sent === 'string' && REQUEST_ID.test(sent) && !SECRET.test(sent) ? sent : newRequestId()
 }
 
 function newRequestId(): string {

@@ -10,8 +10,11 @@
  * Rejected: an answer made once and sent as bytes. A refusal takes 13 us of the thread in a pipeline and 20 alone; an empty answer
  * of Node's takes 11 and 17, so its parser and its objects are nearly all of it.
  *
- * A refused request leaves no event: nothing was decided. Owns no state; the count is
- * that of the metrics.
+ * An answer counts until it was taken, as it is held in memory until then. So a stranger who asks and never reads would hold places
+ * for nothing, a thousand of them over one pipelined connection. When all are taken, those connections are cut whose answer was whole
+ * already when that was looked at before, a while ago, and is still not read; what was pipelined behind it goes with it.
+ *
+ * A refused request leaves no event: nothing was decided. Owns the list of answers under way; the count is that of the metrics.
  *
  * `/health` is always let through, as a supervisor restarts what does not answer it: in an overload that would take away what still
  * answers. It is done within its own turn of the event loop, so it holds nothing and waits for nothing.
@@ -47,6 +50,25 @@ export function createAdmission(options: {
     'retry-after': String(RETRY_AFTER_SECONDS),
   }
   const { metrics } = options
+  const underWay = new Set<ServerResponse>()
+  let unread: ReadonlySet<ServerResponse> = new Set()
+  let lookedAt = 0
+
+  /** Cuts the connections whose answer waits for nothing but its reader, now as at the look before. */
+  function makeRoom(): void {
+    const now = performance.now()
+    if (now - lookedAt < LIMITS.unreadMsMax) return
+    lookedAt = now
+    const waiting = new Set([...underWay].filter(isUnread))
+    for (const response of waiting) if (unread.has(response)) response.socket?.destroy()
+    unread = waiting
+  }
+
+  function watch(response: ServerResponse): void {
+    underWay.add(response)
+    response.once('close', () => underWay.delete(response))
+    response.on('timeout', cutStalled)
+  }
 
   function refuse(request: IncomingMessage, response: ServerResponse): void {
     const requestId = acceptRequestId(request.headers['x-request-id'])
@@ -59,10 +81,22 @@ export function createAdmission(options: {
   }
 
   return serve => (request, response) => {
-    const isLetThrough = metrics.requestsInFlight < LIMITS.requestsInFlightMax || request.url === LIVENESS
-    if (isLetThrough) serve(request, response)
-    else refuse(request, response)
+    const isFull = metrics.requestsInFlight >= LIMITS.requestsInFlightMax
+    if (isFull) makeRoom()
+    if (isFull && request.url !== LIVENESS) return refuse(request, response)
+    watch(response)
+    serve(request, response)
   }
+}
+
+/** One that waits behind another of its connection has no socket yet. */
+function isUnread({ socket, writableEnded, writableFinished }: ServerResponse): boolean {
+  return socket !== null && writableEnded && !writableFinished
+}
+
+/** Nothing moved on the connection for `stalledMsMax`. While nothing waits to be sent, it is us that the client waits for. */
+function cutStalled(socket: Socket): void {
+  if (socket.writableLength > 0) socket.destroy()
 }
 
 /** Pipelined refusals leave in one packet, with one call of the system. */

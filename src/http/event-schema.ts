@@ -38,5 +38,5 @@ const fields = {
   created_at: { type: 'string', description: 'When the row was written.' },
 } as const
 
-export const Event = object(fields, { description: 'An event.', examples: [EVENT_EXAMPLE] })
-export const EventItem = object(fields)
+export const Event = object(fields, { title: 'Event', description: 'An event.', examples: [EVENT_EXAMPLE] })
+export const EventItem = object(fields, { title: 'Event' })

@@ -3,6 +3,7 @@
  * every answer carries, and turns away at once what cannot be served (no such address, no such method), before anything of
  * a body is read.
  */
+import type { IncomingMessage } from 'node:http'
 import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { AddressResolver } from '../context/client-address.ts'
 import { type RequestContext, runInContext } from '../context/context.ts'
@@ -49,10 +50,8 @@ export function createGate(deps: GateDeps): Gate {
   function turnAway(request: FastifyRequest, reply: FastifyReply): Refusal | undefined {
     const { raw } = request
     if ((raw.url as string).length > LIMITS.urlBytesMax) return brokenRequest('URI_TOO_LONG', 'path', 'size')
-    // RFC 9112, 3.2. Left to us, as Node's own refusal is not a problem document.
-    if (raw.headers.host === undefined && raw.httpVersion === '1.1') {
-      return brokenRequest('BAD_REQUEST', 'host', 'required', 'The Host header is missing.')
-    }
+    const broken = brokenFraming(raw)
+    if (broken !== undefined) return broken
     return request.is404 ? unknownAddress(raw.url as string, reply) : undefined
   }
 
@@ -69,6 +68,37 @@ export function createGate(deps: GateDeps): Gate {
       runInContext(enter(request, reply), () => done(turnAway(request, reply)))
     },
   }
+}
+
+/** A host and port; of several Host headers Node makes one text with a comma in it. */
+const HOST = /^[\w.~%!$&'()*+;=:[\]-]*$/
+
+/** What Node lets pass and another party on the way may read in another way. */
+function brokenFraming({ headers, httpVersion }: IncomingMessage): Refusal | undefined {
+  const { host, 'transfer-encoding': coding } = headers
+  if (httpVersion !== '1.1' && httpVersion !== '1.0') return brokenRequest('BAD_REQUEST', 'request', 'version')
+  // RFC 9112, 3.2. Left to us, as Node's own refusal is not a problem document.
+  if (host === undefined && httpVersion === '1.1') {
+    return brokenRequest('BAD_REQUEST', 'host', 'required', 'The Host header is missing.')
+  }
+  if (host !== undefined && !HOST.test(host)) {
+    return brokenRequest(
+      'BAD_REQUEST',
+      'host',
+      'host',
+      'There is more than one Host header, or what it names is no host.',
+    )
+  }
+  // The body would be taken as it is, and whoever decodes it sees another one.
+  if (coding !== undefined && coding.toLowerCase() !== 'chunked') {
+    return brokenRequest(
+      'BAD_REQUEST',
+      'transfer-encoding',
+      'chunked',
+      'Of the transfer codings only chunked is known.',
+    )
+  }
+  return undefined
 }
 
 export function brokenRequest(

@@ -23,7 +23,7 @@ export interface Guards {
   /** With a session only. */
   readonly session: (request: FastifyRequest) => Promise<void>
   readonly chargePoint: (request: FastifyRequest) => Promise<void>
-  /** Whether the admin of a request that passed would still. For answers that go on; a refusal is no incident here. */
+  /** Whether the key or session of a request that passed would still. For answers that go on; a refusal is no incident here. */
   stillAllowed(request: FastifyRequest): () => Promise<boolean>
 }
 
@@ -48,9 +48,9 @@ export function createGuards({ admins, sessions, authentication }: Security): Gu
     },
     stillAllowed(request) {
       const { sessionSecret } = request
-      const { name } = actorOf(request)
       if (sessionSecret !== null) return () => sessions.isOpen(sessionSecret)
-      return async () => (await admins.list()).some(admin => admin.name === name && admin.revoked_at === null)
+      const key = adminKeyOf(request)
+      return async () => key !== undefined && admins.isKey(key)
     },
   }
 }

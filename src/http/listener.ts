@@ -13,6 +13,7 @@ const OPTIONS: ServerOptions = {
   noDelay: true,
   insecureHTTPParser: false,
   requireHostHeader: false, // the gate does, with a proper answer
+  joinDuplicateHeaders: true, // of two keys, tokens or hosts neither counts, where Node would take the first and a proxy maybe the last
 }
 
 export function createListener(handler: RequestListener, tls: HttpDeps['tls']): Server {
@@ -21,6 +22,7 @@ export function createListener(handler: RequestListener, tls: HttpDeps['tls']): 
       ? createServer(OPTIONS, handler)
       : createTlsServer({ ...OPTIONS, cert: tls.cert, key: tls.key, minVersion: 'TLSv1.2' }, handler)
   server.maxConnections = LIMITS.connectionsMax
+  server.timeout = LIMITS.stalledMsMax // for answers; what it means to one is said in admission.ts
   // An expectation we do not know is ignored (RFC 9110, 10.1.1) rather than refused by Node without our headers.
   server.on('checkExpectation', handler)
   return server

@@ -18,7 +18,8 @@ after them; auditors read the trail of all of it.
 
 - Errors are \`application/problem+json\` (RFC 9457) with \`code\` from a closed table; \`type\` is
   \`urn:ev-central:error:<code>\`. 422 has \`errors: [{field, rule}]\`, never a submitted value.
-- \`X-Request-ID\` is taken if it matches \`^[A-Za-z0-9._:-]{1,128}$\`, else made; every answer has it.
+- \`X-Request-ID\` is taken if it matches \`^[A-Za-z0-9._:-]{1,128}$\` and does not look like a token or a key, else made; every
+  answer has it.
 - Times are UTC, ISO-8601 with milliseconds and \`Z\`. Fields are \`snake_case\`. Unknown fields and parameters are refused;
   only \`/health\`, \`/ready\`, \`/metrics\` and the pages about the API let unknown parameters pass, as probes may add some.
 - \`/\` leads to \`/docs\`. At any address also: 400 \`BAD_REQUEST\`, 404 \`NOT_FOUND\`, 405 \`METHOD_NOT_ALLOWED\`, 408 \`REQUEST_TIMEOUT\`,
@@ -30,7 +31,7 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
   const bodyOptional = new Set<string>()
   app.addHook('onRoute', route => {
     const id = route.schema?.operationId
-    if (id === undefined) return
+    if (id === undefined || route.method === 'HEAD') return // Fastify's own, beside each GET
     errorsOf.set(id, errorCodes(route))
     if (route.config?.isBodyOptional === true) bodyOptional.add(id)
   })
@@ -62,8 +63,10 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
     },
     transformObject: document => {
       const { openapiObject } = document as { openapiObject: OpenApiDocument }
+      nameWildcards(openapiObject.paths)
       for (const path of Object.values(openapiObject.paths)) {
         for (const operation of Object.values(path)) {
+          nameSchemas(operation, openapiObject.components.schemas)
           complete(operation, errorsOf.get(operation.operationId) ?? [])
           if (operation.requestBody !== undefined && bodyOptional.has(operation.operationId))
             operation.requestBody.required = false
@@ -74,9 +77,9 @@ export async function registerOpenApi(app: App, deps: HttpDeps): Promise<void> {
     },
   })
   registerReferencePage(app)
-  let text: string | undefined
+  let text: Buffer | undefined // one for all answers
   app.get('/openapi.json', { schema: { hide: true } }, (_request, reply) => {
-    text ??= JSON.stringify(app.swagger())
+    text ??= Buffer.from(JSON.stringify(app.swagger()))
     return reply.type('application/json; charset=utf-8').send(text)
   })
 }
@@ -96,11 +99,10 @@ function errorCodes(route: RouteOptions): ErrorCode[] {
       codes.add(code)
     }
   }
-  if (route.method !== 'GET' && schemes.length > 0) {
-    codes.add('STATE_UNAVAILABLE') // every change and every message is written before it is answered
-    if (schemes.includes('adminKey')) codes.add('AUDIT_UNAVAILABLE')
-  }
-  if (schema?.body !== undefined) {
+  if (schemes.length > 0) codes.add('STATE_UNAVAILABLE') // who asks is looked up, and changes are written before they are answered
+  if (route.method !== 'GET' && schemes.includes('adminKey')) codes.add('AUDIT_UNAVAILABLE')
+  // Also of a body that no route asked for.
+  if (route.method !== 'GET') {
     for (const code of ['PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const) codes.add(code)
   }
   if (schema?.body !== undefined || schema?.querystring !== undefined || schema?.params !== undefined) {
@@ -111,19 +113,26 @@ function errorCodes(route: RouteOptions): ErrorCode[] {
 
 interface OpenApiDocument {
   readonly paths: Record<string, Record<string, Operation>>
+  readonly components: { readonly schemas: Record<string, object> }
 }
 
 interface Operation {
   readonly operationId: string
   security?: Record<string, []>[]
-  readonly requestBody?: { required: boolean }
+  readonly parameters?: { name: string }[]
+  readonly requestBody?: { required: boolean; readonly content: Record<string, Media> }
   readonly responses: Record<string, ResponseObject>
 }
 
 interface ResponseObject {
   description: string
   headers?: Record<string, unknown>
-  content?: Record<string, unknown>
+  content?: Record<string, Media>
+}
+
+interface Media {
+  schema: object
+  readonly examples?: object
 }
 
 /** What this file serves itself. */
@@ -133,6 +142,7 @@ const OWN_PATHS = {
       operationId: 'openapi',
       tags: ['Service'],
       summary: 'This description',
+      security: [],
       responses: {
         200: {
           description: 'OpenAPI 3.1.',
@@ -146,6 +156,7 @@ const OWN_PATHS = {
       operationId: 'docs',
       tags: ['Service'],
       summary: 'The interactive reference; works offline',
+      security: [],
       responses: {
         200: {
           description: 'A page.',
@@ -163,6 +174,7 @@ const RETRY_AFTER_HEADER = { description: 'Seconds to wait.', schema: { type: 'i
 function complete(operation: Operation, codes: readonly ErrorCode[]): void {
   // Wherever a key is taken, the session that was opened with one is too.
   if (operation.security?.some(scheme => 'adminKey' in scheme)) operation.security = [{ adminKey: [] }, { session: [] }]
+  operation.security ??= [] // said, as generators ask
   const byStatus = Map.groupBy(codes, code => ERRORS[code].status)
   for (const [status, group] of [...byStatus].sort(([a], [b]) => a - b)) {
     operation.responses[String(status)] = {
@@ -179,6 +191,37 @@ function complete(operation: Operation, codes: readonly ErrorCode[]): void {
   for (const response of Object.values(operation.responses)) {
     response.headers = { 'X-Request-ID': REQUEST_ID_HEADER, ...response.headers }
   }
+}
+
+/** The rest of an address has no name in the router; in a template every parameter has one that can be written in a program. */
+function nameWildcards(paths: OpenApiDocument['paths']): void {
+  for (const [template, path] of Object.entries(paths)) {
+    if (!template.includes('{*}')) continue
+    for (const parameter of Object.values(path).flatMap(({ parameters = [] }) => parameters)) {
+      if (parameter.name === '*') parameter.name = 'path'
+    }
+    delete paths[template]
+    paths[template.replace('{*}', '{path}')] = path
+  }
+}
+
+/** Schemas with a title become components of that name, so that a generated client has types to speak of. */
+function nameSchemas({ requestBody, responses }: Operation, named: Record<string, object>): void {
+  const contents = [requestBody?.content, ...Object.values(responses).map(({ content }) => content)]
+  for (const media of contents.flatMap(content => Object.values(content ?? {}))) {
+    media.schema = withReferences(media.schema, named) as object
+  }
+}
+
+function withReferences(schema: unknown, named: Record<string, object>): unknown {
+  if (Array.isArray(schema)) return schema.map(each => withReferences(each, named))
+  if (typeof schema !== 'object' || schema === null) return schema
+  const copy = Object.fromEntries(Object.entries(schema).map(([name, value]) => [name, withReferences(value, named)]))
+  const { title, description: _, examples: __, ...rest } = copy
+  if (typeof title !== 'string') return copy
+  named[title] ??= rest
+  if (JSON.stringify(named[title]) !== JSON.stringify(rest)) throw new Error(`two schemas have the name ${title}`)
+  return { $ref: `#/components/schemas/${title}` }
 }
 
 function errorExample(code: ErrorCode, operation: Operation): Record<string, unknown> {
@@ -223,6 +266,12 @@ const PROBLEM_SCHEMA = {
       description: 'With a refused login: the id that was claimed; null if none could be read.',
     },
     is_authorized: { type: 'boolean' as const, description: 'With a refused login: false.' },
+    ready: { type: 'boolean' as const, description: 'With NOT_READY: false.' },
+    checks: {
+      type: 'array' as const,
+      description: 'With NOT_READY: as in the answer 200.',
+      items: { type: 'object' as const },
+    },
   },
 }
 

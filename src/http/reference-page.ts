@@ -65,7 +65,14 @@ export function registerReferencePage(app: App): void {
   serve('/docs/static/icon.svg', 'image/svg+xml', () => ICON)
   for (const [name, type] of Object.entries(FILES)) {
     const file = fileURLToPath(import.meta.resolve(`@fastify/swagger-ui/static/${name}`))
-    serve(`/docs/static/${name}`, type, () => readFile(file))
+    // One for all answers, also of those that come at once: each that waits for its reader holds what it sends.
+    let content: Promise<Buffer> | undefined
+    const load = () =>
+      readFile(file).catch(error => {
+        content = undefined
+        throw error
+      })
+    serve(`/docs/static/${name}`, type, () => (content ??= load()))
   }
   app.get('/', { schema: { hide: true } }, (_request, reply) => reply.redirect('/docs', 302))
 }

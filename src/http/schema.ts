@@ -13,6 +13,8 @@ export interface SchemaTypes extends FastifyTypeProvider {
 type Fields = Readonly<Record<string, object>>
 
 interface Notes {
+  /** Its name in the reference, and in clients that are generated from that. */
+  readonly title?: string
   readonly description?: string
   readonly examples?: readonly unknown[]
 }

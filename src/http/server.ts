@@ -101,6 +101,8 @@ export async function createHttpServer(deps: HttpDeps): Promise<App> {
     audit.settled(request.auditContext).then(() => done(null, payload), done)
   })
   closeInTime(app, followers.closeAll)
+  // A tunnel is asked for: no request that Node would hand on, and without a listener it hangs up without a word.
+  app.server.on('connect', (_request, socket) => clientErrors.handle(new Error('no tunnels here'), socket))
 
   await registerOpenApi(app, deps)
   const guards = createGuards(deps.security)

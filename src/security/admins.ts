@@ -123,7 +123,13 @@ export function createAdmins(deps: {
   }
 
   return {
-    doors: { authorize, add, revoke, list: async () => (await state.admins()).map(publicPart) },
+    doors: {
+      authorize,
+      isKey: async key => (await state.adminByKeyHash(hashOf(key)))?.revoked_at === null,
+      add,
+      revoke,
+      list: async () => (await state.admins()).map(publicPart),
+    },
     holderOf,
     bootstrap,
   }

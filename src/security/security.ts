@@ -144,6 +144,8 @@ export interface Security {
      * ones and then fewer (admin-throttle.ts). @throws {Refusal} UNAUTHORIZED, FORBIDDEN, TOO_MANY_ATTEMPTS
      */
     authorize(key: string | undefined, allowed: readonly Role[]): Promise<Actor>
+    /** Whether it is the key of an admin now, and not one that was replaced. Records nothing. */
+    isKey(key: string): Promise<boolean>
     /** @throws {Refusal} ADMIN_EXISTS */
     add(name: string, role: Role, actor: Actor): Promise<Admin & { key: string }>
     list(): Promise<Admin[]>

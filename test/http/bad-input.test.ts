@@ -219,6 +219,40 @@ test('bad input: addresses too long, badly escaped or unknown, and no Host', asy
   problemOf(await central.send('GET', long, { as: 'operator' }), 422, 'VALIDATION_FAILED')
 })
 
+test('bad input: what two parties on the way could read in two ways is refused, and a tunnel', async () => {
+  const { cpId, credentials } = await central.chargePoint()
+  const body = JSON.stringify({ cp_id: cpId, credentials })
+  const login = (headers: string, sent = body, version = 'HTTP/1.1') =>
+    central.raw([
+      `POST /auth/credentials ${version}\r\nConnection: close\r\nX-Forwarded-For: ${central.address()}\r\n${headers}\r\n${sent}`,
+    ])
+  const length = `Content-Length: ${body.length}\r\n`
+  const json = `Content-Type: application/json\r\n`
+  const chunked = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
+  assert.match(await login(`Host: x\r\n${json}${length}`), /^HTTP\/1\.1 200 /)
+  assert.match(await login(`Host: [::1]:8080\r\n${json}Transfer-Encoding: Chunked\r\n`, chunked), /^HTTP\/1\.1 200 /)
+  const refused: [string, string, number][] = [
+    [`Host: x\r\nHost: y\r\n${json}${length}`, body, 400],
+    [`Host: x/@y\r\n${json}${length}`, body, 400],
+    [`Host: x\r\n${json}Transfer-Encoding: gzip, chunked\r\n`, chunked, 400],
+    [`Host: x\r\n${json}Content-Type: text/plain\r\n${length}`, body, 415],
+  ]
+  for (const [headers, sent, status] of refused) {
+    assert.match(await login(headers, sent), new RegExp(`^HTTP/1\\.1 ${status} `), headers)
+  }
+  assert.match(await login(`Host: x\r\n${json}${length}`, body, 'HTTP/0.9'), /^HTTP\/1\.1 400 /)
+  assert.match(await central.raw(['GET /health\r\n\r\n']), /^HTTP\/1\.1 400 /)
+  const tunnel = await central.raw(['CONNECT db.internal:5432 HTTP/1.1\r\nHost: db.internal\r\n\r\n'])
+  assert.match(tunnel, /^HTTP\/1\.1 400 [\s\S]*"BAD_REQUEST"/)
+
+  const token = (await central.send('POST', '/auth/credentials', { text: body })).body.token
+  const bearer = `Authorization: Bearer ${token}\r\n`
+  const keys = (headers: string) =>
+    central.raw([`GET /keys/current HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${headers}\r\n`])
+  assert.match(await keys(bearer), /"KEY_NOT_FOUND"/)
+  assert.match(await keys(`${bearer}Authorization: Bearer of.somebody.else\r\n`), /^HTTP\/1\.1 401 /)
+})
+
 test('bad input: a client that breaks off leaves no ERROR, and the count of requests in flight comes down again', async () => {
   const socket = connect(central.port, '127.0.0.1')
   socket.write('POST /auth/credentials HTTP/1.1\r\nHost: x\r\nX-Request-ID: broke-off\r\n')

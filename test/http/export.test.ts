@@ -98,3 +98,23 @@ test('export: a client that goes away ends it', async () => {
   abort.abort()
   await eventually(async () => /^evc_http_requests_in_flight 1$/m.test((await central.send('GET', '/metrics')).text))
 })
+
+test('export: breaks off when its admin is revoked meanwhile', async () => {
+  const founder = { name: 'admin', role: 'admin' } as const
+  /** Whether what came was cut; the revocation may come when all is sent. */
+  const isCut = async () => {
+    const { key } = await central.security.admins.add('leaver', 'auditor', founder)
+    const response = await fetch(`${central.url}/audit/export`, { headers: { 'x-admin-key': key } })
+    const reader = response.body?.getReader() ?? assert.fail()
+    await reader.read()
+    await central.security.admins.revoke('leaver', founder)
+    try {
+      while (!(await reader.read()).done);
+      return false
+    } catch {
+      return true
+    }
+  }
+  await eventually(isCut)
+  assert.match(central.log(), /an export broke off/)
+})

@@ -45,7 +45,7 @@ const ROUTES = [
   'GET /audit/export',
   'GET /checkpoint',
   'GET /checkpoint/consistency',
-  'GET /tile/{*}',
+  'GET /tile/{path}',
   'GET /audit/events/{id}/proof',
   'POST /audit/erasures',
   'GET /audit/evidence',
@@ -157,6 +157,34 @@ test('openapi: every request body and every response has an example, and the exa
   }
 })
 
+test('openapi: whatever is sent or answered as JSON has a named type, and what is answered is one in all places', () => {
+  const refs = new Set<string>()
+  for (const [route, { requestBody, responses }] of operations()) {
+    if (/docs|openapi/.test(route)) continue
+    for (const content of [requestBody?.content, ...Object.values(responses).map(each => each.content)]) {
+      const schema = content?.['application/json']?.schema as { $ref?: string } | undefined
+      if (schema === undefined) continue
+      assert.match(schema.$ref ?? '', /^#\/components\/schemas\/[A-Z]\w+$/, route)
+      refs.add(schema.$ref ?? '')
+    }
+  }
+  const { Event, EventPage, Failures } = document.components.schemas
+  assert.equal(Object.keys(Event.properties).length, 14)
+  for (const { properties } of [EventPage, Failures]) {
+    assert.deepEqual(properties.events.items, { $ref: '#/components/schemas/Event' })
+  }
+  assert.ok(refs.size > 25)
+})
+
+test('openapi: what a key or a cookie that is none is answered is written, also where none is needed', async () => {
+  const of = (route: string) => operations().find(([name]) => name === route)?.[1] as Operation
+  const from = central.address()
+  const ready = await central.send('GET', '/ready', { from, headers: { 'x-admin-key': 'k'.repeat(40) } })
+  const session = await central.send('GET', '/session', { from, headers: { cookie: `evc-session=${'c'.repeat(43)}` } })
+  assert.deepEqual([ready.status, session.status], [401, 401])
+  for (const route of ['GET /ready', 'GET /session']) assert.ok('401' in of(route).responses, route)
+})
+
 test('openapi: the schema of every parameter is one', () => {
   for (const [, { parameters = [] }] of operations()) for (const { schema } of parameters) compile(schema)
 })
@@ -176,11 +204,12 @@ test('openapi: errors are problem documents with the status of the table, and ea
     const codes = codesOf(operation)
     assert.ok(codes.includes('INTERNAL_ERROR'), route)
     const schemes = (operation.security ?? []).flatMap(each => Object.keys(each))
-    const takesPeople = schemes.includes('adminKey') || schemes.includes('session') || route === 'POST /session'
+    const takesPeople =
+      schemes.includes('adminKey') || schemes.includes('session') || /(?:POST|GET) \/session$|ready$/.test(route)
     assert.equal(codes.includes('UNAUTHORIZED'), takesPeople, route)
-    assert.equal(codes.includes('SESSION_ENDED'), schemes.includes('session'), route)
+    assert.equal(codes.includes('SESSION_ENDED'), schemes.includes('session') || route === 'GET /ready', route)
     if (schemes.includes('adminKey')) assert.ok(schemes.includes('session'), route)
-    assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), operation.requestBody !== undefined, route)
+    assert.equal(codes.includes('UNSUPPORTED_MEDIA_TYPE'), !route.startsWith('GET '), route)
   }
 })
 

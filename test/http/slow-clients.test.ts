@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import test from 'node:test'
-import { startTestCentral } from './harness.ts'
+import { LIMITS } from '../../src/limits.ts'
+import { eventually, startTestCentral } from './harness.ts'
 
 test('slow clients: are cut off after their time with 408 and one event each; the service goes on; idle ones leave none', async () => {
   const central = await startTestCentral()
@@ -37,6 +38,28 @@ test('slow clients: are cut off after their time with 408 and one event each; th
   } finally {
     await central.close()
   }
+})
+
+test('slow clients: who takes no answer holds neither the places of others nor memory', async t => {
+  const central = await startTestCentral()
+  t.after(() => central.close())
+  const { cpId, credentials } = await central.chargePoint()
+  const before = process.memoryUsage().arrayBuffers
+  const greedy = connect(central.port, '127.0.0.1').pause()
+  t.after(() => greedy.destroy())
+  greedy.on('error', () => {})
+  greedy.write(
+    'GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(LIMITS.requestsInFlightMax + 50),
+  )
+  /** Of some at once, as the first answers are taken by the system, which frees the places of these. */
+  const logins = async () => {
+    const body = { cp_id: cpId, credentials }
+    const answers = Array.from({ length: 20 }, () => central.send('POST', '/auth/credentials', { body }))
+    return (await Promise.all(answers)).map(({ status }) => status)
+  }
+  await eventually(async () => (await logins()).includes(503))
+  assert.ok(process.memoryUsage().arrayBuffers - before < 64 * 1024 * 1024)
+  await eventually(async () => (await logins()).every(status => status === 200))
 })
 
 /** Sends a byte now and then: of headers without end, or of a body; undefined sends nothing at all. */

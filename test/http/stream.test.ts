@@ -161,13 +161,14 @@ test('stream: a Last-Event-ID that is none is refused', async () => {
   }
 })
 
-test('stream: ends when its admin is revoked', async () => {
+test('stream: ends when its admin is revoked, also if the name comes back at once', async () => {
   const founder = { name: 'admin', role: 'admin' } as const
   const { key } = await central.security.admins.add('leaver', 'auditor', founder)
   await using follower = await follow('', { 'x-admin-key': key })
   await using other = await follow()
   assert.equal(follower.response.status, 200)
   await central.security.admins.revoke('leaver', founder)
+  await central.security.admins.add('leaver', 'auditor', founder) // with another key: the old one stays out
   await eventually(() => follower.isOver)
   assert.equal(other.isOver, false)
 })

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import { loggableError } from '../../audit/redaction.ts'
+import { Refusal } from '../../errors.ts'
 import { LIMITS } from '../../limits.ts'
 import type { EventFilter, ExportChunk, ExportFormat, Order } from '../../query/event-queries.ts'
 import { formatEvents } from '../../query/export-format.ts'
@@ -11,6 +12,7 @@ import { eventFilter, filterFields, orderField } from '../audit-filter.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import { EVENT_EXAMPLE } from '../event-schema.ts'
 import { actorOf, type Guards } from '../guards.ts'
+import { createPlaces } from '../places.ts'
 import { closed } from '../schema.ts'
 
 const ExportQuery = closed(
@@ -42,6 +44,7 @@ const Export = {
 export function auditExportRoute(app: App, deps: HttpDeps, guards: Guards): void {
   const { queries } = deps
   const access = createAccessRecorder(deps.audit)
+  const places = createPlaces(LIMITS.exportsMax)
 
   app.get(
     '/audit/export',
@@ -53,6 +56,7 @@ export function auditExportRoute(app: App, deps: HttpDeps, guards: Guards): void
         operationId: 'exportEvents',
         tags: ['Audit'],
         summary: 'Export events',
+        description: 'Breaks off when the key is revoked, or the session ends.',
         security: [{ adminKey: [] }],
         querystring: ExportQuery,
         response: { 200: Export },
@@ -61,12 +65,17 @@ export function auditExportRoute(app: App, deps: HttpDeps, guards: Guards): void
     async (request, reply) => {
       const filter = eventFilter(request.query)
       const { format = 'ndjson', order = 'asc' } = request.query
+      const isAllowed = guards.stillAllowed(request)
       // The first piece is fetched before the answer begins, so that a store that cannot be read is a proper 503.
       const { chunk, through } = await access.exported(request, format, { ...filter, format, order }, async () => {
+        places.take(reply)
         const through = await queries.lastId()
         return { through, chunk: await queries.exportChunk(piece(filter, format, order, undefined, through)) }
       })
-      const rest = (after: number) => queries.exportChunk(piece(filter, format, order, after, through))
+      const rest = async (after: number) => {
+        if (!(await isAllowed())) throw new Refusal('UNAUTHORIZED')
+        return queries.exportChunk(piece(filter, format, order, after, through))
+      }
       const text = watched(request, remaining(chunk, rest, order === 'asc' ? through : 0))
       const name = `audit-events-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}Z.${format}`
       return reply
@@ -81,8 +90,9 @@ export function auditExportRoute(app: App, deps: HttpDeps, guards: Guards): void
     try {
       yield* text
     } catch (error) {
-      deps.audit.error(actorOf(request).name, request.auditContext, error)
-      deps.logger.error(
+      const isForeseen = error instanceof Refusal && error.code === 'UNAUTHORIZED'
+      if (!isForeseen) deps.audit.error(actorOf(request).name, request.auditContext, error)
+      deps.logger[isForeseen ? 'warn' : 'error'](
         { err: loggableError(error), request_id: request.auditContext.requestId },
         'an export broke off',
       )

@@ -91,7 +91,7 @@ export const Summary = object(
       description: 'Only buckets that hold events, oldest first.',
     },
   },
-  { description: 'The summary.', examples: [SUMMARY_EXAMPLE] },
+  { title: 'Summary', description: 'The summary.', examples: [SUMMARY_EXAMPLE] },
 )
 
 const INCIDENT_EXAMPLE = {
@@ -147,6 +147,7 @@ export const Incidents = object(
     count: { type: 'integer' },
   },
   {
+    title: 'Incidents',
     description: 'Newest first. Incidents of one attack are one episode.',
     examples: [{ episodes: [INCIDENT_EXAMPLE], count: 1 }],
   },

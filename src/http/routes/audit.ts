@@ -31,6 +31,7 @@ const EventsQuery = closed(
 const Events = object(
   { events: { type: 'array', items: EventItem }, next_cursor: nextCursor },
   {
+    title: 'EventPage',
     description: 'A page. It may be short before the end when time ran out; only `next_cursor: null` is the end.',
     examples: [{ events: [EVENT_EXAMPLE], next_cursor: 'p5c1bHb8ZDEwNDE' }],
   },
@@ -53,6 +54,7 @@ const FailuresQuery = closed(
 const Failures = object(
   { events: { type: 'array', items: EventItem }, count: { type: 'integer' } },
   {
+    title: 'Failures',
     description: `AUTH_FAIL events, newest first, at most ${LIMITS.failureEventsMax}.`,
     examples: [{ events: [EVENT_EXAMPLE], count: 1 }],
   },

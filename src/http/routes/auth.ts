@@ -11,13 +11,13 @@ const CredentialsRequest = closed(
     credentials: { type: 'string', minLength: 1, maxLength: LIMITS.credentialsCharactersMax, pattern: SAFE_TEXT },
   },
   {},
-  { examples: [{ cp_id: 'CP-0042', credentials: EXAMPLE_CREDENTIALS }] },
+  { title: 'CredentialsRequest', examples: [{ cp_id: 'CP-0042', credentials: EXAMPLE_CREDENTIALS }] },
 )
 
 const TokenRequest = closed(
   { cp_id: cpId, token: { type: 'string', minLength: 1, maxLength: LIMITS.tokenCharactersMax, pattern: SAFE_TEXT } },
   {},
-  { examples: [{ cp_id: 'CP-0042', token: '<the token of the last login>' }] },
+  { title: 'TokenRequest', examples: [{ cp_id: 'CP-0042', token: '<the token of the last login>' }] },
 )
 
 const Authenticated = object(
@@ -32,6 +32,7 @@ const Authenticated = object(
     expires_in: { type: 'integer', description: 'Seconds.' },
   },
   {
+    title: 'Login',
     description: 'The charge point is who it says it is, and may work.',
     examples: [
       {

@@ -30,7 +30,7 @@ const RegisterRequest = closed(
       description: 'Generated if not given, which is better.',
     },
   },
-  { examples: [{ cp_id: 'CP-0042', location: 'Depot north, bay 7' }] },
+  { title: 'RegistrationRequest', examples: [{ cp_id: 'CP-0042', location: 'Depot north, bay 7' }] },
 )
 
 const chargePointFields = { cp_id: cpId, location: nullableText(), security_status: cpStatus }
@@ -38,6 +38,7 @@ const EXAMPLE = { cp_id: 'CP-0042', location: 'Depot north, bay 7', security_sta
 
 const Registered = {
   ...object(chargePointFields, {
+    title: 'RegisteredChargePoint',
     description: 'Registered.',
     examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }],
   }),
@@ -47,11 +48,15 @@ const Registered = {
   },
 } as const
 
-const ReissueRequest = closed({}, { reason }, { examples: [{ reason: 'unit replaced' }] })
+const ReissueRequest = closed({}, { reason }, { title: 'ReissueRequest', examples: [{ reason: 'unit replaced' }] })
 
 const Reissued = object(
   { ...chargePointFields, credentials: { type: 'string', description: 'Shown this once.' } },
-  { description: 'New credentials.', examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }] },
+  {
+    title: 'ReissuedChargePoint',
+    description: 'New credentials.',
+    examples: [{ ...EXAMPLE, credentials: EXAMPLE_CREDENTIALS }],
+  },
 )
 
 /** Also of the security status list: both walk charge points by id. */
@@ -66,8 +71,15 @@ export const ListQuery = closed(
 )
 
 const ChargePoints = object(
-  { charge_points: { type: 'array', items: object(chargePointFields) }, next_cursor: nextCursor },
-  { description: 'Ordered by cp_id.', examples: [{ charge_points: [EXAMPLE], next_cursor: null }] },
+  {
+    charge_points: { type: 'array', items: object(chargePointFields, { title: 'ChargePoint' }) },
+    next_cursor: nextCursor,
+  },
+  {
+    title: 'ChargePointPage',
+    description: 'Ordered by cp_id.',
+    examples: [{ charge_points: [EXAMPLE], next_cursor: null }],
+  },
 )
 
 export function chargePointRoutes(app: App, { security }: HttpDeps, guards: Guards): void {

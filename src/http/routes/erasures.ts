@@ -20,6 +20,7 @@ const ErasureRequest = closed(
     ip: { type: 'string', minLength: 2, maxLength: 64, description: 'Client address.' },
   },
   {
+    title: 'ErasureRequest',
     description: 'Exactly one of `who` and `ip`. The reason stays for ever and must not name the subject.',
     examples: [{ who: 'CP-0042', reason: 'request 2026-118' }],
   },
@@ -31,7 +32,11 @@ const Erasure = object(
     event_id: nullableInteger({ description: 'The event that says so; null when no event held the subject.' }),
     message: { type: 'string' },
   },
-  { description: 'Done.', examples: [{ erased: 118, event_id: 1042, message: '118 events were erased' }] },
+  {
+    title: 'Erasure',
+    description: 'Done.',
+    examples: [{ erased: 118, event_id: 1042, message: '118 events were erased' }],
+  },
 )
 
 export function erasureRoute(app: App, { erasures }: HttpDeps, guards: Guards): void {

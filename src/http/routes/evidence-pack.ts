@@ -8,6 +8,7 @@ import { timeFields, timeFilter } from '../audit-filter.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import { SAFE_TEXT } from '../fields.ts'
 import type { Guards } from '../guards.ts'
+import { createPlaces } from '../places.ts'
 import { closed } from '../schema.ts'
 
 const PackQuery = closed(timeFields, {
@@ -36,7 +37,7 @@ const PackAnswer = {
 
 export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): void {
   const access = createAccessRecorder(deps.audit)
-  let building = 0
+  const places = createPlaces(LIMITS.evidencePacksMax)
 
   app.get(
     '/audit/evidence',
@@ -72,7 +73,13 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
       const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
       const gone = new AbortController()
       reply.raw.once('close', () => gone.abort())
-      const { zip } = await access.exported(request, 'evidence pack', asked, () => build(selection, gone.signal))
+      const isAllowed = guards.stillAllowed(request)
+      const { zip } = await access.exported(request, 'evidence pack', asked, async () => {
+        places.take(reply)
+        const pack = await build(selection, gone.signal)
+        if (!(await isAllowed())) throw new Refusal('UNAUTHORIZED') // it took its time
+        return pack
+      })
       const name = `evidence-${new Date().toISOString().slice(0, 19).replaceAll(':', '')}Z.zip`
       return reply
         .type('application/zip')
@@ -83,8 +90,6 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
   )
 
   async function build(selection: Parameters<typeof writePack>[1], signal: AbortSignal) {
-    if (building >= LIMITS.evidencePacksMax) throw new Refusal('OVERLOADED', undefined, { retryAfterSeconds: 5 })
-    building++
     try {
       const checkpoint = deps.checkpoint()
       using queries = await deps.packSource()
@@ -92,8 +97,6 @@ export function evidencePackRoute(app: App, deps: HttpDeps, guards: Guards): voi
       return await writePack(source, selection, { isResting: true, signal })
     } catch (error) {
       throw signal.aborted ? new Refusal('REQUEST_TIMEOUT', 'The client went away.', { cause: error }) : error
-    } finally {
-      building--
     }
   }
 }

@@ -53,7 +53,11 @@ export const evidenceFields = {
   },
 } as const
 
-const Evidence = object(evidenceFields, { description: 'As of now.', examples: [EVIDENCE_EXAMPLE] })
+const Evidence = object(evidenceFields, {
+  title: 'EvidenceStatus',
+  description: 'As of now.',
+  examples: [EVIDENCE_EXAMPLE],
+})
 
 const VERIFICATION_EXAMPLE: VerificationStatus = {
   phase: 'running',
@@ -76,7 +80,11 @@ const verificationFields = {
   verdict: nullableText({ description: 'As of `ev-central verify`: PRISTINE, or what is wrong.' }),
   sentence: nullableText(),
 } as const
-const Verification = object(verificationFields, { description: 'The last one.', examples: [VERIFICATION_EXAMPLE] })
+const Verification = object(verificationFields, {
+  title: 'Verification',
+  description: 'The last one.',
+  examples: [VERIFICATION_EXAMPLE],
+})
 
 const KEYS_EXAMPLE =
   '{"verifier":"ev-central/5f0c1a2b3c4d5e6f+2f3a4b5c+AZ0lq1kPpX1mN4uY1rJrV7jAf0sS8Qv1R0cXy0m9l8Zt"}\n'

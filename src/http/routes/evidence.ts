@@ -43,6 +43,7 @@ const ConsistencyQuery = closed({ from: size, to: size })
 const Consistency = object(
   { from: size, to: size, hashes: { type: 'array', items: { type: 'string', description: 'A node hash, base64.' } } },
   {
+    title: 'ConsistencyProof',
     description: 'RFC 6962, section 2.1.2.',
     examples: [{ from: 256, to: 1041, hashes: ['CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I='] }],
   },

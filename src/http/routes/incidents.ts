@@ -24,8 +24,8 @@ const note = {
   description: 'For the audit trail; it stays there.',
 } as const
 const example = { examples: [{ note: 'The site was called: a technician with an old card.' }] }
-const OptionalNote = closed({}, { note }, example)
-const RequiredNote = closed({ note }, {}, example)
+const OptionalNote = closed({}, { note }, { title: 'OptionalNote', ...example })
+const RequiredNote = closed({ note }, {}, { title: 'RequiredNote', ...example })
 
 const IncidentParams = closed({
   id: { type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Of any INCIDENT event of it.' },
@@ -33,7 +33,11 @@ const IncidentParams = closed({
 
 const Handled = object(
   { success: { type: 'boolean', const: true }, incident: { type: 'integer' }, message: { type: 'string' } },
-  { description: 'On record.', examples: [{ success: true, incident: 1046, message: 'Incident 1046 resolved' }] },
+  {
+    title: 'HandledIncident',
+    description: 'On record.',
+    examples: [{ success: true, incident: 1046, message: 'Incident 1046 resolved' }],
+  },
 )
 
 const STEPS = [

@@ -5,7 +5,11 @@ import { cpId, reason } from '../fields.ts'
 import { actorOf, chargePointOf, type Guards } from '../guards.ts'
 import { closed, object } from '../schema.ts'
 
-const KeyRequest = closed({ cp_id: cpId }, { reason }, { examples: [{ cp_id: 'CP-0042', reason: 'yearly rotation' }] })
+const KeyRequest = closed(
+  { cp_id: cpId },
+  { reason },
+  { title: 'KeyRequest', examples: [{ cp_id: 'CP-0042', reason: 'yearly rotation' }] },
+)
 
 const KEY_EXAMPLE = { cp_id: 'CP-0042', key_id: '019b1f6e-7a55-7cc0-8d0f-6f2f6f0c1a11', version: 2 }
 
@@ -19,6 +23,7 @@ const KeyChanged = object(
     message: { type: 'string' },
   },
   {
+    title: 'KeyChange',
     description: 'Done.',
     examples: [{ success: true, ...KEY_EXAMPLE, fingerprint: '9f86d081884c7d65', message: 'Encryption key reset' }],
   },
@@ -33,6 +38,7 @@ const CurrentKey = object(
     key: { type: 'string', description: 'Base64 of 32 bytes.' },
   },
   {
+    title: 'CurrentKey',
     description: 'The key.',
     examples: [{ ...KEY_EXAMPLE, algorithm: 'AES-256-GCM', key: 'AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=' }],
   },

@@ -17,12 +17,19 @@ const MessageRequest = closed(
     },
   },
   {},
-  { examples: [{ payload: 'MDEyMzQ1Njc4OWFiTDM3HTNV7n7ISDuZkku+P3vCeeXS/MqbAVNJutWfXYpPzmU=' }] },
+  {
+    title: 'MessageRequest',
+    examples: [{ payload: 'MDEyMzQ1Njc4OWFiTDM3HTNV7n7ISDuZkku+P3vCeeXS/MqbAVNJutWfXYpPzmU=' }],
+  },
 )
 
 const Accepted = object(
   { accepted: { type: 'boolean', const: true }, cp_id: cpId, key_version: { type: 'integer' } },
-  { description: 'The message is authentic.', examples: [{ accepted: true, cp_id: 'CP-0042', key_version: 2 }] },
+  {
+    title: 'AcceptedMessage',
+    description: 'The message is authentic.',
+    examples: [{ accepted: true, cp_id: 'CP-0042', key_version: 2 }],
+  },
 )
 
 export function messageRoutes(app: App, { security }: HttpDeps, guards: Guards): void {

@@ -58,7 +58,7 @@ const overview = object(
       type: 'array',
       items: object({ name: { type: 'string' }, ok: { type: 'boolean' }, detail: { type: 'string' } }),
     },
-    evidence: object(evidenceFields),
+    evidence: object(evidenceFields, { title: 'EvidenceStatus' }),
     events: object({
       start_time: { type: 'string' },
       end_time: { type: 'string' },
@@ -94,7 +94,7 @@ const overview = object(
       additionalProperties: { type: 'integer' },
     },
   },
-  { description: 'The last 24 hours, and how things stand.', examples: [EXAMPLE] },
+  { title: 'Overview', description: 'The last 24 hours, and how things stand.', examples: [EXAMPLE] },
 )
 
 export function overviewRoutes(

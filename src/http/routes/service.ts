@@ -9,7 +9,7 @@ import { sessionSecretOf } from '../session-cookie.ts'
 
 const Alive = object(
   { status: { type: 'string', const: 'ok' } },
-  { description: 'Alive.', examples: [{ status: 'ok' }] },
+  { title: 'Liveness', description: 'Alive.', examples: [{ status: 'ok' }] },
 )
 
 const checks = {
@@ -20,6 +20,7 @@ const checks = {
 const Ready = object(
   { ready: { type: 'boolean' }, checks },
   {
+    title: 'Readiness',
     description: 'Ready.',
     examples: [{ ready: true, checks: [{ name: 'journal', ok: true, detail: 'open' }] }],
   },
@@ -51,7 +52,7 @@ export function serviceRoutes(app: App, { health, logger }: HttpDeps, guards: Gu
   app.get(
     '/ready',
     {
-      config: { errors: ['NOT_READY'] },
+      config: { errors: ['NOT_READY', 'UNAUTHORIZED', 'SESSION_ENDED', 'TOO_MANY_ATTEMPTS'] }, // with a key that is none
       schema: {
         operationId: 'ready',
         tags,

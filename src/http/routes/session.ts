@@ -11,7 +11,7 @@ import { sessionSecretOf, setSessionCookie } from '../session-cookie.ts'
 const SignIn = closed(
   { admin_key: { type: 'string', minLength: 1, maxLength: LIMITS.adminKeyCharactersMax, pattern: SAFE_TEXT } },
   {},
-  { examples: [{ admin_key: `evca_${'0123456789abcdef'.repeat(4)}` }] },
+  { title: 'SignInRequest', examples: [{ admin_key: `evca_${'0123456789abcdef'.repeat(4)}` }] },
 )
 
 const SignedIn = object(
@@ -21,6 +21,7 @@ const SignedIn = object(
     expires_at: { type: 'string', description: 'When the session ends unless it is renewed.' },
   },
   {
+    title: 'Session',
     description: 'The session.',
     examples: [{ name: 'olga', role: 'operator', expires_at: '2025-12-14T09:00:00.000Z' }],
   },
@@ -58,11 +59,13 @@ export function sessionRoutes(app: App, deps: HttpDeps, guards: Guards): void {
   app.get(
     '/session',
     {
+      config: { errors: ['UNAUTHORIZED', 'TOO_MANY_ATTEMPTS', 'STATE_UNAVAILABLE'] },
       schema: {
         tags,
         operationId: 'session',
         summary: 'Who is signed in',
-        description: 'Asked by every page that opens, so that nobody is signed in is an answer, and no incident.',
+        description:
+          'Asked by every page that opens, so that nobody is signed in is an answer, and no incident; a cookie that never was one is refused.',
         response: { 200: SignedIn, 204: { type: 'null', description: 'Nobody.' } },
       },
     },

@@ -7,8 +7,8 @@ import { closed, object } from '../schema.ts'
 import { ListQuery, listCursor, listRequest } from './charge-points.ts'
 
 const example = { examples: [{ cp_id: 'CP-0042', reason: 'cable damaged' }] }
-const ReasonedRequest = closed({ cp_id: cpId, reason }, {}, example)
-const RestoreRequest = closed({ cp_id: cpId }, { reason }, example)
+const ReasonedRequest = closed({ cp_id: cpId, reason }, {}, { title: 'ReasonedStatusRequest', ...example })
+const RestoreRequest = closed({ cp_id: cpId }, { reason }, { title: 'RestoreRequest', ...example })
 
 const StatusChanged = object(
   {
@@ -19,6 +19,7 @@ const StatusChanged = object(
     message: { type: 'string' },
   },
   {
+    title: 'StatusChange',
     description: 'Changed.',
     examples: [
       {
@@ -58,10 +59,21 @@ const statusFields = {
   },
   updated_at: { type: 'string' },
 } as const
-const SecurityStatus = object(statusFields, { description: 'How it is.', examples: [STATUS_EXAMPLE] })
+const SecurityStatus = object(statusFields, {
+  title: 'SecurityStatus',
+  description: 'How it is.',
+  examples: [STATUS_EXAMPLE],
+})
 const SecurityStatuses = object(
-  { charge_points: { type: 'array', items: object(statusFields) }, next_cursor: nextCursor },
-  { description: 'Ordered by cp_id.', examples: [{ charge_points: [STATUS_EXAMPLE], next_cursor: null }] },
+  {
+    charge_points: { type: 'array', items: object(statusFields, { title: 'SecurityStatus' }) },
+    next_cursor: nextCursor,
+  },
+  {
+    title: 'SecurityStatuses',
+    description: 'Ordered by cp_id.',
+    examples: [{ charge_points: [STATUS_EXAMPLE], next_cursor: null }],
+  },
 )
 
 export function statusRoutes(app: App, { security }: HttpDeps, guards: Guards): void {

@@ -44,6 +44,25 @@ test('redaction: what looks like a secret is replaced inside any text', () => {
   )
 })
 
+test('redaction: nothing of a secret stays behind, whatever is around it or in it', () => {
+  const texts = [
+    `evca_${'0'.repeat(58)}CANARY`,
+    '{"password":"a\\"CANARY","b":1}',
+    "password='a\\'CANARY'",
+    '{\\"client_secret\\":\\"two CANARY words\\"}',
+    '{\\\\"token\\\\":\\\\"CANARY\\\\"}',
+    'reply to /login?secret%3DCANARY',
+    'authorization: bearer: CANARYcanary',
+    'Cookie: evc-session=CANARY',
+    'passphrase = CANARY, pwd=CANARY',
+    'postgres://evc:a/CANARY@b/CANARY@db/evc',
+  ]
+  for (const text of texts) assert.ok(!redactText(text).includes('CANARY'), redactText(text))
+  for (const plain of ['see http://gateway:8080/charge-points/a@b', 'basic: yes', 'key figures, token ring']) {
+    assert.equal(redactText(plain), plain)
+  }
+})
+
 test('redaction: a secret that the length limit cuts in two is still replaced', () => {
   const text = safeText(`${'x'.repeat(480)} ${JWT}`, 500)
   assert.ok(!text.includes('eyJ'), text.slice(470))

@@ -24,6 +24,21 @@ test('client address: behind a trusted proxy it is the right-most address that i
   assert.equal(resolve('10.0.0.1', '10.0.0.2'), '10.0.0.2')
 })
 
+test('client address: an IPv4 address is one and the same in every spelling that IPv6 has for it', () => {
+  const spellings = [
+    '203.0.113.9',
+    '::FFFF:203.0.113.9',
+    '::ffff:cb00:7109',
+    '0:0:0:0:0:ffff:203.0.113.9',
+    '::ffff:cb00:7109%eth0',
+  ]
+  for (const spelling of spellings) {
+    assert.equal(canonicalAddress(spelling), '203.0.113.9', spelling)
+    assert.equal(resolver('10.0.0.0/8')('10.0.0.1', spelling), '203.0.113.9')
+  }
+  assert.equal(resolver('10.0.0.0/8')('10.0.0.1', '203.0.113.9, 0:0:0:0:0:ffff:a00:5'), '203.0.113.9')
+})
+
 test('client address: text that is no address ends the walk at the last hop that is one', () => {
   const resolve = resolver('10.0.0.0/8')
   assert.equal(resolve('10.0.0.1', 'evil\u001b[31m'), '10.0.0.1')

@@ -42,3 +42,10 @@ test('context: a request id is taken only if it has the agreed form', () => {
     assert.match(acceptRequestId(bad), /^[0-9a-f-]{36}$/)
   }
 })
+
+test('context: a secret that was sent in the wrong header is no request id', () => {
+  const token = `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJDUC0xIn0.${'s'.repeat(43)}`
+  for (const secret of [token, token.slice(0, 30), `evca_${'0'.repeat(64)}`]) {
+    assert.match(acceptRequestId(secret), /^[0-9a-f-]{36}$/)
+  }
+})

@@ -43,6 +43,10 @@ test('export: no CSV cell is run as a formula', () => {
     const [event] = parseCsv(formatEvents([stored({ description: `${start}cmd|' /C calc'!A0` })], 'csv', false))
     assert.equal(event?.[5], `'${start}cmd|' /C calc'!A0`)
   }
+  for (const start of ['\uff1d1', 'status ok;=HYPERLINK("//x")', 'a\t@b']) {
+    const [event] = parseCsv(formatEvents([stored({ description: start })], 'csv', false))
+    assert.equal(event?.[5], start.replace(/(?=[\uff1d=@])/, "'"))
+  }
   const [event] = parseCsv(formatEvents([stored({ ip: '-', who: 'a=b' })], 'csv', false))
   assert.deepEqual(event?.slice(2, 4), ['a=b', '-'], 'a lone hyphen and a sign further on are harmless')
 })
