@@ -113,7 +113,7 @@ async function writeMirror(parts: {
 function refuseAnother(to: string, size: number, keys: string | undefined): void {
   const read = (name: string) => (existsSync(join(to, name)) ? readFileSync(join(to, name), 'utf8') : undefined)
   const first = (text: string | undefined) => text?.split('\n')[0]
-  const mirrored = parseCheckpoint(parseNote(read('checkpoint') ?? '')?.text ?? '')
+  const mirrored = parseSignedCheckpoint(read('checkpoint') ?? '')
   if (mirrored === undefined) return
   if (first(read('keys')) !== first(keys)) {
     throw new Refusal('FOLDER_NOT_EMPTY', `${to} is a mirror of another log: name another folder. Nothing was written.`)
