@@ -128,10 +128,6 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
 }
 
 async function readShared(url: string): Promise<StoredNotes> {
-  const postgres = createPostgres({ url, connectionsMax: 1 })
-  try {
-    return await postgres.snapshot(readSharedSigned)
-  } finally {
-    await postgres.close()
-  }
+  await using postgres = createPostgres({ url, connectionsMax: 1 })
+  return await postgres.snapshot(readSharedSigned)
 }
