@@ -54,13 +54,9 @@ async function change(auditDatabase: string, work: Work): Promise<void> {
 /** Holds of a trail in PostgreSQL. A connection that is lost in the commit is a StoreError: whoever asked has to look. */
 
 export async function listSharedHolds(url: string): Promise<LegalHold[]> {
-  const postgres = createPostgres({ url, connectionsMax: 1 })
-  try {
-    await migrate(postgres, STORE_SCHEMA)
-    return await postgres.use(readHolds)
-  } finally {
-    await postgres.close()
-  }
+  await using postgres = createPostgres({ url, connectionsMax: 1 })
+  await migrate(postgres, STORE_SCHEMA)
+  return await postgres.use(readHolds)
 }
 
 /** As `placeHold`. @throws {StoreError} */

@@ -50,8 +50,7 @@ export async function readPostgresTrail(url: string): Promise<TrailView> {
 /** @throws {Refusal} ARCHIVE_RUNNING, STORE_UNAVAILABLE */
 export async function openPostgresTrail(url: string): Promise<LeavingTrail> {
   await using undo = new AsyncDisposableStack()
-  const postgres = createPostgres({ url, connectionsMax: 1, applicationName: APPLICATION })
-  undo.defer(() => postgres.close())
+  const postgres = undo.use(createPostgres({ url, connectionsMax: 1, applicationName: APPLICATION }))
   await available(() => migrate(postgres, STORE_SCHEMA))
   const lock = undo.use(await available(() => lockArchivingShared(url, APPLICATION)))
   const store = createPostgresEventStore({ url })

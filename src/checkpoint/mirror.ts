@@ -68,19 +68,15 @@ export async function mirrorPostgresLog(options: {
   readonly onProgress?: Progress
 }): Promise<Mirrored> {
   const { url, to, onProgress } = options
-  const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central mirror' })
-  try {
-    return await postgres.snapshot(async session => {
-      const { newest: checkpoint, history, witnessed, chain } = await readSharedSigned(session)
-      if (checkpoint === undefined) throw new Refusal('NOT_SIGNED_YET')
-      const keys = chain && formatKeyChain(chain)
-      const log = await readPostgresLog(session)
-      const readTile = async (tile: Tile) => (await log.readTiles([tile]))[0] as Uint8Array
-      return writeMirror({ to, checkpoint, texts: { keys, checkpoints: history, witnessed }, readTile, onProgress })
-    })
-  } finally {
-    await postgres.close()
-  }
+  await using postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central mirror' })
+  return await postgres.snapshot(async session => {
+    const { newest: checkpoint, history, witnessed, chain } = await readSharedSigned(session)
+    if (checkpoint === undefined) throw new Refusal('NOT_SIGNED_YET')
+    const keys = chain && formatKeyChain(chain)
+    const log = await readPostgresLog(session)
+    const readTile = async (tile: Tile) => (await log.readTiles([tile]))[0] as Uint8Array
+    return writeMirror({ to, checkpoint, texts: { keys, checkpoints: history, witnessed }, readTile, onProgress })
+  })
 }
 
 async function writeMirror(parts: {

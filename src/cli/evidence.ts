@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
-import { readKnownArchives } from '../archive/trail.ts'
+import { readKnownArchives, type TrailPlace } from '../archive/trail.ts'
 import { signManifest } from '../checkpoint/pack-note.ts'
 import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { ACCESS } from '../event/catalogue.ts'
@@ -12,12 +12,18 @@ import { formatVerifierKey } from '../evidence/note.ts'
 import type { PackSelection } from '../evidence/pack.ts'
 import { writePieces } from '../files/whole-file.ts'
 import { LIMITS } from '../limits.ts'
-import { type PackSource, writePack } from '../pack/write-pack.ts'
+import { type Pack, type PackSource, writePack } from '../pack/write-pack.ts'
 import { createPostgres } from '../postgres/postgres.ts'
 import { dataFolder, trailPlace } from '../service/data-folder.ts'
 import { keyFolders } from '../service/rotate-key.ts'
 import { signSharedManifest } from '../service/shared-keys.ts'
-import { chooseCheckpoint, readStoredNotes, type StoredNotes } from '../service/stored-checkpoint.ts'
+import {
+  chooseCheckpoint,
+  readStoredNotes,
+  type StoredCheckpoint,
+  type StoredNotes,
+} from '../service/stored-checkpoint.ts'
+import type { Settings } from '../settings/settings.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
@@ -66,7 +72,6 @@ Examples:
 async function evidence(options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
   const settings = shell.settings(command)
-  const { databaseUrl } = settings
   const output = resolve(options.output)
   if (options.from > options.to) throw new UsageError('--to must not lie before --from')
   if (existsSync(output)) throw new UsageError(`${output} is there already`)
@@ -78,60 +83,75 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   }
   const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
   await using trail = await openTrail(shell, command, { access: ACCESS.EXPORT, filter: asked })
-  const folder = databaseUrl === undefined ? shell.folder(command) : undefined
-  const folders = folder && keyFolders(folder)
-  const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
-  const place = trailPlace(folder ?? dataFolder(settings.dataDir), databaseUrl)
-  using queries = await withArchives(trail, () => readKnownArchives(place))
-  const stored = folders === undefined ? await readShared(databaseUrl as string) : readStoredNotes(folders)
+  const log = logOf(settings, command, shell)
+  using queries = await withArchives(trail, () => readKnownArchives(log.place))
+  const stored = await log.readNotes()
   const storedAt = async (id: number) => (await queries.event(id))?.created_at
   const shown = await chooseCheckpoint(stored, settings, storedAt)
-  const { chain } = stored
-  const source: PackSource = {
-    queries,
-    checkpoint: shown?.note,
-    keys: chain && formatKeyChain(chain),
-    signManifest: async manifest =>
-      folders === undefined
-        ? signSharedManifest({ settings, url: databaseUrl as string, logger: silentLogger() }, manifest)
-        : signManifest(folders, manifest),
-  }
-  const { manifest, isSelectionSigned, zip } = await writePack(source, selection, { onProgress }).finally(() =>
-    terminal.progressDone(),
-  )
+  const keys = stored.chain && formatKeyChain(stored.chain)
+  const source: PackSource = { queries, checkpoint: shown?.note, keys, signManifest: log.signManifest }
+  const onProgress = (done: number, total: number) => terminal.progress(progressBar('proving', done, total))
+  const pack = await writePack(source, selection, { onProgress }).finally(() => terminal.progressDone())
   await writePieces(output, append => {
-    for (const piece of zip) append(piece)
+    for (const piece of pack.zip) append(piece)
   })
+  const { manifest } = pack
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
   terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
-  for (const key of chain === undefined ? [] : listKeys(currentKeys(chain))) {
+  for (const key of stored.chain === undefined ? [] : listKeys(currentKeys(stored.chain))) {
     terminal.print(`key to give along by another way: ${formatVerifierKey(key)}`)
   }
-  const { archives_missing } = manifest
+  for (const lack of lacksOf(pack, shown, settings, await trail.lastId())) terminal.note(lack)
+}
+
+/** Sentences: what is not in the pack, or not as it could be. */
+function* lacksOf(
+  { manifest, isSelectionSigned }: Pack,
+  shown: StoredCheckpoint | undefined,
+  { witnessQuorum }: Settings,
+  lastId: number,
+): Generator<string> {
+  const { archives_missing, tree_size } = manifest
   if (archives_missing.length > 0) {
-    terminal.note(
-      `events of this time are in archives that are not where they were written to, or have just left: ${archives_missing.join(', ')}; they are not in the pack, which says so`,
-    )
+    yield `events of this time are in archives that are not where they were written to, or have just left: ${archives_missing.join(', ')}; they are not in the pack, which says so`
   }
   if (!isSelectionSigned) {
-    terminal.note(
-      'the selection is not signed, as the private key of the log is not here, or was exchanged meanwhile: whoever verifies the pack is told UNSIGNED_SELECTION; GET /audit/evidence makes one that is signed',
-    )
+    yield 'the selection is not signed, as the private key of the log is not here, or was exchanged meanwhile: whoever verifies the pack is told UNSIGNED_SELECTION; GET /audit/evidence makes one that is signed'
   }
-  const cosigned = `cosigned by ${settings.witnessQuorum} of the witnesses`
-  if (shown?.kind === 'unwitnessed') terminal.note(`the newest checkpoint is not ${cosigned}; the pack has it as it is`)
-  const lastId = await trail.lastId()
-  if (lastId > manifest.tree_size) {
+  const cosigned = `cosigned by ${witnessQuorum} of the witnesses`
+  if (shown?.kind === 'unwitnessed') yield `the newest checkpoint is not ${cosigned}; the pack has it as it is`
+  if (lastId > tree_size) {
     const newest = `the newest checkpoint${shown?.kind === 'witnessed' ? ` that is ${cosigned}` : ''}`
-    terminal.note(`${newest} ends at event ${manifest.tree_size}; events behind it are not in the pack`)
+    yield `${newest} ends at event ${tree_size}; events behind it are not in the pack`
+  }
+}
+
+/** The log of the settings: where its events are, what is kept of its checkpoints, and who signs for it here. */
+interface Log {
+  readonly place: TrailPlace
+  readNotes(): Promise<StoredNotes>
+  readonly signManifest: PackSource['signManifest']
+}
+
+function logOf(settings: Settings, command: Command, shell: Shell): Log {
+  const { databaseUrl: url, dataDir } = settings
+  if (url !== undefined) {
+    return {
+      place: trailPlace(dataFolder(dataDir), url),
+      readNotes: () => readShared(url),
+      signManifest: manifest => signSharedManifest({ settings, url, logger: silentLogger() }, manifest),
+    }
+  }
+  const folder = shell.folder(command)
+  const folders = keyFolders(folder)
+  return {
+    place: trailPlace(folder, undefined),
+    readNotes: async () => readStoredNotes(folders),
+    signManifest: async manifest => signManifest(folders, manifest),
   }
 }
 
 async function readShared(url: string): Promise<StoredNotes> {
-  const postgres = createPostgres({ url, connectionsMax: 1 })
-  try {
-    return await postgres.snapshot(readSharedSigned)
-  } finally {
-    await postgres.close()
-  }
+  await using postgres = createPostgres({ url, connectionsMax: 1 })
+  return await postgres.snapshot(readSharedSigned)
 }

@@ -5,12 +5,12 @@ import { Command } from 'commander'
 import { system } from '../audit/events.ts'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { createContext } from '../context/context.ts'
+import { putOnRecord } from '../service/put-on-record.ts'
 import { type ImportProgress, importReferenceDatabase } from '../store/import.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 import type { Terminal } from './terminal.ts'
-import { recordEvent } from './trail.ts'
 
 export function importCommand(shell: Shell): Command {
   return new Command('import')
@@ -41,7 +41,7 @@ async function importFile(file: string, command: Command, shell: Shell): Promise
       const name = escapeUnprintable(basename(file))
       const description = `${result.imported} events imported from ${name} by ${shell.user}`
       const metadata = { file: name, ...result, actor: shell.user }
-      await recordEvent(folder, system('IMPORTED', createContext(), { description, metadata }))
+      await putOnRecord(folder, system('IMPORTED', createContext(), { description, metadata }))
     }
     terminal.print(`${result.total} events read, ${result.imported} imported, ${result.skipped} already there`)
   } finally {

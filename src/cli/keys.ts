@@ -65,12 +65,8 @@ function chainOf(folder: DataFolder): KeyChain {
 }
 
 async function readSharedChainAt(url: string): Promise<KeyChain | undefined> {
-  const postgres = createPostgres({ url, connectionsMax: 1 })
-  try {
-    return await postgres.snapshot(async session => (await readSharedSigned(session)).chain)
-  } finally {
-    await postgres.close()
-  }
+  await using postgres = createPostgres({ url, connectionsMax: 1 })
+  return await postgres.snapshot(async session => (await readSharedSigned(session)).chain)
 }
 
 /** A line each, as `verify --key` takes them from a file. */

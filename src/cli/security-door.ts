@@ -59,7 +59,7 @@ async function openState(
   mayCreate: boolean,
 ): Promise<{ state: SecurityState; keyEncryptionKey: Uint8Array }> {
   if (settings.databaseUrl !== undefined) {
-    const state = await openSharedState(settings.databaseUrl, NO_INSTANCE)
+    const state = await openSharedState(settings.databaseUrl)
     const { keyEncryptionKey } = await sharedSecrets(settings, state, silentLogger())
     return { state, keyEncryptionKey }
   }
@@ -71,9 +71,6 @@ async function openState(
   const keyEncryptionKey = readKeyEncryptionKey(settings, folder)
   return { state: createSqliteSecurityState({ path: folder.securityDatabase }), keyEncryptionKey }
 }
-
-/** Whatever it leaves in the outbox, the instances take from there. */
-const NO_INSTANCE = ''
 
 /** What the outbox takes for "not now". */
 function refuseRecord(): never {

@@ -1,8 +1,7 @@
 /**
- * The audit trail as commands reach it: reading through the query stage, whether a server runs or not; recording through
- * the outbox of the security state, from where a running server (or the next one that starts) takes the event.
+ * The audit trail as commands reach it: read through the query stage, whether a server runs or not, and that it was read put on
+ * record (service/put-on-record.ts).
  */
-import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import type { Metadata } from '../audit/audit.ts'
@@ -11,10 +10,8 @@ import { createContext } from '../context/context.ts'
 import type { AuditEvent } from '../event/event.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { startReader } from '../query/reader-host.ts'
-import type { SecurityState } from '../security/security-state.ts'
-import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { DataFolder } from '../service/data-folder.ts'
-import { openSharedState } from '../service/shared-state.ts'
+import { putOnRecord, putOnSharedRecord } from '../service/put-on-record.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
 
@@ -62,7 +59,7 @@ export async function recordAccess(
   reading: Reading,
 ): Promise<void> {
   if (!existsSync(folder.securityDatabase)) return
-  await recordEvent(folder, accessOf(shell, commandName, reading)).catch(ignore)
+  await putOnRecord(folder, accessOf(shell, commandName, reading)).catch(ignore)
 }
 
 /** Likewise of a role that may only read. */
@@ -72,7 +69,7 @@ export async function recordSharedAccess(
   commandName: string,
   reading: Reading,
 ): Promise<void> {
-  await record(() => openSharedState(url, ''), accessOf(shell, commandName, reading)).catch(ignore)
+  await putOnSharedRecord(url, accessOf(shell, commandName, reading)).catch(ignore)
 }
 
 /** Reading is what was asked for, and what can only be read can be read too. */
@@ -81,18 +78,4 @@ function ignore(): void {}
 function accessOf(shell: Shell, commandName: string, { access, filter }: Reading): AuditEvent {
   const description = `Audit trail ${DONE[access]}: command line, ${commandName}`
   return events.access(shell.user, createContext(), access, { description, metadata: filter })
-}
-
-/** Puts an event into the outbox, durably. Crash before: it is not there; after: it reaches the trail. */
-export async function recordEvent(folder: DataFolder, event: AuditEvent): Promise<void> {
-  await record(async () => createSqliteSecurityState({ path: folder.securityDatabase }), event)
-}
-
-async function record(open: () => Promise<SecurityState>, event: AuditEvent): Promise<void> {
-  const state = await open()
-  try {
-    await state.change(transaction => transaction.addToOutbox(randomUUID(), event))
-  } finally {
-    await state.close()
-  }
 }

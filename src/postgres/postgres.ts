@@ -26,7 +26,7 @@ export interface Session {
   copy(text: string, bytes: Uint8Array): Promise<void>
 }
 
-export interface Postgres {
+export interface Postgres extends AsyncDisposable {
   /** The address without its password, for messages. */
   readonly address: string
   /** A session for as long as the work takes; outside of a transaction each statement is one. @throws {PostgresError} */
@@ -40,7 +40,7 @@ export interface Postgres {
   transaction<T>(work: (session: Session) => Promise<T>): Promise<T>
   /** All statements see the same snapshot; nothing can be written. @throws {PostgresError} */
   snapshot<T>(work: (session: Session) => Promise<T>): Promise<T>
-  /** Sessions in use end with their work; afterwards everything is UNAVAILABLE. */
+  /** Sessions in use end with their work; afterwards everything is UNAVAILABLE. Disposing does the same. */
   close(): Promise<void>
 }
 
@@ -110,15 +110,18 @@ export function createPostgres(options: PostgresOptions): Postgres {
     })
   }
 
+  function close(): Promise<void> {
+    closing ??= pool.end()
+    return closing
+  }
+
   return {
     address: formatPostgresAddress(parsePostgresUrl(options.url)),
     use,
     transaction: work => transaction('BEGIN ISOLATION LEVEL READ COMMITTED', work),
     snapshot: work => transaction('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY', work),
-    close() {
-      closing ??= pool.end()
-      return closing
-    },
+    close,
+    [Symbol.asyncDispose]: close,
   }
 }
 

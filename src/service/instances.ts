@@ -146,8 +146,7 @@ function putOnRecord(
 }
 
 async function openDatabase(url: string, undo: AsyncDisposableStack): Promise<Postgres> {
-  const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central instances' })
-  undo.defer(() => postgres.close())
+  const postgres = undo.use(createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central instances' }))
   await prepareShared(postgres)
   return postgres
 }

@@ -63,8 +63,7 @@ export async function migrateToPostgres(options: MigrateOptions): Promise<Migrat
   await using undo = new AsyncDisposableStack()
   const folder = openFolder(settings, undo)
   const { keyEncryptionKey, generated } = secretsToMove(settings, folder)
-  const postgres = createPostgres({ url, connectionsMax: 2, applicationName: 'ev-central migrate' })
-  undo.defer(() => postgres.close())
+  const postgres = undo.use(createPostgres({ url, connectionsMax: 2, applicationName: 'ev-central migrate' }))
   const { address } = postgres
   const earlier = migratedTo(folder)
   if (earlier === undefined) await settle(options, folder, keyEncryptionKey)
@@ -104,8 +103,7 @@ function keepUnchanged(path: string): DatabaseSync {
 export async function migrateBack(settings: Settings, url: string): Promise<{ readonly folder: DataFolder }> {
   await using undo = new AsyncDisposableStack()
   const folder = openFolder(settings, undo)
-  const postgres = createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central migrate' })
-  undo.defer(() => postgres.close())
+  const postgres = undo.use(createPostgres({ url, connectionsMax: 1, applicationName: 'ev-central migrate' }))
   const source = undo.use(openSourceLog(folder.auditDatabase))
   await giveUp(postgres, source.head)
   markMigrated(folder, undefined)

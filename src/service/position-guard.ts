@@ -24,7 +24,7 @@ import { SettingsError } from '../settings/settings.ts'
 import type { DataFolder } from './data-folder.ts'
 import { type DataPosition, readDatabase, readDataPosition, readJournalId, readStateChanges } from './data-position.ts'
 import type { Pipeline } from './pipeline.ts'
-import { putOnRecord } from './restore.ts'
+import { putOnRecord } from './put-on-record.ts'
 
 /** What was noted. Counts, all of which only grow. */
 interface Position {

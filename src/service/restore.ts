@@ -17,7 +17,6 @@
  * The outbox keeps the event until it is durable in the journal, however often that start is killed, and it becomes one
  * row. Must not be asked to repair a half-restored folder: it is deleted by a person, and restored again.
  */
-import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, open, rm } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
@@ -27,10 +26,10 @@ import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import type { AuditEvent } from '../event/event.ts'
 import { syncPath, writeNew } from '../files/whole-file-async.ts'
-import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import { makeEmptyFolder } from './backup.ts'
 import { digestOf, MANIFEST_NAME, type Manifest, parseManifest } from './backup-manifest.ts'
 import { type DataFolder, dataFolder } from './data-folder.ts'
+import { putOnRecord } from './put-on-record.ts'
 
 export interface RestoreProgress {
   readonly phase: 'checking' | 'copying'
@@ -94,16 +93,6 @@ export async function restoreBackup(options: {
 export function refuseHalfRestored(folder: DataFolder): void {
   if (existsSync(join(folder.path, MARKER_NAME))) {
     throw new Refusal('RESTORE_INCOMPLETE')
-  }
-}
-
-/** Durably into the outbox, from where the service that runs, or the next one, takes it to the journal. */
-export async function putOnRecord(folder: DataFolder, event: AuditEvent): Promise<void> {
-  const state = createSqliteSecurityState({ path: folder.securityDatabase })
-  try {
-    await state.change(transaction => transaction.addToOutbox(randomUUID(), event))
-  } finally {
-    await state.close()
   }
 }
 

@@ -20,7 +20,7 @@ import { Refusal } from '../errors.ts'
 import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { currentKey, type LogKeys } from '../evidence/key-chain.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
-import { putOnRecord } from './restore.ts'
+import { putOnRecord } from './put-on-record.ts'
 
 const POLL_MS = 100
 const SERVICE_MS_MAX = 10_000

@@ -15,10 +15,6 @@ export async function prepareShared(postgres: Postgres): Promise<void> {
 
 /** The same, for a command that connects in its own way afterwards. */
 export async function prepareSharedAt(url: string): Promise<void> {
-  const postgres = createPostgres({ url, connectionsMax: 1 })
-  try {
-    await prepareShared(postgres)
-  } finally {
-    await postgres.close()
-  }
+  await using postgres = createPostgres({ url, connectionsMax: 1 })
+  await prepareShared(postgres)
 }

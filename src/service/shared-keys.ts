@@ -21,9 +21,6 @@ import { type Settings, SettingsError } from '../settings/settings.ts'
 import { sharedSecrets } from './secrets.ts'
 import { openSharedState } from './shared-state.ts'
 
-/** Whatever it leaves in the outbox, the instances take from there. */
-const NO_INSTANCE = ''
-
 /** With these settings, and the database that they name. */
 interface SharedLog {
   readonly settings: Settings
@@ -57,7 +54,7 @@ export async function signSharedManifest(log: SharedLog, manifest: string): Prom
 
 async function withSigner<T>({ settings, url, logger }: SharedLog, work: (signer: PostgresSigner) => Promise<T>) {
   await using undo = new AsyncDisposableStack()
-  const state = await openSharedState(url, NO_INSTANCE)
+  const state = await openSharedState(url)
   undo.defer(() => state.close())
   const { keyEncryptionKey } = await sharedSecrets(settings, state, logger)
   await refuseOtherKey(state, keyEncryptionKey)

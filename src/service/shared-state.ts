@@ -49,10 +49,10 @@ export async function openCachedSharedState(
 
 /**
  * Without a copy.
- * @param instance name of this process among those that share the database
+ * @param instance name of this process among those that share the database; left out: a command, whose outbox the instances take from
  * @throws {PostgresError}. @throws {Refusal} MIGRATION_REFUSED
  */
-export async function openSharedState(url: string, instance: string): Promise<SecurityState> {
+export async function openSharedState(url: string, instance = ''): Promise<SecurityState> {
   const postgres = createPostgres({
     url,
     connectionsMax: CONNECTIONS,

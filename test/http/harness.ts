@@ -215,7 +215,7 @@ async function securityBeside(path: string, settings: ReturnType<typeof readSett
     windowSeconds: 600,
   })
   const { databaseUrl } = settings
-  const state = databaseUrl === undefined ? createSqliteSecurityState({ path }) : await openSharedState(databaseUrl, '')
+  const state = databaseUrl === undefined ? createSqliteSecurityState({ path }) : await openSharedState(databaseUrl)
   const secrets = { tokenSecret: Buffer.alloc(32), keyEncryptionKey: Buffer.from(KEY_ENCRYPTION_KEY) }
   const security = await createSecurity({ state, audit, secrets, settings, logger })
   return {
