@@ -74,6 +74,7 @@ const SYSTEM_FAILURES: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a folder',
   ENOENT: 'no such file or folder',
   EISDIR: 'it is a folder, not a file',
+  EEXIST: 'something of that name is there already',
   ENOSPC: 'no space left on the disk',
 }
 

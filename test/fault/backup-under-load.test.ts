@@ -6,7 +6,8 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
-import { run, start, temporaryFolder } from '../cli/command-line.ts'
+import { type RestoreProgress, restoreBackup } from '../../src/service/restore.ts'
+import { run, runHere, start, temporaryFolder } from '../cli/command-line.ts'
 import { auditRows, eventually } from '../harness/rows.ts'
 import { send, startServiceProcess } from '../harness/service-process.ts'
 
@@ -142,4 +143,19 @@ test('backup: killed at any moment it leaves a folder that is not taken for a ba
   }
   t.diagnostic(`${unfinished} of 4 were killed before the manifest`)
   assert.equal(await service.kill('SIGTERM'), 0)
+
+  // A restore that is cut short leaves a folder that nobody takes for a data folder.
+  const directory = join(folder, 'backup')
+  assert.equal((await run(t, ['--data-dir', data, 'backup', directory])).code, 0)
+  const cutShort = join(folder, 'cut-short')
+  const onProgress = ({ phase, done, total }: RestoreProgress) => {
+    if (phase === 'copying' && done > total / 2) throw new Error('killed')
+  }
+  await assert.rejects(restoreBackup({ directory, to: cutShort, actor: 'cli:test', onProgress }), /killed/)
+  for (const args of [['serve'], ['check'], ['backup', join(folder, 'of-half')], ['restore', '--accept']]) {
+    const { code, stderr } = await runHere(args, { environment: { EVC_DATA_DIR: cutShort } })
+    assert.deepEqual([code, /\(RESTORE_INCOMPLETE\)\n$/.test(stderr)], [2, true], stderr)
+  }
+  const again = await runHere(['restore', directory, '--to', cutShort])
+  assert.deepEqual([again.code, /\(FOLDER_NOT_EMPTY\)\n$/.test(again.stderr)], [2, true])
 })
