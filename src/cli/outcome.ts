@@ -9,6 +9,7 @@ import { ERRORS, Refusal } from '../errors.ts'
 import { PostgresError } from '../postgres/postgres-error.ts'
 import { SecurityStateError } from '../security/security-state.ts'
 import { SettingsError } from '../settings/settings.ts'
+import { sqliteCode } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import type { VerdictExit } from '../verify/index.ts'
 
@@ -44,7 +45,7 @@ export function failureOf(error: unknown): Failure {
   if (error instanceof PostgresError) {
     return { exitCode: error.code === 'FOREIGN' ? EXIT.usage : EXIT.failed, message: `error: ${error.message}` }
   }
-  return systemFailure(error)
+  return sqliteFailure(error) ?? systemFailure(error)
 }
 
 /** The detail, if the refusal has one of its own that is a sentence; else the table's words, and the detail after them. */
@@ -74,7 +75,27 @@ const SYSTEM_FAILURES: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a folder',
   ENOENT: 'no such file or folder',
   EISDIR: 'it is a folder, not a file',
+  EEXIST: 'something of that name is there already',
   ENOSPC: 'no space left on the disk',
+}
+
+/** By primary result code. */
+const SQLITE_FAILURES: Readonly<Record<number, Failure>> = {
+  5: { exitCode: EXIT.failed, message: 'a database is locked by another program: try again' },
+  8: { exitCode: EXIT.usage, message: 'a database cannot be written: its file or its folder is read-only' },
+  11: { exitCode: EXIT.failed, message: 'a database is damaged: `ev-central check` says more' },
+  13: { exitCode: EXIT.failed, message: 'no space left on the disk' },
+  14: {
+    exitCode: EXIT.usage,
+    message:
+      'a database cannot be opened. On a disk that cannot be written only `verify` reads it: copy the folder to another one',
+  },
+  26: { exitCode: EXIT.failed, message: 'a file is not the database that it should be: `ev-central check` says more' },
+}
+
+function sqliteFailure(error: unknown): Failure | undefined {
+  const failure = SQLITE_FAILURES[sqliteCode(error) ?? -1]
+  return failure && { ...failure, message: `error: ${failure.message}` }
 }
 
 function systemFailure(error: unknown): Failure {

@@ -3,6 +3,7 @@ import { userInfo } from 'node:os'
 import type { Command } from 'commander'
 import { Refusal } from '../errors.ts'
 import { type DataFolder, dataFolder, refuseMigrated } from '../service/data-folder.ts'
+import { refuseHalfRestored } from '../service/restore.ts'
 import { readSettings, type Settings } from '../settings/settings.ts'
 import type { ExitCode } from './outcome.ts'
 import type { Terminal } from './terminal.ts'
@@ -21,7 +22,7 @@ export interface Shell {
   /**
    * The data folder with the embedded SQLite.
    * @throws {Refusal} NOT_WITH_POSTGRESQL: with EVC_DATABASE_URL there is a journal in it and nothing else; MIGRATION_REFUSED:
-   * what was in it goes on in PostgreSQL
+   * what was in it goes on in PostgreSQL; RESTORE_INCOMPLETE
    */
   folder(command: Command): DataFolder
 }
@@ -42,6 +43,7 @@ export function createShell(terminal: Terminal, environment: Environment): Shell
       if (databaseUrl === undefined) {
         const folder = dataFolder(dataDir)
         refuseMigrated(folder)
+        refuseHalfRestored(folder)
         return folder
       }
       throw new Refusal(

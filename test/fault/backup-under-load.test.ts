@@ -3,10 +3,12 @@
  * before the backup began is there, once; ids are gapless; no state without its event.
  */
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
+import { cpSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
-import { run, start, temporaryFolder } from '../cli/command-line.ts'
+import { dataFolder } from '../../src/service/data-folder.ts'
+import { type RestoreProgress, restoreBackup } from '../../src/service/restore.ts'
+import { run, runHere, start, temporaryFolder } from '../cli/command-line.ts'
 import { auditRows, eventually } from '../harness/rows.ts'
 import { send, startServiceProcess } from '../harness/service-process.ts'
 
@@ -142,4 +144,26 @@ test('backup: killed at any moment it leaves a folder that is not taken for a ba
   }
   t.diagnostic(`${unfinished} of 4 were killed before the manifest`)
   assert.equal(await service.kill('SIGTERM'), 0)
+
+  const garbage = join(folder, 'garbage')
+  cpSync(data, garbage, { recursive: true })
+  writeFileSync(dataFolder(garbage).auditDatabase, 'x'.repeat(9_999))
+  const none = await runHere(['--data-dir', garbage, 'backup', join(folder, 'of-garbage')])
+  assert.deepEqual([none.code, /^error: a file is not the database that it should be/.test(none.stderr)], [1, true])
+  assert.equal(existsSync(join(folder, 'of-garbage', 'manifest.json')), false)
+
+  // A restore that is cut short leaves a folder that nobody takes for a data folder.
+  const directory = join(folder, 'backup')
+  assert.equal((await run(t, ['--data-dir', data, 'backup', directory])).code, 0)
+  const cutShort = join(folder, 'cut-short')
+  const onProgress = ({ phase, done, total }: RestoreProgress) => {
+    if (phase === 'copying' && done > total / 2) throw new Error('killed')
+  }
+  await assert.rejects(restoreBackup({ directory, to: cutShort, actor: 'cli:test', onProgress }), /killed/)
+  for (const args of [['serve'], ['check'], ['backup', join(folder, 'of-half')], ['restore', '--accept']]) {
+    const { code, stderr } = await runHere(args, { environment: { EVC_DATA_DIR: cutShort } })
+    assert.deepEqual([code, /\(RESTORE_INCOMPLETE\)\n$/.test(stderr)], [2, true], stderr)
+  }
+  const again = await runHere(['restore', directory, '--to', cutShort])
+  assert.deepEqual([again.code, /\(FOLDER_NOT_EMPTY\)\n$/.test(again.stderr)], [2, true])
 })
