@@ -1,9 +1,12 @@
 /** `serve`: the security API and its audit trail, until a signal asks it to stop. */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { Command } from 'commander'
 import { formatPostgresAddress, parsePostgresUrl } from '../postgres/postgres-url.ts'
 import type { Central } from '../service/central.ts'
+import { dataFolder } from '../service/data-folder.ts'
+import { leaveNoJournal } from '../service/instances.ts'
 import { isEveryAddress } from '../service/listening-url.ts'
 import { VERSION } from '../service/version.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -29,6 +32,8 @@ Examples:
     )
     .action(async ({ untilReady = false }: { untilReady?: boolean }, command: Command) => {
       const settings = shell.settings(command)
+      const { databaseUrl, dataDir } = settings
+      const isPassing = untilReady && databaseUrl !== undefined && !existsSync(dataFolder(dataDir).journalDirectory)
       // Loaded only here and in `demo`: the server's parts would make every other command start twice as slowly.
       const { runServer } = await import('./server-process.ts')
       shell.exitCode = await runServer(settings, async (central, logger, stopping) => {
@@ -38,6 +43,7 @@ Examples:
         logger.info({ url: central.url, version: VERSION }, 'serving')
         await (untilReady ? becomeReady(central, stopping) : aborted(stopping))
       })
+      if (isPassing) await leaveNoJournal(databaseUrl, dataDir).catch(() => {}) // then it is one that stopped in good order
     })
 }
 

@@ -161,15 +161,18 @@ function parserOf(type: number, format?: 'text' | 'binary'): unknown {
 }
 
 /**
- * By statements, not by start-up parameters, which connection poolers refuse. A commit is always on disk before it is answered;
+ * By statements, not by start-up parameters, which connection poolers refuse. What a database or role has for people (formats of dates,
+ * ends of sessions that are idle) is not for us; `transaction_timeout` is of PostgreSQL 17. A commit is always on disk before it is answered;
  * a server that does more by itself (remote_apply) is left to it.
  */
 async function prepareSession(client: pg.ClientBase, statementMsMax: number): Promise<void> {
   await client.query(
     `SET statement_timeout = ${statementMsMax}; SET lock_timeout = ${Math.min(statementMsMax, LIMITS.postgresLockMsMax)};
      SET idle_in_transaction_session_timeout = ${LIMITS.postgresIdleMsMax}; SET timezone = 'UTC'; SET jit = off;
+     SET datestyle = 'ISO'; SET bytea_output = 'hex'; SET idle_session_timeout = 0;
      SET tcp_keepalives_idle = ${KEEP_ALIVE_MS / 1_000}; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET standard_conforming_strings = on;
-     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
+     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local');
+     SELECT set_config('transaction_timeout', '0', false) WHERE current_setting('transaction_timeout', true) IS NOT NULL`,
   )
 }
 

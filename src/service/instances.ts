@@ -13,6 +13,7 @@
  *      says so
  *   4. the folder is marked                           `adopt` once more marks it
  */
+import { rmSync } from 'node:fs'
 import { basename, dirname, resolve } from 'node:path'
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { system } from '../audit/events.ts'
@@ -62,6 +63,30 @@ export async function forgetInstance(url: string, journalId: string, actor: stri
     )
     return instance
   })
+}
+
+/**
+ * Of a service that ran once, in a folder that it made, as before an update: its journal goes, if all of it is rows. Kept as one that
+ * may return, each erasure would name it for ever, as the folder often goes with a container.
+ *
+ *   1. `forgotten` in the table    crash: a start on this folder goes on with its journal, and says that it is back
+ *   2. the journal is deleted      a start begins another one
+ */
+export async function leaveNoJournal(url: string, path: string): Promise<void> {
+  await using undo = new AsyncDisposableStack()
+  const postgres = await openDatabase(url, undo)
+  const folder = dataFolder(path)
+  const lock = undo.use(lockDataFolder(folder))
+  const journalId = readJournalId(folder.journalDirectory)
+  if (journalId === undefined) return lock.markClean()
+  const isForgotten = await postgres.transaction(async session => {
+    const instance = await lockInstance(session, journalId)
+    if (instance?.state !== 'stopped' || instance.indexed < instance.durable) return false
+    await declareMissing(session, { ...instance, state: 'forgotten' })
+    return true
+  })
+  if (isForgotten) rmSync(folder.journalDirectory, { recursive: true })
+  lock.markClean()
 }
 
 export interface Adopted {

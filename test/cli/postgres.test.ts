@@ -1,6 +1,6 @@
 /** The command line with EVC_DATABASE_URL. */
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { unzipSync } from 'fflate'
@@ -138,6 +138,24 @@ test('postgres: a service archives what is old, into its data folder; verify, qu
   assert.deepEqual([events, archives_missing], [1_100, []], pack.stderr)
   const verified = await here('verify')
   assert.match(verified.stdout, /^PRISTINE/)
+})
+
+test('postgres: serve --until-ready in a new folder leaves no journal that anybody waits for; in another one it leaves it alone', async t => {
+  const { environment, here } = await shared(t)
+  const [made = '', used = ''] = [temporaryFolder(t), temporaryFolder(t)].map(folder => join(folder, 'data'))
+  mkdirSync(join(used, 'journal'), { recursive: true })
+  for (const EVC_DATA_DIR of [made, used]) {
+    const { code, stderr } = await start(t, ['serve', '--until-ready'], { ...environment, EVC_DATA_DIR }).ended
+    assert.equal(code, 0, stderr)
+  }
+  assert.deepEqual(
+    [made, used].map(folder => existsSync(join(folder, 'journal'))),
+    [false, true],
+  )
+  assert.ok(!existsSync(join(made, 'running')))
+  const listed = (await here('instances', 'list', '--json')).stdout.trim().split('\n')
+  assert.deepEqual(listed.map(line => JSON.parse(line).state).sort(), ['forgotten', 'stopped'])
+  assert.equal((await here('query', '--json', '--reason-code', 'LOSS_DECLARED,JOURNAL_ADOPTED')).stdout, '')
 })
 
 test('postgres: a server that cannot be reached, and a setting that makes no sense there, are told in words', async t => {

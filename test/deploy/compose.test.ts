@@ -168,6 +168,9 @@ test('compose: the tables are made by their owner before an instance starts, and
   }
   for (const role of ['evc_owner LOGIN', 'evc_runtime NOLOGIN', 'evc LOGIN'])
     assert.ok(roles.includes(`ROLE ${role}`), role)
+  const documented = read('docs', 'postgresql.md')
+  for (const [statement] of roles.matchAll(/^(?:GRANT|REVOKE|CREATE DATABASE) .*;$/gm))
+    assert.ok(documented.includes(statement), statement)
 })
 
 const haproxy = sectionsOf(read('deploy', 'compose', 'haproxy.cfg'))

@@ -17,6 +17,15 @@ test('deployment: every file of deploy/ that is named there is there, and every 
   for (const folder of ['compose', 'kubernetes', 'systemd']) assert.ok(TEXT.includes(`deploy/${folder}`), folder)
 })
 
+test('deployment: where other pages and the unit look for the program and its settings is where they are put there', () => {
+  const at = (text: string) =>
+    new Set(text.match(/(?:\/opt|\/etc)\/ev-central\/(?:environment|[\w./-]+\/ev-central)(?![\w/])/g))
+  const put = at(TEXT)
+  assert.deepEqual([...put].sort(), ['/etc/ev-central/environment', '/opt/ev-central/node_modules/.bin/ev-central'])
+  const operations = at(readFileSync(join(ROOT, 'docs', 'operations.md'), 'utf8'))
+  assert.deepEqual([...operations].sort(), [...put].sort())
+})
+
 test('deployment: the commands that are named are those of the command line', async () => {
   const { stdout } = await runHere(['serve', '--help'])
   assert.match(stdout, /--until-ready/)

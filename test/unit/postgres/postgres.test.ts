@@ -39,6 +39,29 @@ test('PostgreSQL: ids come back as numbers, and what is committed is there', () 
     ])
   }))
 
+test('PostgreSQL: what is set for people in a database does not reach its sessions', () =>
+  withPostgres(async (postgres, url) => {
+    const name = new URL(url).pathname.slice(1)
+    for (const [setting, value] of Object.entries({
+      datestyle: 'German, DMY',
+      timezone: 'Europe/Berlin',
+      bytea_output: 'escape',
+      idle_session_timeout: '1s',
+      synchronous_commit: 'off',
+    }))
+      await server.run(url, `ALTER DATABASE ${name} SET ${setting} = '${value}'`)
+    const sql = "SELECT '2026-02-03 04:05:06.789+00'::timestamptz AS time, '\\x00ff'::bytea AS bytes"
+    const { rows } = await postgres.use(session => session.query<{ time: Date; bytes: Buffer }>(sql))
+    assert.equal(rows[0]?.time?.toISOString(), '2026-02-03T04:05:06.789Z')
+    assert.deepEqual([...(rows[0]?.bytes ?? [])], [0, 255])
+    const kept = await postgres.use(session =>
+      session.query(
+        "SELECT current_setting('idle_session_timeout') AS idle, current_setting('synchronous_commit') AS commit",
+      ),
+    )
+    assert.deepEqual(kept.rows, [{ idle: '0', commit: 'on' }])
+  }))
+
 test('PostgreSQL: work that rejects leaves nothing, and its session serves on', () =>
   withPostgres(async postgres => {
     await migrate(postgres, SCHEMA)
