@@ -1,5 +1,5 @@
 /** `serve`: the security API and its audit trail, until a signal asks it to stop. */
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { Command } from 'commander'
@@ -50,6 +50,8 @@ Examples:
 const PLAIN_TEXT_WARNING =
   'serving other machines without TLS: credentials, tokens and admin keys can be read on the way. ' +
   'Set EVC_TLS_CERT and EVC_TLS_KEY, or listen on 127.0.0.1 behind a proxy that does TLS.'
+
+const OTHERS_WRITE = 0o002
 
 const KEY_NOT_SHOWN =
   'nobody reads the standard output, so the key of the first admin was not shown and is lost; ' +
@@ -103,6 +105,10 @@ function printShortcomings(central: Central, settings: Settings, terminal: Termi
       : []),
     ...(settings.databaseUrl === undefined
       ? ['embedded SQLite: one machine, one process; back up the data folder']
+      : []),
+    // A folder that was there before keeps its mode: a volume may have that of whoever mounted it.
+    ...((statSync(central.folder.path).mode & OTHERS_WRITE) !== 0
+      ? ['others on this machine may write into the data folder, and put other files in place of ours: chmod o-w']
       : []),
   ]
   terminal.print()

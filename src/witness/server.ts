@@ -43,6 +43,8 @@ function createApp(witness: Witness): FastifyInstance {
     requestTimeout: LIMITS.requestTimeoutMs,
     keepAliveTimeout: LIMITS.keepAliveTimeoutMs,
     forceCloseConnections: true, // what was answered is on disk, and whoever was not answered asks again
+    // Fastify's own answer to an address that cannot be decoded repeats it.
+    frameworkErrors: (error, _request, reply) => refuse(reply, error.statusCode),
     http: { headersTimeout: LIMITS.headersTimeoutMs, maxHeaderSize: LIMITS.headerBytesMax },
   })
   app.server.maxConnections = LIMITS.witnessConnectionsMax
@@ -59,11 +61,13 @@ function createApp(witness: Witness): FastifyInstance {
       : text(reply, last.note)
   })
   app.setNotFoundHandler((_request, reply) => text(reply.code(404), 'there is nothing here\n'))
-  app.setErrorHandler((error: { statusCode?: number }, _request, reply) => {
-    const { statusCode = 500 } = error
-    return text(reply.code(statusCode), statusCode === 413 ? 'the request is too large\n' : 'this cannot be answered\n')
-  })
+  app.setErrorHandler((error: { statusCode?: number }, _request, reply) => refuse(reply, error.statusCode))
   return app
+}
+
+/** Never repeats what was sent. */
+function refuse(reply: FastifyReply, statusCode = 500): FastifyReply {
+  return text(reply.code(statusCode), statusCode === 413 ? 'the request is too large\n' : 'this cannot be answered\n')
 }
 
 /** A body that is not there, or not UTF-8, is no request to the letter either. */
@@ -79,7 +83,7 @@ function answer(reply: FastifyReply, result: WitnessReply): FastifyReply {
 }
 
 function text(reply: FastifyReply, body: string): FastifyReply {
-  return reply.type('text/plain; charset=utf-8').send(body)
+  return reply.type('text/plain; charset=utf-8').header('x-content-type-options', 'nosniff').send(body)
 }
 
 function describe(witness: Witness): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -14,6 +14,7 @@ test('serve: a first start shows address, docs, data folder, shortcomings and th
   assert.match(banner, /^EV Central \d+\.\d+\.\d+$/m)
   assert.match(banner, /reference {4}http:\/\/127\.0\.0\.1:\d+\/docs/)
   assert.ok(banner.includes(dataDir))
+  assert.doesNotMatch(banner, /others on this machine may write/)
   for (const shortcoming of ['development mode', 'EVC_TOKEN_SECRET was generated', 'no TLS', 'one machine']) {
     assert.ok(banner.includes(shortcoming), shortcoming)
   }
@@ -42,7 +43,9 @@ test('serve: a first start shows address, docs, data folder, shortcomings and th
 
 test('serve: a second signal ends it at once with 1, and the next start puts the unclean stop on record', async t => {
   const dataDir = temporaryFolder(t)
+  chmodSync(dataDir, 0o777)
   const first = await serve(t, dataDir)
+  assert.match(first.stdout(), /others on this machine may write into the data folder/)
   // A request that never ends keeps the graceful stop waiting, so that the second signal has something to cut short.
   const body = new ReadableStream({ start: controller => controller.enqueue(new TextEncoder().encode('{"cp_id": ')) })
   const headers = { 'content-type': 'application/json', 'x-admin-key': first.adminKey }
@@ -96,6 +99,7 @@ test('serve: what cannot be used is refused with one line and exit code 2', asyn
   writeFileSync(join(folder, 'file'), '')
   const cases: [Record<string, string>, RegExp][] = [
     [{ EVC_TLS_CERT: notPem, EVC_TLS_KEY: notPem }, /^error: EVC_TLS_CERT and EVC_TLS_KEY do not hold[^\n]*\n$/],
+    [{ EVC_DATA_DIR: join(folder, 'file') }, /^error: [^\n]*something of that name is there already[^\n]*\n$/],
     [{ EVC_DATA_DIR: join(folder, 'file', 'data') }, /^error: [^\n]*(?:not a folder|ENOTDIR)[^\n]*\n$/],
   ]
   const silent = { EVC_LOG_LEVEL: 'silent', EVC_DATA_DIR: join(folder, 'data') }

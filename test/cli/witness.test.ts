@@ -23,6 +23,11 @@ test('witness: one command makes a key, prints it and cosigns; the next start go
   assert.ok(key !== undefined && key.type === SIGNATURE_TYPE.ed25519Cosignature && key.name === 'witness.example/w1')
   assert.equal(statSync(join(folder, 'key.pem')).mode & 0o777, 0o600)
   assert.ok((await (await fetch(url)).text()).includes(`key ${keyText}\n`))
+  for (const path of ['%ff%zz<script>', `${'a'.repeat(3_000)}<script>/checkpoint`]) {
+    const answer = await fetch(`${url}/${path}`)
+    assert.deepEqual([Math.trunc(answer.status / 100), answer.headers.get('x-content-type-options')], [4, 'nosniff'])
+    assert.equal(await answer.text(), 'this cannot be answered\n')
+  }
 
   const client = createWitnessClient({ witnesses: [{ url, key }], quorum: 1, readProof: log.proof })
   t.after(() => client.close())
