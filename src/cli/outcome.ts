@@ -75,12 +75,8 @@ const SYSTEM_FAILURES: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is not a folder',
   ENOENT: 'no such file or folder',
   EISDIR: 'it is a folder, not a file',
-<<<<<<< HEAD
   EEXIST: 'something of that name is there already',
-=======
-  EEXIST: 'it is a file, not a folder',
   ELOOP: 'too many links, or one where none may be',
->>>>>>> w-attack
   ENOSPC: 'no space left on the disk',
 }
 
