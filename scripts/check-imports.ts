@@ -76,7 +76,6 @@ const ENTRY_POINTS = new Set([
   'cli/main.ts',
   'verify/index.ts',
   'verify/sources/verify-thread.ts',
-  'evidence/index.ts',
   'indexer/indexer-thread.ts',
   'log/log-thread.ts',
   'checkpoint/signer-thread.ts',

@@ -1,6 +1,12 @@
 /**
- * Bytes, text and numbers as the formats of this folder spell them. There is one spelling of each; a parser answers
- * undefined for every other.
+ * Evidence: the formats by which a stranger can check the trail without us. docs/formats.md is their normative page.
+ *
+ * Pure functions over bytes and text: no file, no clock, no network, no state but places to hash in; the same in Node and
+ * in browsers (`crypto.ts`). What a parser accepts is what its formatter writes, to the letter. Nothing in this folder may import a
+ * stage of the service: a verifier must not depend on what it verifies.
+ *
+ * Here are bytes, text and numbers as all of the formats spell them. There is one spelling of each; a parser answers undefined for
+ * every other.
  */
 
 export const HASH_BYTES = 32

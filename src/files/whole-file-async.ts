@@ -1,22 +1,19 @@
 /** As whole-file.ts, for a thread that has other things to do meanwhile. */
-import { constants, type FileHandle, open, rename } from 'node:fs/promises'
+import { constants, type FileHandle, open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** Crash before the rename: the old content, and a draft that is overwritten next time. After it: the new content. */
+/** Crash before the rename: the old content, and a draft that is removed next time. After it: the new content. */
 export async function replaceFile(path: string, content: string): Promise<void> {
   const draft = `${path}.draft`
-  await writeNew(draft, async file => void (await file.writeFile(content)), 'w')
+  await rm(draft, { force: true })
+  await writeNew(draft, async file => void (await file.writeFile(content)))
   await rename(draft, path)
   await syncPath(dirname(path))
 }
 
 /** A file of mode 0600; its bytes are on disk when this resolves, its name once the folder is synced. */
-export async function writeNew(
-  path: string,
-  write: (file: FileHandle) => Promise<void>,
-  flags: 'w' | 'wx' = 'wx',
-): Promise<void> {
-  const file = await open(path, flags, 0o600)
+export async function writeNew(path: string, write: (file: FileHandle) => Promise<void>): Promise<void> {
+  const file = await open(path, 'wx', 0o600)
   try {
     await write(file)
     await file.sync()
