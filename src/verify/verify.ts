@@ -178,7 +178,8 @@ function readSigned({ overview }: EvidenceSource, trust: Trust): Signed {
       : openSigned(overview.checkpoint, 'the newest checkpoint', chain, witnesses)
   const newest = current ?? older.at(-1)
   for (const { findings: faults } of current === undefined ? older : [...older, current]) findings.push(...faults)
-  if (current === undefined) findings.push(...withoutCheckpoint(older.length))
+  // Where nothing was signed yet, that no key is known either is not what is to be said first.
+  if (current === undefined) findings.unshift(...withoutCheckpoint(older.length))
   findings.push(...orderOf(older, newest, overview.head))
 
   const kept =

@@ -1,6 +1,6 @@
 /** The sources for Node: data folders, mirrors and archives, as the store writes them. What is wrong with them: test/torture/log-mutations.ts. */
 import assert from 'node:assert/strict'
-import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
 import { EXIT } from '../../../src/cli/outcome.ts'
@@ -66,6 +66,10 @@ test('data folder: nothing is signed yet, or there is no log', async t => {
   const log = temporaryLog(t)
   await log.append(300)
   assert.equal((await judge(log)).verdict, 'UNVERIFIABLE')
+  const keys = join(log.root, 'keys')
+  renameSync(keys, `${keys}-apart`)
+  assert.match((await verifyPath(log.path)).sentence, /No checkpoint was signed yet/)
+  renameSync(`${keys}-apart`, keys)
   log.sign()
   assert.equal((await judge(log)).verdict, 'PRISTINE')
   withDatabase(log.database, db => db.exec('DROP TABLE log_head'))
