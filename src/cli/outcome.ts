@@ -48,12 +48,13 @@ export function failureOf(error: unknown): Failure {
   return sqliteFailure(error) ?? systemFailure(error)
 }
 
-/** The detail, if the refusal has one of its own that is a sentence; else the table's words, and the detail after them. */
+/** The detail, if the refusal has one of its own that is a sentence; else the table's words, and behind them the detail or what was met. */
 function refusalText(refusal: Refusal): string {
   const { title, help } = ERRORS[refusal.code]
   const detail = refusal.message
   const violations = (refusal.violations ?? []).map(({ field, rule }) => `\n  - ${field}: ${rule}`).join('')
-  const words = detail === help ? `${title}. ${help}` : /^[A-Z]/.test(detail) ? detail : `${title}: ${detail}`
+  const general = refusal.cause instanceof Error ? `${title}: ${safeError(refusal.cause).message}` : `${title}. ${help}`
+  const words = detail === help ? general : /^[A-Z]/.test(detail) ? detail : `${title}: ${detail}`
   return `error: ${words} (${refusal.code})${violations}`
 }
 

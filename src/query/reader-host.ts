@@ -120,8 +120,15 @@ function startLane(name: string, store: StoreLocation) {
   }
 }
 
-function asRefusal({ code, detail, retryAfterSeconds, violations }: Extract<Reply, { refusal: unknown }>['refusal']) {
+function asRefusal({
+  code,
+  detail,
+  cause,
+  retryAfterSeconds,
+  violations,
+}: Extract<Reply, { refusal: unknown }>['refusal']) {
   return new Refusal(code, detail, {
+    ...(cause === undefined ? {} : { cause: new Error(cause) }),
     ...(retryAfterSeconds === undefined ? {} : { retryAfterSeconds }),
     ...(violations === undefined ? {} : { violations }),
   })

@@ -24,6 +24,8 @@ export type Reply =
 export interface RefusalMessage {
   readonly code: ErrorCode
   readonly detail?: string | undefined
+  /** What the database said. */
+  readonly cause?: string | undefined
   readonly retryAfterSeconds?: number | undefined
   readonly violations?: readonly Violation[] | undefined
 }

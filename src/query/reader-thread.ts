@@ -53,6 +53,7 @@ async function reply({ number, question, asked, expiresAt }: AskMessage): Promis
   } catch (error) {
     if (!(error instanceof Refusal)) return { number, defect: String(error) }
     const { code, message: detail, retryAfterSeconds, violations } = error
-    return { number, refusal: { code, detail, retryAfterSeconds, violations } }
+    const cause = error.cause instanceof Error ? error.cause.message : undefined
+    return { number, refusal: { code, detail, cause, retryAfterSeconds, violations } }
   }
 }

@@ -165,6 +165,12 @@ test('postgres: a server that cannot be reached, and a setting that makes no sen
   assert.equal(ended.code, 1)
   assert.match(ended.stderr, /PostgreSQL cannot be reached/)
   assert.doesNotMatch(ended.stderr + ended.stdout, /hunter2/)
+  const asked = await runHere(['query'], { environment: away })
+  assert.deepEqual(
+    [asked.code, /PostgreSQL cannot be reached: ECONNREFUSED/.test(asked.stderr)],
+    [1, true],
+    asked.stderr,
+  )
   await (await serve(t, environment.EVC_DATA_DIR as string)).stop()
   const embedded = await start(t, ['serve'], environment).ended
   assert.equal(embedded.code, 2)

@@ -16,9 +16,11 @@ import { createSecurity } from '../../src/security/create-security.ts'
 import type { Role, Security } from '../../src/security/security.ts'
 import { createSqliteSecurityState } from '../../src/security/sqlite-security-state.ts'
 import { startCentral } from '../../src/service/central.ts'
+import { prepareSharedAt } from '../../src/service/shared-database.ts'
 import { openSharedState } from '../../src/service/shared-state.ts'
 import { readSettings } from '../../src/settings/settings.ts'
 import { type PostgresServer, sharedPostgres } from '../harness/postgres.ts'
+import { runtimeUrl } from '../harness/runtime-role.ts'
 
 const ADMIN_KEY = 'first-admin-key-0123456789abcdef0123456789'
 export const KEY_ENCRYPTION_KEY = 'key-encryption-key-of-the-tests-0123456789'
@@ -86,6 +88,7 @@ export async function startTestCentral(
   shared?: TestCentral['keys'],
 ): Promise<TestCentral> {
   const dataDir = mkdtempSync(join(tmpdir(), 'evc-http-'))
+  const owner = await server?.createDatabase()
   const lines: string[] = []
   const logger = pino({ level: 'info' }, { write: line => lines.push(line) })
   const settings = readSettings({
@@ -94,7 +97,7 @@ export async function startTestCentral(
     EVC_ADMIN_KEY: ADMIN_KEY,
     EVC_KEY_ENCRYPTION_KEY: KEY_ENCRYPTION_KEY,
     EVC_TRUSTED_PROXIES: '127.0.0.1',
-    ...(server && { EVC_DATABASE_URL: await server.createDatabase() }),
+    ...(owner !== undefined && { EVC_DATABASE_URL: await asInstance(owner) }),
     ...environment,
   })
   let central = await startCentral(settings, logger)
@@ -156,7 +159,7 @@ export async function startTestCentral(
     },
     async breakSecurityState() {
       const sql = 'ALTER TABLE charge_points RENAME TO gone'
-      if (server !== undefined) return void (await server.run(settings.databaseUrl ?? '', sql))
+      if (server !== undefined) return void (await server.run(owner ?? '', sql))
       const database = new DatabaseSync(central.folder.securityDatabase)
       database.exec(sql)
       database.close()
@@ -178,6 +181,13 @@ export async function startTestCentral(
       rmSync(dataDir, { recursive: true })
     },
   }
+}
+
+/** With the rights of an instance, on tables that their owner made. */
+async function asInstance(owner: string): Promise<string> {
+  const url = await runtimeUrl(server as PostgresServer, owner)
+  await prepareSharedAt(owner)
+  return url
 }
 
 async function sharedLogKey(server: PostgresServer, url = ''): Promise<string> {
