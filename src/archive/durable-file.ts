@@ -35,7 +35,8 @@ export async function writeDurably(path: string, write: (append: Append) => Prom
 }
 
 async function writeSynced(path: string, write: (append: Append) => Promise<void> | void): Promise<void> {
-  const file = openSync(path, 'w', 0o600)
+  rmSync(path, { force: true }) // made anew: others may have put a file or a link there, where the folder is theirs too
+  const file = openSync(path, 'wx', 0o600)
   try {
     await write(bytes => {
       for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)

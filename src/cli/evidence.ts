@@ -133,10 +133,14 @@ async function readShared(url: string): Promise<StoredNotes> {
   }
 }
 
-/** Private to its owner. Crash before the rename: a draft with a name that says so. */
+/**
+ * Private to its owner. Crash before the rename: a draft with a name that says so. It is always made anew, for in a folder of
+ * others, such as /tmp, one may wait that is theirs to read, or a link to another file.
+ */
 function writeNew(path: string, pieces: Iterable<Uint8Array>): void {
   const draft = `${path}.draft`
-  const file = openSync(draft, 'w', 0o600)
+  rmSync(draft, { force: true })
+  const file = openSync(draft, 'wx', 0o600)
   try {
     for (const piece of pieces) for (let at = 0; at < piece.length; ) at += writeSync(file, piece, at)
     fsyncSync(file)

@@ -1,14 +1,26 @@
 /** Files that are there whole or not at all, also after a power loss, and private to their owner. */
-import { closeSync, constants, fsyncSync, mkdirSync, openSync, renameSync, utimesSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 
 /**
- * Crash before the rename: the old content, and a draft that is overwritten next time. After it: the new content.
+ * Crash before the rename: the old content, and a draft that goes next time. After it: the new content. A draft is always made
+ * anew, as others may have put a file or a link in its place where the folder is theirs too (a mirror).
  * @param time that the file is to have, if not now
  */
 export function writeWhole(path: string, content: string | Uint8Array, time?: Date): void {
   const draft = `${path}.draft`
-  write(draft, 'w', content)
+  rmSync(draft, { force: true })
+  write(draft, 'wx', content)
   if (time !== undefined) utimesSync(draft, time, time)
   renameSync(draft, path)
   syncFolder(dirname(path))
@@ -19,7 +31,7 @@ export function appendLine(path: string, line: string): void {
   write(path, 'a', `${line}\n`)
 }
 
-function write(path: string, flags: 'w' | 'a', content: string | Uint8Array): void {
+function write(path: string, flags: 'wx' | 'a', content: string | Uint8Array): void {
   const file = openSync(path, flags, 0o600)
   try {
     const bytes = typeof content === 'string' ? Buffer.from(content) : content
