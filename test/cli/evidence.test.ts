@@ -1,6 +1,6 @@
 /** `evidence`: packs of a data folder whose service runs, and of one that has stopped. */
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { unzipSync } from 'fflate'
@@ -30,12 +30,17 @@ test('evidence: beside a running service and after it, the pack is proven by the
   const key = (await here('key', 'show')).stdout.trim()
 
   const running = join(folder, 'running.zip')
+  // What somebody else left where the draft will be.
+  writeFileSync(join(folder, 'precious'), 'mine', { mode: 0o644 })
+  symlinkSync(join(folder, 'precious'), `${running}.draft`)
   const { code, stdout, stderr } = await here('evidence', '--from', '-1h', '--to', '2100-01-01', '-o', running)
   assert.equal(code, 0, stderr)
   assert.ok(stdout.includes(key))
   const report = reportOf(running, key)
   assert.deepEqual([report.problems, report.selection], [[], 'signed'])
-  assert.equal(statSync(running).mode & 0o777, 0o600)
+  assert.equal(lstatSync(running).mode & 0o7777, 0o600)
+  assert.ok(lstatSync(running).isFile())
+  assert.equal(readFileSync(join(folder, 'precious'), 'utf8'), 'mine')
 
   await server.stop()
   assert.equal((await here('key', 'rotate')).code, 0)
