@@ -1,4 +1,5 @@
 /** `migrate`: the trail and the security state of a data folder go on in PostgreSQL; and the way back. */
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command } from 'commander'
 import { parsePostgresUrl } from '../postgres/postgres-url.ts'
@@ -55,8 +56,9 @@ async function migrate(options: Options, shell: Shell): Promise<void> {
   terminal.progressDone()
   const { events, origin, folder, address } = done
   terminal.print(`${events} events of ${origin} go on in ${address}; the roots are equal`)
+  const keys = [folder.logKeys, join(folder.path, 'secrets')].filter(path => existsSync(path)).join(' and ')
   terminal.note(`next: EVC_DATABASE_URL, and a new EVC_DATA_DIR for each instance; ${folder.path} does not start any more
-take along: ${folder.logKeys} and ${join(folder.path, 'secrets')} as your backup of the keys (the one that signs is in the database, wrapped
+take along: ${keys} as your backup of the keys (the one that signs is in the database, wrapped
 with the key-encryption key); EVC_KEY_ENCRYPTION_KEY and EVC_TOKEN_SECRET stay the same, if they were given`)
 }
 
