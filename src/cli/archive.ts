@@ -185,6 +185,7 @@ async function verify(
   const { sound, problems } = await verifyArchives(directory, known, (done, total) =>
     terminal.progress(progressBar('reading', done, total)),
   ).finally(() => terminal.progressDone())
+  if (sound.length + problems.length === 0) throw new UsageError(`${directory} holds no archives`)
   const all = [...problems, ...(await archiving.gaps())]
   if (all.length > 0) shell.exitCode = EXIT.failed
   if (options.json === true) {

@@ -1,6 +1,7 @@
 /** `query`: the stored events that match, in the database or in archives, as a table, NDJSON or CSV. */
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { Command, InvalidArgumentError } from 'commander'
+import { MANIFEST_NAME } from '../archive/format.ts'
 import { searchArchives } from '../archive/search.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import type { StoredEvent } from '../event/event.ts'
@@ -84,6 +85,9 @@ async function openSource(
 ): Promise<Source> {
   if (directory === undefined) return openTrail(shell, command, reading)
   if (!existsSync(directory)) throw new UsageError(`there is no folder ${directory}`)
+  if (!readdirSync(directory).some(name => MANIFEST_NAME.test(name))) {
+    throw new UsageError(`${directory} holds no archives`)
+  }
   const { terminal } = shell
   const archiving = archivingOf(shell, command)
   await archiving.record(command.name(), { ...reading, filter: { ...reading.filter, archive: directory } })

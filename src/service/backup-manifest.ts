@@ -61,7 +61,7 @@ export function formatManifest(manifest: Manifest): string {
 
 /** Every file that a backup may hold. A path is joined to a folder, so nothing else may pass. */
 const PATH =
-  /^(?:audit\/audit\.db|audit\/audit\.db-log\/(?:(?:tiles-\d-|entries-)\d{6}|checkpoints?|keys)|security\/security\.db|journal\/\d{12}\.journal|secrets\/[a-z]+(?:-[a-z]+)*)$/
+  /^(?:audit\/audit\.db|audit\/audit\.db-log\/(?:(?:tiles-\d-|entries-)\d{6}|(?:checkpoints?|witnessed|keys)(?:\.[0-9a-f]{8})?)|security\/security\.db|journal\/\d{12}\.journal|secrets\/[a-z]+(?:-[a-z]+)*)$/
 
 /** Undefined when it is not a manifest of this format, to the letter. */
 export function parseManifest(text: string): Manifest | undefined {

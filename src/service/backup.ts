@@ -155,7 +155,8 @@ async function copyDatabase<T>(
   }
 }
 
-const CHECKPOINT_FILES = /^(?:checkpoint|checkpoints|keys)$/
+/** With the id of a key behind them they are of a log that was gone on from: what was signed then holds. */
+const CHECKPOINT_FILES = /^(?:checkpoints?|witnessed|keys)(?:\.[0-9a-f]{8})?$/
 const LOG_PACKS = /^(?:tiles-\d-|entries-)\d{6}$/
 
 async function copyLog({ log }: DataFolder, directory: string, which: RegExp): Promise<string[]> {

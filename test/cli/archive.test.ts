@@ -194,6 +194,13 @@ test('archive verify, query --archive: what was changed is named, by the real bi
   )
   const narrow = await cli('query', '--archive', archiveFolder(data), '--end-time', timeAt(SEGMENT), '--all', '--json')
   assert.deepEqual([narrow.code, jsonLines(narrow.stdout).length], [0, SEGMENT], 'what is not asked for is not read')
+  for (const command of [
+    ['archive', 'verify', temporaryFolder(t)],
+    ['query', '--archive', temporaryFolder(t)],
+  ]) {
+    const nothing = await cli(...command)
+    assert.deepEqual([nothing.code, /holds no archives\n$/.test(nothing.stderr)], [2, true], 'silence is no success')
+  }
   rmSync(file)
   assert.match((await cli('query', '--archive', archiveFolder(data))).stdout, /6144/)
 })

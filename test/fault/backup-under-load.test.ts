@@ -145,6 +145,18 @@ test('backup: killed at any moment it leaves a folder that is not taken for a ba
   t.diagnostic(`${unfinished} of 4 were killed before the manifest`)
   assert.equal(await service.kill('SIGTERM'), 0)
 
+  const directory = join(folder, 'backup')
+  assert.equal((await run(t, ['--data-dir', data, 'backup', directory])).code, 0)
+  // What was signed before a restore stays beside the new log, and is in a backup of that one.
+  const [restored, second] = [join(folder, 'restored'), join(folder, 'second')]
+  assert.equal((await runHere(['restore', directory, '--to', restored])).code, 0)
+  const { stdout } = await runHere(['--data-dir', restored, 'backup', second, '--json'])
+  const aside = (JSON.parse(stdout).files as { path: string }[]).filter(({ path }) =>
+    /-log\/.*\.[0-9a-f]{8}$/.test(path),
+  )
+  assert.equal(aside.length, 3, stdout)
+  assert.equal((await runHere(['restore', second, '--check'])).code, 0)
+
   const garbage = join(folder, 'garbage')
   cpSync(data, garbage, { recursive: true })
   writeFileSync(dataFolder(garbage).auditDatabase, 'x'.repeat(9_999))
@@ -153,8 +165,6 @@ test('backup: killed at any moment it leaves a folder that is not taken for a ba
   assert.equal(existsSync(join(folder, 'of-garbage', 'manifest.json')), false)
 
   // A restore that is cut short leaves a folder that nobody takes for a data folder.
-  const directory = join(folder, 'backup')
-  assert.equal((await run(t, ['--data-dir', data, 'backup', directory])).code, 0)
   const cutShort = join(folder, 'cut-short')
   const onProgress = ({ phase, done, total }: RestoreProgress) => {
     if (phase === 'copying' && done > total / 2) throw new Error('killed')
