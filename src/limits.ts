@@ -22,7 +22,7 @@ export const LIMITS = {
   clientIdleMsMax: 1_000,
   /** Without a byte of an answer being taken; noticed within as long again. */
   stalledMsMax: 30_000,
-  exportsMax: 32,
+  exportsMax: 64,
   streamClientsMax: 64,
   streamHeartbeatMs: 15_000,
   streamPageEvents: 200,
