@@ -18,11 +18,11 @@ export const LIMITS = {
   keepAliveTimeoutMs: 65_000,
   connectionsMax: 10_000,
   requestsInFlightMax: 1_000,
-  /** When all of those are taken: how long an answer that is whole may wait for its reader. */
-  unreadMsMax: 1_000,
+  /** When all of those are taken: how long one may wait for the rest of a body, or for whoever reads its answer. */
+  clientIdleMsMax: 1_000,
   /** Without a byte of an answer being taken; noticed within as long again. */
   stalledMsMax: 30_000,
-  exportsMax: 32,
+  exportsMax: 64,
   streamClientsMax: 64,
   streamHeartbeatMs: 15_000,
   streamPageEvents: 200,

@@ -11,8 +11,9 @@
  * of Node's takes 11 and 17, so its parser and its objects are nearly all of it.
  *
  * An answer counts until it was taken, as it is held in memory until then. So a stranger who asks and never reads would hold places
- * for nothing, a thousand of them over one pipelined connection. When all are taken, those connections are cut whose answer was whole
- * already when that was looked at before, a while ago, and is still not read; what was pipelined behind it goes with it.
+ * for nothing, a thousand of them over one pipelined connection, and so would one who sends a body without end. When all are taken,
+ * those connections are cut that wait for nothing but their client, now as when that was looked at before, a while ago: for the rest
+ * of a body, or for whoever reads an answer that is whole. What was pipelined behind it goes with it.
  *
  * A refused request leaves no event: nothing was decided. Owns the list of answers under way; the count is that of the metrics.
  *
@@ -51,17 +52,17 @@ export function createAdmission(options: {
   }
   const { metrics } = options
   const underWay = new Set<ServerResponse>()
-  let unread: ReadonlySet<ServerResponse> = new Set()
+  let idle: ReadonlySet<ServerResponse> = new Set()
   let lookedAt = 0
 
-  /** Cuts the connections whose answer waits for nothing but its reader, now as at the look before. */
+  /** Cuts the connections that wait for nothing but their client, now as at the look before. */
   function makeRoom(): void {
     const now = performance.now()
-    if (now - lookedAt < LIMITS.unreadMsMax) return
+    if (now - lookedAt < LIMITS.clientIdleMsMax) return
     lookedAt = now
-    const waiting = new Set([...underWay].filter(isUnread))
-    for (const response of waiting) if (unread.has(response)) response.socket?.destroy()
-    unread = waiting
+    const waiting = new Set([...underWay].filter(isWaitingForClient))
+    for (const response of waiting) if (idle.has(response)) response.socket?.destroy()
+    idle = waiting
   }
 
   function watch(response: ServerResponse): void {
@@ -90,8 +91,8 @@ export function createAdmission(options: {
 }
 
 /** One that waits behind another of its connection has no socket yet. */
-function isUnread({ socket, writableEnded, writableFinished }: ServerResponse): boolean {
-  return socket !== null && writableEnded && !writableFinished
+function isWaitingForClient({ req, socket, writableEnded, writableFinished }: ServerResponse): boolean {
+  return socket !== null && (writableEnded ? !writableFinished : !req.complete)
 }
 
 /** Nothing moved on the connection for `stalledMsMax`. While nothing waits to be sent, it is us that the client waits for. */
