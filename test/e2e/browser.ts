@@ -71,7 +71,9 @@ export async function launchBrowser(): Promise<TestBrowser> {
   }
   const closePages = async (except: readonly Page[] = []) => {
     for (const context of browser.contexts()) {
-      if (!except.some(page => page.context() === context)) await context.close()
+      if (except.some(page => page.context() === context)) continue
+      for (const page of context.pages()) await page.unrouteAll({ behavior: 'ignoreErrors' }) // an answer may be on its way
+      await context.close()
     }
   }
   return { newPage: options => newPage(browser, options), closePages, close, [Symbol.asyncDispose]: close }

@@ -27,7 +27,7 @@ const FAULTS: Readonly<Record<ProofFault, string>> = {
   'not-included': 'The proof does not lead to the signed checkpoint: the event or the proof was changed.',
 }
 
-const SIGNED_TRIES = 6
+const SIGNED_TRIES = 2
 const PINNED = 'evc-first-log-key'
 
 /** @throws {Problem} when proof or keys cannot be had */
@@ -57,7 +57,7 @@ export async function checkProof(event: StoredEvent): Promise<ProofOutcome> {
   }
 }
 
-/** A new event is signed within a second or so: that is waited for. */
+/** A new event is signed within a second or so; the service waits for that, at most five, and is asked once more. */
 async function proofText(id: number): Promise<string> {
   for (let tries = 1; ; tries++) {
     try {
