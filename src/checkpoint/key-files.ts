@@ -75,6 +75,15 @@ export function beginKeyChain(folders: KeyFolders, origin?: string, withMlDsa44 
   return chain
 }
 
+/**
+ * Whether checkpoints of this chain were signed, where the newest one is not there to say so: others are written after it, and a key
+ * hands over from it on.
+ */
+export function wasSigned({ log }: Pick<KeyFolders, 'log'>, { handOvers }: KeyChain): boolean {
+  const others = ['checkpoints', 'witnessed'].some(name => existsSync(join(log, name)))
+  return others || handOvers.some(({ size }) => size > 0)
+}
+
 /** So that the next start begins a new one. What was signed stays, with the id of the first key behind its names. */
 export function putChainAside(log: string): void {
   const chain = readKeyChain({ log })

@@ -34,7 +34,7 @@ import { openLogFiles } from '../log/log-files.ts'
 import { createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type LogSnapshot, openLogView } from '../store/log-view.ts'
-import { type KeyFolders, keyChainReader, readSigningKeys } from './key-files.ts'
+import { type KeyFolders, keyChainReader, readSigningKeys, wasSigned } from './key-files.ts'
 import { type Outcome, refuse } from './outcome.ts'
 import { createSelfWatch, hasParent, type Watched } from './self-watch.ts'
 
@@ -72,12 +72,15 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
     if (chain === undefined) return { kind: 'unavailable', detail: 'there are no keys yet' }
     const last = readLast(chain)
     if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', `${file} is not a checkpoint of this log`)
+    if (last === 'gone') return refuse('CHECKPOINT_DAMAGED', `${file} is gone, and checkpoints of this log were signed`)
     return connection.use(({ view }) => view.inSnapshot(head => signHead(chain, last, head)))
   }
 
   /** Empty before the first one. One that lacks a signature which was announced is damaged. */
-  function readLast(chain: KeyChain): (TreeHead & { note: string | undefined }) | 'damaged' {
-    if (!existsSync(file)) return { size: 0, root: EMPTY_ROOT, note: undefined }
+  function readLast(chain: KeyChain): (TreeHead & { note: string | undefined }) | 'damaged' | 'gone' {
+    if (!existsSync(file)) {
+      return wasSigned(folders, chain) ? 'gone' : { size: 0, root: EMPTY_ROOT, note: undefined }
+    }
     const note = readFileSync(file, 'utf8')
     const opened = openByChain(note, chain)
     return opened.isTrusted ? { ...opened.checkpoint, note } : 'damaged'

@@ -13,12 +13,13 @@ import {
   type KeyFolders,
   readKeyChain,
   takeHandOver,
+  wasSigned,
 } from '../checkpoint/key-files.ts'
 import { handOverDetails } from '../checkpoint/signing-keys.ts'
 import { createContext } from '../context/context.ts'
 import { Refusal } from '../errors.ts'
 import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
-import { currentKey, type LogKeys } from '../evidence/key-chain.ts'
+import { currentKey, type KeyChain, type LogKeys } from '../evidence/key-chain.ts'
 import { type DataFolder, lockDataFolder } from './data-folder.ts'
 import { putOnRecord } from './put-on-record.ts'
 
@@ -61,15 +62,18 @@ export const keyFolders = ({ logKeys, log }: DataFolder): KeyFolders => ({ keys:
 async function handOver(folder: DataFolder): Promise<void> {
   const folders = keyFolders(folder)
   const chain = readKeyChain(folders)
-  const note = chain && takeHandOver(folders, chain, signedSize(folders))
+  const note = chain && takeHandOver(folders, chain, signedSize(folders, chain))
   if (chain === undefined || note === undefined) return
   await putOnRecord(folder, system('LOG_KEY_ROTATED', createContext(), handOverDetails(note)))
   completeHandOver(folders, chain, note)
 }
 
-function signedSize({ log }: KeyFolders): number {
-  const file = join(log, 'checkpoint')
-  if (!existsSync(file)) return 0
+function signedSize(folders: KeyFolders, chain: KeyChain): number {
+  const file = join(folders.log, 'checkpoint')
+  if (!existsSync(file)) {
+    if (!wasSigned(folders, chain)) return 0
+    throw new Refusal('LOG_KEYS_UNUSABLE', `${file} is gone, and checkpoints of this log were signed: put it back.`)
+  }
   const checkpoint = parseSignedCheckpoint(readFileSync(file, 'utf8'))
   if (checkpoint === undefined) throw new Refusal('LOG_KEYS_UNUSABLE', `${file} is not a checkpoint.`)
   return checkpoint.size

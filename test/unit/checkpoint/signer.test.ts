@@ -174,6 +174,8 @@ test('signer: a damaged checkpoint or a missing private key stops it', () =>
     const note = readFileSync(file, 'utf8')
     writeFileSync(file, note.replace('10', '11'))
     assert.equal(causeOf(signer.sign()), 'CHECKPOINT_DAMAGED')
+    rmSync(file)
+    assert.equal(causeOf(signer.sign()), 'CHECKPOINT_DAMAGED', 'else an older log could be signed once more')
     writeFileSync(file, note)
     utimesSync(file, new Date(), new Date())
     await append(1)
