@@ -98,7 +98,8 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
     })
   }
   const signedSize = signed.newest?.isSigned === true ? (signed.newest.checkpoint?.size ?? 0) : 0
-  if (signedSize < size) notes.push(`events ${signedSize + 1} to ${size} are not signed yet`)
+  if (signedSize + 1 === size) notes.push(`event ${size} is not signed yet`)
+  else if (signedSize < size) notes.push(`events ${signedSize + 1} to ${size} are not signed yet`)
   const root = seen.candidates.root(right, size)
   const checkpoints = new Set(signed.anchors.filter(({ kind }) => kind === 'signed').map(anchor => anchor.size)).size
   return {

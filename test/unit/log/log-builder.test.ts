@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import test from 'node:test'
+import test, { type TestContext } from 'node:test'
 import { commit, formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../../../src/evidence/leaf.ts'
 import { EMPTY_EDGE, hashLeaf } from '../../../src/evidence/merkle.ts'
 import { rootHash } from '../../../src/evidence/merkle-proof.ts'
@@ -33,6 +33,16 @@ interface Place {
   readonly root: string
   readonly builder: LogBuilder
   readonly files: LogFiles
+}
+
+function inOwnFolder(t: TestContext, open: (root: string) => LogBuilder): LogBuilder {
+  const root = mkdtempSync(join(tmpdir(), 'evc-log-'))
+  const builder = open(root)
+  t.after(() => {
+    builder.close()
+    rmSync(root, { recursive: true })
+  })
+  return builder
 }
 
 for (const [name, open] of [
@@ -144,12 +154,7 @@ for (const [name, open] of [
 }
 
 test('log builder in a thread: a state that cannot be gone on from fails the batch at once, and a resume mends it', t => {
-  const root = mkdtempSync(join(tmpdir(), 'evc-log-'))
-  const builder = startLogBuilder(root)
-  t.after(() => {
-    builder.close()
-    rmSync(root, { recursive: true })
-  })
+  const builder = inOwnFolder(t, startLogBuilder)
   builder.resume({ ...EMPTY, edge: { size: 1, hashes: [] } })
   const [row = assert.fail()] = rowsFrom(2, 1)
   builder.add(row)
@@ -160,12 +165,7 @@ test('log builder in a thread: a state that cannot be gone on from fails the bat
 })
 
 test('log builder: a batch may have more rows than a call has arguments', t => {
-  const root = mkdtempSync(join(tmpdir(), 'evc-log-'))
-  const builder = openLogBuilder(root)
-  t.after(() => {
-    builder.close()
-    rmSync(root, { recursive: true })
-  })
+  const builder = inOwnFolder(t, openLogBuilder)
   const [{ event } = assert.fail()] = rowsFrom(1, 1)
   const count = 150_000 // such as the rows of a database that has no log yet
   builder.resume(EMPTY)
