@@ -17,8 +17,9 @@ const THREAD = new URL(`./log-thread${extname(import.meta.url)}`, import.meta.ur
 /** V8 would let the young generation grow to several times this before it looks for garbage. */
 const HEAP = { maxYoungGenerationSizeMb: 8 } as const
 const RECORDS_PER_MESSAGE = 500
-/** Of a batch: wakes the thread, which hashes them while the caller writes the others' rows. */
-const RECORDS_OF_FIRST_MESSAGE = 8
+/** The first of a batch go a few at a time: hashed while the caller writes the others' rows, so that a small batch waits for the last ones only. */
+const FIRST_RECORDS = 128
+const FIRST_RECORDS_PER_MESSAGE = 8
 /** The thread may be so far behind before the caller waits for it: 20 MB of records. */
 const MESSAGES_AHEAD_MAX = 40
 const ANSWER_MS_MAX = 60_000
@@ -113,7 +114,7 @@ export function startLogBuilder(root?: string): LogBuilder {
       size = state.edge.size
     },
     add({ id, event, createdAt, record }) {
-      const recordsMax = rows <= RECORDS_OF_FIRST_MESSAGE ? RECORDS_OF_FIRST_MESSAGE : RECORDS_PER_MESSAGE
+      const recordsMax = rows < FIRST_RECORDS ? FIRST_RECORDS_PER_MESSAGE : RECORDS_PER_MESSAGE
       if (first !== undefined && (first.createdAt !== createdAt || records.length >= recordsMax)) sendRecords()
       first ??= { id, createdAt }
       records.push(record ?? formatEntry(event))
