@@ -2,9 +2,9 @@
  * The archive stage: sealed segments of the event database leave as files, once they are old enough and nothing holds them.
  *
  * Promise: a segment is dropped only when its archive is on disk, whole, was read back and can be verified without this database,
- * by a checkpoint that covers it; that it left is an event of the trail, and neither is without the other. Works beside a running service, from this or another process, and with
- * none. Owns the folder of archives while it runs (one archiver at a time for a trail) and the tables of store/retention.ts. Where the
- * trail is, and how a segment is read and dropped there, is behind trail.ts.
+ * by a checkpoint that covers it; that it left is an event of the trail, and neither is without the other. Works beside a running
+ * service, from this or another process, and with none. Owns the folder of archives while it runs (one archiver at a time for a trail)
+ * and the tables of store/retention.ts. Where the trail is, and how a segment is read and dropped there, is behind trail.ts.
  *
  *   step, for each segment                                    a crash after it leaves
  *   0. wait for a checkpoint of it, for some seconds          nothing: without one it stays, until a later run
@@ -225,7 +225,7 @@ async function leave(
   return trail.takeOut(segment, archive, event)
 }
 
-/** A hold was placed while it was written; its segment is still there. Crash in between: the next run that finds it refuses it, for a person to move. */
+/** A hold was placed while it was written; its segment is still there. Crash in between: the next run refuses it, for a person to move. */
 function takeBack({ file }: ArchiveRecord): void {
   for (const name of [manifestName(file), saltsName(file), file]) rmSync(name, { force: true })
 }

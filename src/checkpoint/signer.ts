@@ -170,7 +170,7 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
   return undefined
 }
 
-/** Of the bundles with entries from `since` on: the first one whose bytes do not have the hash above it, or, not full, the hashes of its tile. */
+/** Of the bundles with entries from `since` on: the first whose bytes do not have the hash above it, or, not full, those of its tile. */
 function findWrongBundle(since: number, log: LogSnapshot): number | undefined {
   const { size, readTile } = log
   for (let index = Math.floor(since / TILE_WIDTH); index * TILE_WIDTH < size; index++) {

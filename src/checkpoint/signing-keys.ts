@@ -53,8 +53,8 @@ export function makeKeys(origin: string, withMlDsa44: boolean): readonly OwnKey[
 }
 
 /**
- * A new log's chain, and the keys that sign for it. With ML-DSA-44, the first key signs nothing but the hand-over to two, at size 0, so that
- * both sign the whole log, and is forgotten: it is not among those given back.
+ * A new log's chain, and the keys that sign for it. With ML-DSA-44, the first key signs nothing but the hand-over to two, at size 0, so
+ * that both sign the whole log, and is forgotten: it is not among those given back.
  * @param origin left out: made up
  */
 export function beginChain(

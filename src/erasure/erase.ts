@@ -71,7 +71,10 @@ export interface ErasurePaths {
 /** How long to wait for readers of a write-ahead log. */
 const READERS_MS_MAX = 30_000
 
-/** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE, ARCHIVE_INVALID */
+/**
+ * How many rows hold the subject, and what would keep them from being erased. Changes nothing.
+ * @throws {Refusal} STORE_UNAVAILABLE, ARCHIVE_INVALID
+ */
 export async function planErasure(paths: ErasurePaths, subject: Subject): Promise<ErasurePlan> {
   using db = openRows(paths.auditDatabase)
   const found = [...rowsHolding(db, subject)]

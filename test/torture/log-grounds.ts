@@ -1,6 +1,7 @@
 /**
  * Signed logs of several shapes that mutations are applied to, each made once, by the parts of the service: with erasures, a key that
- * was handed over, to another one or to two, a segment that left as an archive and from which something was erased before and afterwards, and a mirror.
+ * was handed over, to another one or to two, a segment that left as an archive and from which something was erased before and afterwards,
+ * and a mirror.
  */
 import assert from 'node:assert/strict'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'

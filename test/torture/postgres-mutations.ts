@@ -145,7 +145,10 @@ function assertFound(
   assert.ok('id' in at && at.id >= from && at.id <= to, `not event ${from}${to > from ? ` to ${to}` : ''}: ${sentence}`)
 }
 
-/** A log that two instances wrote at once, now one signing and now the other, of a size by chance, whose oldest partitions may have left: no finding. */
+/**
+ * A log that two instances wrote at once, now one signing and now the other, of a size by chance, whose oldest partitions may have left:
+ * no finding.
+ */
 export async function runPristinePostgres(server: PostgresServer, seed: number): Promise<void> {
   const random = createRandom(seed)
   await using log = await createSignedPostgres(server)

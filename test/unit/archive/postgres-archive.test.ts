@@ -1,4 +1,4 @@
-/** Partitions of a PostgreSQL that leave as archives: the same files as those of the embedded database, and nothing that was proven is lost. */
+/** Partitions of a PostgreSQL that leave as archives: the same files as of the embedded database, and nothing that was proven is lost. */
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
