@@ -21,11 +21,11 @@ export interface RetentionOptions extends Omit<ArchiveThreadData, 'beforeMs'> {
   readonly logger: Pick<AuditLogger, 'info' | 'warn'>
 }
 
-export function startRetention({ days, logger, place, directory }: RetentionOptions): AsyncDisposable {
+export function startRetention({ days, logger, store, directory }: RetentionOptions): AsyncDisposable {
   let worker: Worker | undefined
   const run = () => {
     if (worker !== undefined) return // a day was not enough
-    const workerData: ArchiveThreadData = { place, directory, beforeMs: Date.now() - days * DAY_MS }
+    const workerData: ArchiveThreadData = { store, directory, beforeMs: Date.now() - days * DAY_MS }
     worker = startThread(THREAD, { workerData, name: 'evc-archive', resourceLimits: HEAP })
     worker.on('message', (message: ArchiveMessage) => report(message, logger))
     worker.on('error', (error: Error) =>

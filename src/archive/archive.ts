@@ -29,6 +29,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
 import { makePrivateFolder } from '../files/whole-file.ts'
+import type { StoreLocation } from '../store/location.ts'
 import type { Reclaimed } from '../store/reclaim.ts'
 import { type ArchiveRecord, isHeldBy, type LegalHold, type SealedSegment, type TakenOut } from '../store/retention.ts'
 import { type FoundArchive, readManifest } from './folder.ts'
@@ -36,7 +37,7 @@ import { archiveName, formatManifest, manifestName, saltsName, sha256Of } from '
 import type { SignedLog } from './log-proof.ts'
 import { checkArchive, invalid } from './read-archive.ts'
 import { formatSalts } from './salts.ts'
-import { type LeavingTrail, openTrail, type TrailPlace, type TrailView, viewTrail } from './trail.ts'
+import { type LeavingTrail, openTrail, type TrailView, viewTrail } from './trail.ts'
 import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-archive.ts'
 
 export interface ArchivePlan {
@@ -63,7 +64,8 @@ export interface ArchiveRun {
   readonly space: Reclaimed | undefined
 }
 
-export type ArchiveOptions = TrailPlace & {
+export interface ArchiveOptions {
+  readonly store: StoreLocation
   /** Where the archives go to; made with mode 0700 if it is not there. */
   readonly directory: string
   /** Segments whose newest event is older leave. Epoch milliseconds. */
@@ -82,8 +84,8 @@ const SIGNATURE_MS = 5_000
 const SIGNATURE_POLL_MS = 200
 
 /** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN. @throws {Refusal} STORE_UNAVAILABLE */
-export async function planArchive(place: TrailPlace, beforeMs: number): Promise<ArchivePlan> {
-  await using trail = await viewTrail(place)
+export async function planArchive(store: StoreLocation, beforeMs: number): Promise<ArchivePlan> {
+  await using trail = await viewTrail(store)
   const signed = await trail.signedLog() // before the segments, so that none seems signed that is not
   const { leaving, held } = await planFrom(trail, beforeMs)
   const isSigned = ({ lastId }: SealedSegment) => isUnder(signed, lastId)
@@ -101,7 +103,7 @@ function isUnder(signed: SignedLog | 'unsigned' | undefined, lastId: number): si
  */
 export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveRun> {
   const { directory, beforeMs } = options
-  await using trail = await openTrail(options)
+  await using trail = await openTrail(options.store)
   const { leaving, held } = await planFrom(trail, beforeMs)
   if (leaving.length > 0) makePrivateFolder(directory)
   const archived: ArchiveRecord[] = []

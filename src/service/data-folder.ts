@@ -20,9 +20,9 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { closeSync, constants, existsSync, linkSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import type { TrailPlace } from '../archive/trail.ts'
 import { Refusal } from '../errors.ts'
 import { syncPath, writeWhole } from '../files/whole-file.ts'
+import type { StoreLocation } from '../store/location.ts'
 
 export interface DataFolder {
   readonly path: string
@@ -47,20 +47,12 @@ export function dataFolder(path: string): DataFolder {
   }
 }
 
-/** Where archiving happens (src/archive), unless it is told another folder for the archives. */
-export function archivePaths(folder: DataFolder) {
-  const { path, auditDatabase } = folder
-  return { auditDatabase, directory: archiveFolder(folder), lockFile: join(path, 'archive-lock.db') }
-}
-
 /** Of whoever uses this folder: its own trail, or the one in PostgreSQL. */
-export function trailPlace(folder: DataFolder, databaseUrl: string | undefined): TrailPlace {
-  if (databaseUrl !== undefined) return { databaseUrl }
-  const { auditDatabase, lockFile } = archivePaths(folder)
-  return { auditDatabase, lockFile }
+export function storeOf({ auditDatabase }: DataFolder, databaseUrl?: string): StoreLocation {
+  return databaseUrl === undefined ? { kind: 'sqlite', path: auditDatabase } : { kind: 'postgres', url: databaseUrl }
 }
 
-/** Also for a trail in PostgreSQL. */
+/** Where archives go to, unless another folder is named; also for a trail in PostgreSQL. */
 export const archiveFolder = ({ path }: DataFolder) => join(path, 'archive')
 
 export interface DataFolderLock extends Disposable {

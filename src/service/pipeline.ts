@@ -16,7 +16,7 @@ import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
 import type { StoreLocation } from '../store/location.ts'
 import { watchClock } from './clock-watch.ts'
-import type { DataFolder } from './data-folder.ts'
+import { type DataFolder, storeOf } from './data-folder.ts'
 import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
 import { ownFailures, type Reached, type RecentFailures, sharedFailures } from './recent-failures.ts'
 import { repeatedly } from './repeatedly.ts'
@@ -64,7 +64,7 @@ const HEAD_MS = 150
 /** @throws {Refusal} JOURNAL_BEHIND */
 export async function openPipeline(options: PipelineOptions): Promise<Pipeline> {
   const { folder, logger, ackTimeoutMs, bruteForceWindowSeconds: windowSeconds } = options
-  const { store = { kind: 'sqlite', path: folder.auditDatabase } } = options
+  const { store = storeOf(folder) } = options
   const { journalDirectory: directory } = folder
   await using undo = new AsyncDisposableStack()
   refuseJournalBehind(folder)

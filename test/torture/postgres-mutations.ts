@@ -188,8 +188,8 @@ export async function runPristinePostgres(server: PostgresServer, seed: number):
 }
 
 /** All that is sealed and signed. @returns the last id that has left */
-async function archive(databaseUrl: string, directory: string, left: number): Promise<number> {
+async function archive(url: string, directory: string, left: number): Promise<number> {
   const options = { beforeMs: Date.UTC(2036, 0, 1), actor: 'test', signatureMs: 0 }
-  const { archived } = await archiveSegments({ databaseUrl, directory, ...options })
+  const { archived } = await archiveSegments({ store: { kind: 'postgres', url }, directory, ...options })
   return archived.at(-1)?.last_id ?? left
 }
