@@ -171,10 +171,11 @@ function startIndexing(parts: {
 
 /** Rows of other instances: nobody tells us of them. */
 function followOthers(reader: EventQueries, head: Head): AsyncDisposable {
-  return repeatedly(HEAD_MS, async () => {
-    const id = await reader.lastId().catch(() => 0) // asked again
+  const look = async () => {
+    const id = await reader.lastId()
     if (id > head.lastEventId()) head.follow(id)
-  })
+  }
+  return repeatedly(HEAD_MS, look, () => {}) // it is asked again
 }
 
 interface Parts {

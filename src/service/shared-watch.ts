@@ -70,24 +70,13 @@ export function startSharedWatch(deps: {
   })
   const stopping = new AbortController()
   const { signal } = stopping
-  /** One line for each time that it does not go. */
-  let hasFailed = false
 
-  async function turn(): Promise<void> {
+  async function turn(session: Session): Promise<void> {
+    if (!(await tryLock(session))) return
     try {
-      await postgres.use(async session => {
-        if (!(await tryLock(session))) return
-        try {
-          await watch(session)
-        } finally {
-          await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK]).catch(() => {}) // goes with a lost session
-        }
-      })
-      hasFailed = false
-    } catch (error) {
-      if (!hasFailed)
-        logger.warn({ err: loggableError(error) }, 'the trail cannot be read again now; it is tried again')
-      hasFailed = true
+      await watch(session)
+    } finally {
+      await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK]).catch(() => {}) // goes with a lost session
     }
   }
 
@@ -140,7 +129,10 @@ export function startSharedWatch(deps: {
     if (last === undefined) await session.query('SELECT 1')
   }
 
-  const turns = repeatedly(TURN_MS, turn)
+  const look = () => postgres.use(turn)
+  const turns = repeatedly(TURN_MS, look, error =>
+    logger.warn({ err: loggableError(error) }, 'the trail cannot be read again now; it is tried again'),
+  )
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort()
