@@ -1,9 +1,9 @@
 /** The embedded database as a trail that segments leave (trail.ts), and the lock of whoever archives or erases in a data folder. */
-import { closeSync, existsSync, openSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { holdFile } from '../files/held-file.ts'
 import { StoreError } from '../store/event-store.ts'
 import { logRoot } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
@@ -104,19 +104,8 @@ function openRetention(auditDatabase: string): DatabaseSync {
 
 const openReadOnly = (path: string) => new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS_MAX })
 
-/**
- * The kernel's lock, through SQLite: it goes with the process. Whoever erases holds it, too. Its file lies in the data folder.
- * @throws {Refusal} ARCHIVE_RUNNING
- */
+/** Whoever erases holds it, too. Its file lies in the data folder. @throws {Refusal} ARCHIVE_RUNNING */
 export function lockArchiving(auditDatabase: string): Disposable {
   const lockFile = join(dirname(auditDatabase), '..', 'archive-lock.db')
-  if (!existsSync(lockFile)) closeSync(openSync(lockFile, 'a', 0o600)) // SQLite would make it 0644
-  const lock = new DatabaseSync(lockFile, { timeout: 0 })
-  try {
-    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (cause) {
-    lock.close()
-    throw new Refusal('ARCHIVE_RUNNING', undefined, { cause })
-  }
-  return { [Symbol.dispose]: () => lock.close() }
+  return holdFile(lockFile, cause => new Refusal('ARCHIVE_RUNNING', undefined, { cause }))
 }
