@@ -11,11 +11,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { archiveSegments } from '../../src/archive/archive.ts'
 import { verifyPath } from '../../src/verify/sources/verify-path.ts'
-import type { VerdictCode } from '../../src/verify/verdict.ts'
 import type { PostgresServer } from '../harness/postgres.ts'
 import { createSignedPostgres } from '../harness/signed-postgres.ts'
 import { POSTGRES_MUTATIONS } from './mutations/postgres.ts'
 import { ARCHIVED } from './mutations/postgres-archived.ts'
+import { assertFound, type Outcome } from './outcome.ts'
 import { createRandom, type Random } from './random.ts'
 
 export interface PostgresGround {
@@ -37,15 +37,7 @@ export interface PostgresPlace {
   run(sql: string, values?: unknown[]): Promise<Record<string, unknown>[]>
 }
 
-/** What has to come of it. */
-export interface PostgresExpected {
-  readonly verdicts: readonly VerdictCode[]
-  /** The first event, or from which to which. */
-  readonly id?: number | readonly [number, number]
-  /** Or the size of the checkpoint. */
-  readonly size?: number
-  /** A checkpoint from before, for `--trusted`. */
-  readonly trusted?: string
+export interface PostgresExpected extends Outcome {
   /** What is looked at instead of the copy. */
   readonly url?: string
 }
@@ -131,18 +123,6 @@ export async function runPostgresMutation(
   } finally {
     await server.dropDatabase(url)
   }
-}
-
-function assertFound(
-  { verdict, findings, sentence }: Awaited<ReturnType<typeof verifyPath>>,
-  { verdicts, id, size }: PostgresExpected,
-): void {
-  assert.ok(verdicts.includes(verdict), `${verdict} instead of ${verdicts.join(' or ')}: ${sentence}`)
-  const at = findings[0]?.at ?? { part: 'nothing' }
-  if (size !== undefined) assert.ok('size' in at && at.size === size, `not the checkpoint of size ${size}: ${sentence}`)
-  if (id === undefined) return
-  const [from, to] = typeof id === 'number' ? [id, id] : id
-  assert.ok('id' in at && at.id >= from && at.id <= to, `not event ${from}${to > from ? ` to ${to}` : ''}: ${sentence}`)
 }
 
 /**
