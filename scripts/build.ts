@@ -1,4 +1,7 @@
-/** Compiles src/ to dist/ (JavaScript and types) for the published package, and bundles what runs in browsers: the page of evidence packs, the console. */
+/**
+ * Compiles src/ to dist/ (JavaScript and types) for the published package, and bundles what runs in browsers: the page of evidence packs,
+ * the console.
+ */
 import { spawnSync } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -41,7 +41,10 @@ async function recorded(audit: EmbeddedAudit, record: () => void): Promise<Store
   return events.at(-1) as StoredEvent
 }
 
-/** For all that does not look at the data folder, one after the other: each sees what it recorded, and guesses are counted by address and charge point. */
+/**
+ * For all that does not look at the data folder, one after the other: each sees what it recorded, and guesses are counted by address and
+ * charge point.
+ */
 const trail = sharedAudit()
 
 const metadataOf = (event: StoredEvent | undefined) => JSON.parse(event?.metadata_json ?? 'null')

@@ -9,7 +9,7 @@ import { checkCheckpoint, type ProofOutcome } from './events/proof.ts'
 import type { EvidenceStatus, VerificationStatus } from './model.ts'
 import { PackButton } from './pack-button.tsx'
 import { count, duration, number, words } from './text.ts'
-import { Ago, Button, CopyButton, Empty, Failure, Foreign, Loading, Status } from './ui/parts.tsx'
+import { Ago, Button, CopyButton, Empty, Failure, Foreign, Loading, Outcome, Status } from './ui/parts.tsx'
 
 const EVERY_MS = 3_000
 /** Of reading the trail again: another instance takes over within seconds, and a server comes back. */
@@ -69,16 +69,7 @@ function Checkpoint({ evidence }: { evidence: EvidenceStatus }) {
           <Foreign text={evidence.last_error} />
         </p>
       )}
-      <div role="status">
-        {outcome !== undefined && (
-          <p className={`verdict ${outcome.isProven ? 'good' : 'bad'}`}>
-            <strong>{outcome.sentence}</strong>
-            {outcome.details.map(detail => (
-              <span key={detail}>{detail}</span>
-            ))}
-          </p>
-        )}
-      </div>
+      <div role="status">{outcome !== undefined && <Outcome of={outcome} />}</div>
       {check.error !== null && <Failure error={check.error} />}
       <div className="tools">
         <Button icon="evidence" onClick={() => check.mutate()} isBusy={check.isPending}>

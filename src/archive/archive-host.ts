@@ -5,15 +5,15 @@
  * moment is a crash as far as archive.ts is concerned, and leaves what is said there. Of instances that share a trail one does it,
  * and the others find it done. Owns the thread and a timer.
  */
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { AuditLogger } from '../audit/audit-service.ts'
+import { startThread } from '../threads/thread.ts'
 import type { ArchiveMessage, ArchiveThreadData } from './archive-protocol.ts'
 
-const THREAD = new URL(`./archive-thread${extname(import.meta.url)}`, import.meta.url)
+const THREAD = new URL('./archive-thread', import.meta.url)
 const DAY_MS = 86_400_000
 /** It holds one block at a time; without a bound, V8 would let garbage pile up first. */
-const RESOURCES = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8 }
+const HEAP = { maxOldGenerationSizeMb: 96, maxYoungGenerationSizeMb: 8 }
 
 export interface RetentionOptions extends Omit<ArchiveThreadData, 'beforeMs'> {
   /** EVC_RETENTION_DAYS */
@@ -21,12 +21,12 @@ export interface RetentionOptions extends Omit<ArchiveThreadData, 'beforeMs'> {
   readonly logger: Pick<AuditLogger, 'info' | 'warn'>
 }
 
-export function startRetention({ days, logger, place, directory }: RetentionOptions): AsyncDisposable {
+export function startRetention({ days, logger, store, directory }: RetentionOptions): AsyncDisposable {
   let worker: Worker | undefined
   const run = () => {
     if (worker !== undefined) return // a day was not enough
-    const workerData: ArchiveThreadData = { place, directory, beforeMs: Date.now() - days * DAY_MS }
-    worker = new Worker(THREAD, { workerData, name: 'evc-archive', execArgv: [], resourceLimits: RESOURCES })
+    const workerData: ArchiveThreadData = { store, directory, beforeMs: Date.now() - days * DAY_MS }
+    worker = startThread(THREAD, { workerData, name: 'evc-archive', resourceLimits: HEAP })
     worker.on('message', (message: ArchiveMessage) => report(message, logger))
     worker.on('error', (error: Error) =>
       logger.warn({ detail: error.message }, 'archiving failed; tried again in a day'),

@@ -1,9 +1,9 @@
 /** What an archiver's host and its thread say to each other. */
 import type { ErrorCode } from '../errors.ts'
-import type { TrailPlace } from './trail.ts'
+import type { StoreLocation } from '../store/location.ts'
 
 export interface ArchiveThreadData {
-  readonly place: TrailPlace
+  readonly store: StoreLocation
   readonly directory: string
   readonly beforeMs: number
 }

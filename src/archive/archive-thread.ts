@@ -13,14 +13,14 @@ const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
 port.postMessage(await run(workerData as ArchiveThreadData))
 
-async function run({ place, directory, beforeMs }: ArchiveThreadData): Promise<ArchiveMessage> {
+async function run({ store, directory, beforeMs }: ArchiveThreadData): Promise<ArchiveMessage> {
   let rested = performance.now()
   const rest = async () => {
     await setTimeout(performance.now() - rested)
     rested = performance.now()
   }
   try {
-    const options = { ...place, directory, beforeMs, actor: 'system', rest }
+    const options = { store, directory, beforeMs, actor: 'system', rest }
     const { archived, held, unsigned, space } = await archiveSegments(options)
     const counts = { archived: archived.length, held: held.length, unsigned: unsigned.length }
     return space === undefined ? counts : { ...counts, bytesBefore: space.bytesBefore, bytesAfter: space.bytesAfter }

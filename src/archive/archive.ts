@@ -2,9 +2,9 @@
  * The archive stage: sealed segments of the event database leave as files, once they are old enough and nothing holds them.
  *
  * Promise: a segment is dropped only when its archive is on disk, whole, was read back and can be verified without this database,
- * by a checkpoint that covers it; that it left is an event of the trail, and neither is without the other. Works beside a running service, from this or another process, and with
- * none. Owns the folder of archives while it runs (one archiver at a time for a trail) and the tables of store/retention.ts. Where the
- * trail is, and how a segment is read and dropped there, is behind trail.ts.
+ * by a checkpoint that covers it; that it left is an event of the trail, and neither is without the other. Works beside a running
+ * service, from this or another process, and with none. Owns the folder of archives while it runs (one archiver at a time for a trail)
+ * and the tables of store/retention.ts. Where the trail is, and how a segment is read and dropped there, is behind trail.ts.
  *
  *   step, for each segment                                    a crash after it leaves
  *   0. wait for a checkpoint of it, for some seconds          nothing: without one it stays, until a later run
@@ -29,6 +29,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
 import { makePrivateFolder } from '../files/whole-file.ts'
+import type { StoreLocation } from '../store/location.ts'
 import type { Reclaimed } from '../store/reclaim.ts'
 import { type ArchiveRecord, isHeldBy, type LegalHold, type SealedSegment, type TakenOut } from '../store/retention.ts'
 import { type FoundArchive, readManifest } from './folder.ts'
@@ -36,7 +37,7 @@ import { archiveName, formatManifest, manifestName, saltsName, sha256Of } from '
 import type { SignedLog } from './log-proof.ts'
 import { checkArchive, invalid } from './read-archive.ts'
 import { formatSalts } from './salts.ts'
-import { type LeavingTrail, openTrail, type TrailPlace, type TrailView, viewTrail } from './trail.ts'
+import { type LeavingTrail, openTrail, type TrailView, viewTrail } from './trail.ts'
 import { type AfterBlock, digestOfRows, rangeOf, writeArchive } from './write-archive.ts'
 
 export interface ArchivePlan {
@@ -63,7 +64,8 @@ export interface ArchiveRun {
   readonly space: Reclaimed | undefined
 }
 
-export type ArchiveOptions = TrailPlace & {
+export interface ArchiveOptions {
+  readonly store: StoreLocation
   /** Where the archives go to; made with mode 0700 if it is not there. */
   readonly directory: string
   /** Segments whose newest event is older leave. Epoch milliseconds. */
@@ -82,8 +84,8 @@ const SIGNATURE_MS = 5_000
 const SIGNATURE_POLL_MS = 200
 
 /** What `archiveSegments` would do now. Changes nothing. @throws {StoreError} UNAVAILABLE, FOREIGN. @throws {Refusal} STORE_UNAVAILABLE */
-export async function planArchive(place: TrailPlace, beforeMs: number): Promise<ArchivePlan> {
-  await using trail = await viewTrail(place)
+export async function planArchive(store: StoreLocation, beforeMs: number): Promise<ArchivePlan> {
+  await using trail = await viewTrail(store)
   const signed = await trail.signedLog() // before the segments, so that none seems signed that is not
   const { leaving, held } = await planFrom(trail, beforeMs)
   const isSigned = ({ lastId }: SealedSegment) => isUnder(signed, lastId)
@@ -101,7 +103,7 @@ function isUnder(signed: SignedLog | 'unsigned' | undefined, lastId: number): si
  */
 export async function archiveSegments(options: ArchiveOptions): Promise<ArchiveRun> {
   const { directory, beforeMs } = options
-  await using trail = await openTrail(options)
+  await using trail = await openTrail(options.store)
   const { leaving, held } = await planFrom(trail, beforeMs)
   if (leaving.length > 0) makePrivateFolder(directory)
   const archived: ArchiveRecord[] = []
@@ -225,7 +227,7 @@ async function leave(
   return trail.takeOut(segment, archive, event)
 }
 
-/** A hold was placed while it was written; its segment is still there. Crash in between: the next run that finds it refuses it, for a person to move. */
+/** A hold was placed while it was written; its segment is still there. Crash in between: the next run refuses it, for a person to move. */
 function takeBack({ file }: ArchiveRecord): void {
   for (const name of [manifestName(file), saltsName(file), file]) rmSync(name, { force: true })
 }

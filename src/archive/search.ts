@@ -8,7 +8,7 @@
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import type { EventFilter, EventPage, Order, PageRequest } from '../query/event-queries.ts'
-import { parseTime } from '../query/planner.ts'
+import { timeRange } from '../query/times.ts'
 import type { ArchiveRecord } from '../store/retention.ts'
 import { readArchiveFolder } from './folder.ts'
 import type { ArchiveManifest } from './format.ts'
@@ -102,23 +102,15 @@ function* inOrder<T>(items: readonly T[], order: Order): Generator<T> {
 
 export function overlaps(
   { first_time, last_time }: Pick<ArchiveManifest, 'first_time' | 'last_time'>,
-  { start_time, end_time }: EventFilter,
+  filter: EventFilter,
 ): boolean {
-  const { startMs, endMs } = rangeOf({ start_time, end_time })
-  return Date.parse(last_time) >= startMs && Date.parse(first_time) < endMs
-}
-
-function rangeOf({ start_time, end_time }: { start_time: string | undefined; end_time: string | undefined }) {
-  return {
-    startMs: start_time === undefined ? Number.NEGATIVE_INFINITY : parseTime(start_time, 'start_time'),
-    endMs: end_time === undefined ? Number.POSITIVE_INFINITY : parseTime(end_time, 'end_time'),
-  }
+  const range = timeRange(filter)
+  return range === undefined || (Date.parse(last_time) >= range.startMs && Date.parse(first_time) < range.endMs)
 }
 
 /** As the database answers it: texts are equal to the letter, times are compared as moments. */
 export function condition({ who, ip, request_id, action, severity, reason_code, start_time, end_time }: EventFilter) {
-  const { startMs, endMs } = rangeOf({ start_time, end_time })
-  const isTimed = start_time !== undefined || end_time !== undefined
+  const range = timeRange({ start_time, end_time })
   const isOneOf = (values: readonly string[] | undefined, value: string | null) =>
     values === undefined || (value !== null && values.includes(value))
   return (event: StoredEvent): boolean => {
@@ -127,9 +119,9 @@ export function condition({ who, ip, request_id, action, severity, reason_code, 
     if (request_id !== undefined && event.request_id !== request_id) return false
     if (!isOneOf(action, event.action) || !isOneOf(severity, event.severity)) return false
     if (!isOneOf(reason_code, event.reason_code)) return false
-    if (!isTimed) return true
+    if (range === undefined) return true
     const at = Date.parse(event.date_time)
-    return at >= startMs && at < endMs
+    return at >= range.startMs && at < range.endMs
   }
 }
 

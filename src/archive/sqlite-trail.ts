@@ -1,8 +1,9 @@
 /** The embedded database as a trail that segments leave (trail.ts), and the lock of whoever archives or erases in a data folder. */
-import { closeSync, existsSync, openSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { COLUMNS, type StoredEvent } from '../event/event.ts'
+import { holdFile } from '../files/held-file.ts'
 import { StoreError } from '../store/event-store.ts'
 import { logRoot } from '../store/log-store.ts'
 import { patiently } from '../store/patience.ts'
@@ -30,10 +31,9 @@ export async function readSqliteTrail(auditDatabase: string): Promise<TrailView>
 }
 
 /** Brings an older database to this version. */
-export async function openSqliteTrail(place: { auditDatabase: string; lockFile: string }): Promise<LeavingTrail> {
-  const { auditDatabase, lockFile } = place
+export async function openSqliteTrail(auditDatabase: string): Promise<LeavingTrail> {
   await using undo = new AsyncDisposableStack()
-  undo.use(lockArchiving(lockFile))
+  undo.use(lockArchiving(auditDatabase))
   const store = createSqliteEventStore({ path: auditDatabase })
   undo.defer(() => store.close())
   await patiently(() => store.lastId())
@@ -104,15 +104,8 @@ function openRetention(auditDatabase: string): DatabaseSync {
 
 const openReadOnly = (path: string) => new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS_MAX })
 
-/** The kernel's lock, through SQLite: it goes with the process. Whoever erases holds it, too. @throws {Refusal} ARCHIVE_RUNNING */
-export function lockArchiving(lockFile: string): Disposable {
-  if (!existsSync(lockFile)) closeSync(openSync(lockFile, 'a', 0o600)) // SQLite would make it 0644
-  const lock = new DatabaseSync(lockFile, { timeout: 0 })
-  try {
-    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (cause) {
-    lock.close()
-    throw new Refusal('ARCHIVE_RUNNING', undefined, { cause })
-  }
-  return { [Symbol.dispose]: () => lock.close() }
+/** Whoever erases holds it, too. Its file lies in the data folder. @throws {Refusal} ARCHIVE_RUNNING */
+export function lockArchiving(auditDatabase: string): Disposable {
+  const lockFile = join(dirname(auditDatabase), '..', 'archive-lock.db')
+  return holdFile(lockFile, cause => new Refusal('ARCHIVE_RUNNING', undefined, { cause }))
 }

@@ -4,6 +4,7 @@
  * (archive.ts). With PostgreSQL a segment is a partition.
  */
 import type { AuditEvent } from '../event/event.ts'
+import type { StoreLocation } from '../store/location.ts'
 import type { Reclaimed } from '../store/reclaim.ts'
 import type { ArchiveRecord, LegalHold, SealedSegment, TakenOut } from '../store/retention.ts'
 import type { BlockText } from './blocks.ts'
@@ -45,25 +46,18 @@ export interface LeavingTrail extends TrailView {
   reclaim(): Promise<Reclaimed | undefined>
 }
 
-/** Can be sent to a thread. */
-export type TrailPlace =
-  /** @param lockFile in the data folder, held by whoever archives or erases */
-  | { readonly auditDatabase: string; readonly lockFile: string }
-  /** Holds a password. */
-  | { readonly databaseUrl: string }
-
 /** @throws {StoreError} UNAVAILABLE, FOREIGN. @throws {PostgresError} */
-export function viewTrail(place: TrailPlace): Promise<TrailView> {
-  return 'databaseUrl' in place ? readPostgresTrail(place.databaseUrl) : readSqliteTrail(place.auditDatabase)
+export function viewTrail(store: StoreLocation): Promise<TrailView> {
+  return store.kind === 'postgres' ? readPostgresTrail(store.url) : readSqliteTrail(store.path)
 }
 
 /** Until it is disposed of nobody else archives this trail or erases in it. @throws {Refusal} ARCHIVE_RUNNING, STORE_UNAVAILABLE */
-export function openTrail(place: TrailPlace): Promise<LeavingTrail> {
-  return 'databaseUrl' in place ? openPostgresTrail(place.databaseUrl) : openSqliteTrail(place)
+export function openTrail(store: StoreLocation): Promise<LeavingTrail> {
+  return store.kind === 'postgres' ? openPostgresTrail(store.url) : openSqliteTrail(store.path)
 }
 
 /** What has left by now. @throws as viewTrail */
-export async function readKnownArchives(place: TrailPlace): Promise<ArchiveRecord[]> {
-  await using trail = await viewTrail(place)
+export async function readKnownArchives(store: StoreLocation): Promise<ArchiveRecord[]> {
+  await using trail = await viewTrail(store)
   return await trail.archives()
 }

@@ -12,8 +12,13 @@ import {
   tileAt,
   tilesFor,
 } from '../evidence/tile.ts'
-import type { PostgresLogSnapshot } from '../store/postgres-log-view.ts'
+import type { Postgres } from '../postgres/postgres.ts'
+import { type PostgresLogSnapshot, readPostgresLog } from '../store/postgres-log-view.ts'
 import { type Outcome, refuse } from './outcome.ts'
+import { newestSize } from './postgres-checkpoints.ts'
+
+/** Bundles that are hashed in one snapshot. */
+const BUNDLES_AT_ONCE = 64
 
 /** The head, if it continues what was signed and the tiles have its root. */
 export async function proveHead(
@@ -38,16 +43,54 @@ export async function proveHead(
   return { size, root }
 }
 
-export const fullBundles = ({ size }: TreeHead) => Math.floor(size / TILE_WIDTH)
+/** Hashes what was added, each full bundle once in the life of a process; of those before it that fitted it knows how many. */
+export function createBytesCheck(postgres: Postgres) {
+  /** Bundles below this one were hashed here, and fitted. Undefined: from the last checkpoint on. */
+  let checked: number | undefined
+
+  /** The first bundle whose entries do not have the hashes of their tile. */
+  async function findWrong(log: PostgresLogSnapshot, until: number): Promise<number | undefined> {
+    for (let next = checked ?? 0; next < until; next++) {
+      if (!(await isBundleSound(log, next))) return next
+      checked = next + 1
+    }
+    return undefined
+  }
+
+  return {
+    /** All full bundles that are new, a piece at a time, so that no snapshot is held for long. */
+    async checkFull(): Promise<Outcome | undefined> {
+      for (let isAll = false; !isAll; ) {
+        const wrong = await postgres.snapshot(async session => {
+          const log = await readPostgresLog(session)
+          const full = fullBundles(log)
+          checked ??= Math.floor((await newestSize(session)) / TILE_WIDTH)
+          const until = Math.min(full, checked + BUNDLES_AT_ONCE)
+          isAll = until === full
+          return findWrong(log, until)
+        })
+        if (wrong !== undefined) return bytesDiffer(wrong)
+      }
+      return undefined
+    },
+    /** Of rows that came since: few. And the bundle that is not full yet is hashed each time. */
+    async checkRest(log: PostgresLogSnapshot): Promise<Outcome | undefined> {
+      const wrong = (await findWrong(log, fullBundles(log))) ?? (await findWrongPartial(log))
+      return wrong === undefined ? undefined : bytesDiffer(wrong)
+    },
+  }
+}
+
+const fullBundles = ({ size }: TreeHead) => Math.floor(size / TILE_WIDTH)
 
 /** The bundle that is not full, if it does not fit. */
-export async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | undefined> {
+async function findWrongPartial(log: PostgresLogSnapshot): Promise<number | undefined> {
   const index = fullBundles(log)
   return log.size % TILE_WIDTH === 0 || (await isBundleSound(log, index)) ? undefined : index
 }
 
 /** Its entries have the hashes of their tile. */
-export async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: number): Promise<boolean> {
+async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, index: number): Promise<boolean> {
   const [bundle, tile] = [tileAt('entries', index, size), tileAt(0, index, size)] as [Tile, Tile]
   try {
     const [bundleBytes, tileBytes] = (await readTiles([bundle, tile])) as [Uint8Array, Uint8Array]
@@ -61,6 +104,6 @@ export async function isBundleSound({ size, readTiles }: PostgresLogSnapshot, in
   }
 }
 
-export function bytesDiffer(bundle: number): Outcome {
+function bytesDiffer(bundle: number): Outcome {
   return refuse('BYTES_DIFFER', `the entries from ${bundle * TILE_WIDTH} on do not have the hashes of their tile`)
 }

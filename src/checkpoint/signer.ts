@@ -21,13 +21,11 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
-import { formatCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
 import { EMPTY_ROOT } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
 import { formatNote, parseNote } from '../evidence/note.ts'
-import { createSignature } from '../evidence/signature.ts'
 import { hashBundle, hashesFromTiles, TILE_WIDTH, type Tile, tileAt } from '../evidence/tile.ts'
 import { appendLine, syncPath, writeWhole } from '../files/whole-file.ts'
 import { openLogFiles } from '../log/log-files.ts'
@@ -37,6 +35,7 @@ import { type LogSnapshot, openLogView } from '../store/log-view.ts'
 import { type KeyFolders, keyChainReader, readSigningKeys, wasSigned } from './key-files.ts'
 import { type Outcome, refuse } from './outcome.ts'
 import { createSelfWatch, hasParent, type Watched } from './self-watch.ts'
+import { signCheckpoint } from './signing-keys.ts'
 
 export interface Signer {
   sign(): Outcome
@@ -102,13 +101,10 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
     const fault = findFault(last, head)
     if (fault !== undefined) return fault
     const signers = readSigningKeys(folders, keysOfSize(chain, size))
-    const text = formatCheckpoint({ origin: chain.first.name, size, root, extensions: [] })
-    const time = Math.floor(clock() / 1_000)
-    const signatures = signers.map(({ key, sign: signMessage }) => createSignature(key, text, signMessage, time))
-    const note = formatNote({ text, signatures })
+    const note = signCheckpoint(chain.first.name, head, signers, clock())
     // Crash before: signed again, the same. After: the next one continues it.
     writeWhole(file, note)
-    keepHistory(note, signatures.length > 1 ? HISTORY_INTERVAL_MS.two : HISTORY_INTERVAL_MS.one)
+    keepHistory(note, signers.length > 1 ? HISTORY_INTERVAL_MS.two : HISTORY_INTERVAL_MS.one)
     return { kind: 'signed', size, note }
   }
 
@@ -174,7 +170,7 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
   return undefined
 }
 
-/** Of the bundles with entries from `since` on: the first one whose bytes do not have the hash above it, or, not full, the hashes of its tile. */
+/** Of the bundles with entries from `since` on: the first whose bytes do not have the hash above it, or, not full, those of its tile. */
 function findWrongBundle(since: number, log: LogSnapshot): number | undefined {
   const { size, readTile } = log
   for (let index = Math.floor(since / TILE_WIDTH); index * TILE_WIDTH < size; index++) {

@@ -16,6 +16,7 @@ import {
   sign,
 } from 'node:crypto'
 import { Refusal } from '../errors.ts'
+import { formatCheckpoint } from '../evidence/checkpoint.ts'
 import {
   formatKeyChain,
   handOver,
@@ -25,7 +26,9 @@ import {
   type SigningKey,
   startKeyChain,
 } from '../evidence/key-chain.ts'
-import { createVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
+import type { TreeHead } from '../evidence/merkle-proof.ts'
+import { createVerifierKey, formatNote, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
+import { createSignature } from '../evidence/signature.ts'
 
 /** Made here, or opened from its private half. */
 export interface OwnKey extends SigningKey {
@@ -50,8 +53,8 @@ export function makeKeys(origin: string, withMlDsa44: boolean): readonly OwnKey[
 }
 
 /**
- * A new log's chain, and the keys that sign for it. With ML-DSA-44, the first key signs nothing but the hand-over to two, at size 0, so that
- * both sign the whole log, and is forgotten: it is not among those given back.
+ * A new log's chain, and the keys that sign for it. With ML-DSA-44, the first key signs nothing but the hand-over to two, at size 0, so
+ * that both sign the whole log, and is forgotten: it is not among those given back.
  * @param origin left out: made up
  */
 export function beginChain(
@@ -63,6 +66,13 @@ export function beginChain(
   if (!withMlDsa44) return { chain: startKeyChain((made[0] as OwnKey).key), made }
   const first = ownKeyOf(generateKeyPairSync('ed25519').privateKey, name)
   return { chain: handOver(startKeyChain(first.key), 0, [first], made), made }
+}
+
+/** A checkpoint of this tree, with a signature of each. */
+export function signCheckpoint(origin: string, head: TreeHead, signers: readonly SigningKey[], timeMs: number): string {
+  const text = formatCheckpoint({ origin, size: head.size, root: head.root, extensions: [] })
+  const time = Math.floor(timeMs / 1_000)
+  return formatNote({ text, signatures: signers.map(signer => createSignature(signer.key, text, signer.sign, time)) })
 }
 
 /** The note by which the keys that sign now hand over to others, at this size. Both Ed25519 first. */

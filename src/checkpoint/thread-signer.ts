@@ -4,10 +4,9 @@
  *
  * Owns the thread, which starts with the first question, and anew when it ended. It answers in the order in which it was asked.
  */
-import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { currentKeys } from '../evidence/key-chain.ts'
+import { endThread, startThread } from '../threads/thread.ts'
 import type { LogSigner } from './checkpoint-host.ts'
 import {
   askForRotation,
@@ -31,9 +30,7 @@ export interface ThreadSignerOptions {
   readonly onHandOver: (note: string) => Promise<void>
 }
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./signer-thread${extname(import.meta.url)}`, import.meta.url)
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const THREAD = new URL('./signer-thread', import.meta.url)
 
 export function createThreadSigner(options: ThreadSignerOptions): LogSigner {
   const { storePath, folders, origin, withMlDsa44, onHandOver } = options
@@ -45,9 +42,8 @@ export function createThreadSigner(options: ThreadSignerOptions): LogSigner {
 
   function startWorker(): Worker {
     const workerData: SignerThreadData = { storePath, folders }
-    const started = new Worker(THREAD, { workerData, name: 'evc-signer', execArgv: [], resourceLimits: HEAP })
+    const started = startThread(THREAD, { workerData, name: 'evc-signer' })
     started.on('message', (answer: SignerAnswer) => waiting.shift()?.(answer))
-    started.on('error', () => {}) // an 'exit' follows
     started.on('exit', () => {
       worker = undefined
       for (const settle of waiting.splice(0)) settle(undefined)
@@ -108,10 +104,7 @@ export function createThreadSigner(options: ThreadSignerOptions): LogSigner {
     },
     keyChain: readChain,
     async close() {
-      if (worker === undefined) return
-      const exited = once(worker, 'exit')
-      ask('close')
-      await exited.catch(() => {})
+      if (worker !== undefined) await endThread(worker, 'close' satisfies SignerMessage)
     },
   }
 }

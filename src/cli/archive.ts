@@ -68,12 +68,12 @@ Example:
 
 async function archive(options: Options, command: Command, shell: Shell): Promise<void> {
   const { terminal } = shell
-  const { place, directory, prepare } = archivingOf(shell, command)
+  const { store, directory, prepare } = archivingOf(shell, command)
   await prepare()
   const beforeMs = limitOf(options, shell.settings(command).retentionDays)
-  if (options.dryRun === true) return printPlan(await planArchive(place, beforeMs), options, shell)
+  if (options.dryRun === true) return printPlan(await planArchive(store, beforeMs), options, shell)
   const { archived, held, unsigned, space } = await archiveSegments({
-    ...place,
+    store,
     directory: options.to === undefined ? directory : resolve(options.to),
     beforeMs,
     actor: shell.user,

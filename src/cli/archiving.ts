@@ -1,15 +1,16 @@
 /** The trail of the settings as archiving needs it: where it is, the folder for its archives, and what is on record of them. */
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import { readKnownArchives, type TrailPlace, viewTrail } from '../archive/trail.ts'
-import { archiveFolder, dataFolder, trailPlace } from '../service/data-folder.ts'
+import { readKnownArchives, viewTrail } from '../archive/trail.ts'
+import { archiveFolder, dataFolder, storeOf } from '../service/data-folder.ts'
 import { prepareSharedAt } from '../service/shared-database.ts'
+import type { StoreLocation } from '../store/location.ts'
 import type { ArchiveRecord } from '../store/retention.ts'
 import type { Shell } from './shell.ts'
 import { type Reading, recordAccess, recordSharedAccess, requireEvents } from './trail.ts'
 
 export interface Archiving {
-  readonly place: TrailPlace
+  readonly store: StoreLocation
   /** Where archives go to unless told otherwise: `archive` in the data folder. */
   readonly directory: string
   /** @throws {UsageError} there are no events yet. @throws {Refusal} MIGRATION_REFUSED */
@@ -26,19 +27,19 @@ export interface Archiving {
 export function archivingOf(shell: Shell, command: Command): Archiving {
   const { databaseUrl, dataDir } = shell.settings(command)
   const folder = databaseUrl === undefined ? shell.folder(command) : dataFolder(dataDir)
-  const place = trailPlace(folder, databaseUrl)
+  const store = storeOf(folder, databaseUrl)
   const isThere = () => databaseUrl !== undefined || existsSync(folder.auditDatabase)
   return {
-    place,
+    store,
     directory: archiveFolder(folder),
     async prepare() {
       if (databaseUrl === undefined) requireEvents(folder)
       else await prepareSharedAt(databaseUrl)
     },
-    known: async () => (isThere() ? readKnownArchives(place) : []),
+    known: async () => (isThere() ? readKnownArchives(store) : []),
     async gaps() {
       if (!isThere()) return []
-      await using trail = await viewTrail(place)
+      await using trail = await viewTrail(store)
       return await trail.gaps()
     },
     record: (commandName, reading) =>

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { withArchives } from '../archive/proven-archives.ts'
-import { readKnownArchives, type TrailPlace } from '../archive/trail.ts'
+import { readKnownArchives } from '../archive/trail.ts'
 import { signManifest } from '../checkpoint/pack-note.ts'
 import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
 import { ACCESS } from '../event/catalogue.ts'
@@ -14,7 +14,7 @@ import { writePieces } from '../files/whole-file.ts'
 import { LIMITS } from '../limits.ts'
 import { type Pack, type PackSource, writePack } from '../pack/write-pack.ts'
 import { createPostgres } from '../postgres/postgres.ts'
-import { dataFolder, trailPlace } from '../service/data-folder.ts'
+import { dataFolder, storeOf } from '../service/data-folder.ts'
 import { keyFolders } from '../service/rotate-key.ts'
 import { signSharedManifest } from '../service/shared-keys.ts'
 import {
@@ -24,6 +24,7 @@ import {
   type StoredNotes,
 } from '../service/stored-checkpoint.ts'
 import type { Settings } from '../settings/settings.ts'
+import type { StoreLocation } from '../store/location.ts'
 import { freeText, wholeNumber } from './filters.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
@@ -84,7 +85,7 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   const asked = Object.fromEntries(Object.entries(selection).filter(([, value]) => value !== null))
   await using trail = await openTrail(shell, command, { access: ACCESS.EXPORT, filter: asked })
   const log = logOf(settings, command, shell)
-  using queries = await withArchives(trail, () => readKnownArchives(log.place))
+  using queries = await withArchives(trail, () => readKnownArchives(log.store))
   const stored = await log.readNotes()
   const storedAt = async (id: number) => (await queries.event(id))?.created_at
   const shown = await chooseCheckpoint(stored, settings, storedAt)
@@ -128,7 +129,7 @@ function* lacksOf(
 
 /** The log of the settings: where its events are, what is kept of its checkpoints, and who signs for it here. */
 interface Log {
-  readonly place: TrailPlace
+  readonly store: StoreLocation
   readNotes(): Promise<StoredNotes>
   readonly signManifest: PackSource['signManifest']
 }
@@ -137,7 +138,7 @@ function logOf(settings: Settings, command: Command, shell: Shell): Log {
   const { databaseUrl: url, dataDir } = settings
   if (url !== undefined) {
     return {
-      place: trailPlace(dataFolder(dataDir), url),
+      store: storeOf(dataFolder(dataDir), url),
       readNotes: () => readShared(url),
       signManifest: manifest => signSharedManifest({ settings, url, logger: silentLogger() }, manifest),
     }
@@ -145,7 +146,7 @@ function logOf(settings: Settings, command: Command, shell: Shell): Log {
   const folder = shell.folder(command)
   const folders = keyFolders(folder)
   return {
-    place: trailPlace(folder, undefined),
+    store: storeOf(folder),
     readNotes: async () => readStoredNotes(folders),
     signManifest: async manifest => signManifest(folders, manifest),
   }

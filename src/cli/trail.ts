@@ -10,7 +10,7 @@ import { createContext } from '../context/context.ts'
 import type { AuditEvent } from '../event/event.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { startReader } from '../query/reader-host.ts'
-import type { DataFolder } from '../service/data-folder.ts'
+import { type DataFolder, storeOf } from '../service/data-folder.ts'
 import { putOnRecord, putOnSharedRecord } from '../service/put-on-record.ts'
 import { UsageError } from './outcome.ts'
 import type { Shell } from './shell.ts'
@@ -33,7 +33,7 @@ export async function openTrail(shell: Shell, command: Command, reading: Reading
   const folder = shell.folder(command)
   requireEvents(folder)
   await recordAccess(shell, folder, command.name(), reading)
-  const queries = startReader({ store: { kind: 'sqlite', path: folder.auditDatabase } })
+  const queries = startReader({ store: storeOf(folder) })
   return { ...queries, [Symbol.asyncDispose]: () => queries.close() }
 }
 

@@ -63,15 +63,17 @@ export interface ErasurePaths {
   readonly auditDatabase: string
   readonly securityDatabase: string
   readonly journalDirectory: string
-  /** Folder of archives, and the file that is held while somebody archives or erases. */
+  /** Folder of archives. */
   readonly archives: string
-  readonly lockFile: string
 }
 
 /** How long to wait for readers of a write-ahead log. */
 const READERS_MS_MAX = 30_000
 
-/** How many rows hold the subject, and what would keep them from being erased. Changes nothing. @throws {Refusal} STORE_UNAVAILABLE, ARCHIVE_INVALID */
+/**
+ * How many rows hold the subject, and what would keep them from being erased. Changes nothing.
+ * @throws {Refusal} STORE_UNAVAILABLE, ARCHIVE_INVALID
+ */
 export async function planErasure(paths: ErasurePaths, subject: Subject): Promise<ErasurePlan> {
   using db = openRows(paths.auditDatabase)
   const found = [...rowsHolding(db, subject)]
@@ -99,7 +101,7 @@ export async function erase(paths: ErasurePaths, request: ErasureRequest): Promi
   refuseNames(request)
   refuseInUse(paths.securityDatabase, subject)
   await using undo = new AsyncDisposableStack()
-  undo.use(lockArchiving(paths.lockFile))
+  undo.use(lockArchiving(paths.auditDatabase))
   removeDrafts(paths.archives)
   const store = createSqliteEventStore({ path: auditDatabase })
   undo.defer(() => store.close())
@@ -153,7 +155,7 @@ export async function cleanFiles(
   subject: Subject | undefined,
   patienceMs = READERS_MS_MAX,
 ): Promise<void> {
-  using _lock = lockArchiving(paths.lockFile)
+  using _lock = lockArchiving(paths.auditDatabase)
   finishOtherFiles(paths)
   const ofState = {
     who: subject?.kind === 'who' ? subject.name : undefined,

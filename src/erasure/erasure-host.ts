@@ -3,10 +3,10 @@
  * ending one at any moment is a crash as far as erase.ts is concerned, and leaves what is said there.
  */
 import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { Refusal } from '../errors.ts'
 import type { Subject } from '../store/subject.ts'
+import { startThread } from '../threads/thread.ts'
 import type { ErasurePaths } from './erase.ts'
 import type { ErasureMessage, ErasureThreadData } from './erasure-protocol.ts'
 import type { Erased, ErasureRequest } from './request.ts'
@@ -17,14 +17,13 @@ export interface ErasureSteps extends AsyncDisposable {
   clean(subject: Subject | undefined): Promise<void>
 }
 
-const THREAD = new URL(`./erasure-thread${extname(import.meta.url)}`, import.meta.url)
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const THREAD = new URL('./erasure-thread', import.meta.url)
 
 export function createErasureSteps(paths: ErasurePaths): ErasureSteps {
   const workers = new Set<Worker>()
 
   async function run(workerData: ErasureThreadData): Promise<Erased | undefined> {
-    const worker = new Worker(THREAD, { workerData, name: 'evc-erasure', execArgv: [], resourceLimits: HEAP })
+    const worker = startThread(THREAD, { workerData, name: 'evc-erasure' })
     workers.add(worker)
     worker.once('exit', () => workers.delete(worker))
     const cut = new AbortController()

@@ -3,17 +3,19 @@
  * blanked, and the trail says so. What is refused and what a tombstone says is as with SQLite (request.ts).
  *
  * Promise: rows are blank and salts destroyed with the tombstone that says so, by the function `evc_erase_events` alone; never one
- * without the other. So are events of archives that are at hand here; which were not, the answer says. Afterwards no table or index of this database shows the subject in its files, nor does the journal of an
- * instance that runs; those that are away do their part when they return. Works beside running instances and with none, by whoever
- * reaches the database; one at a time. Must not know of a journal: each instance clears its own (service/journal-clearing.ts).
+ * without the other. So are events of archives that are at hand here; which were not, the answer says. Afterwards no table or index of
+ * this database shows the subject in its files, nor does the journal of an instance that runs; those that are away do their part when
+ * they return. Works beside running instances and with none, by whoever reaches the database; one at a time. Must not know of a journal:
+ * each instance clears its own (service/journal-clearing.ts).
  *
  *   step                                                a crash after it leaves
  *   1. ask the instances to clear their journals, so     cleared journals
  *      that all that was answered until now is a row
  *   2. find the rows, window by window, and what          the same, and staged files of archives, which nobody reads
  *      archives hold; write those anew, beside themselves
- *   3. one transaction under the lock of the head: what  rows erased, on record, with what is due: tables to be written anew, journals to be
- *      came meanwhile, tombstone, rows, salts            cleared; ask again, or the next start of an instance, which go on at 4
+ *   3. one transaction under the lock of the head: what  rows erased, on record, with what is due: tables to be written
+ *      came meanwhile, tombstone, rows, salts            anew, journals to be cleared; ask again, or the next start of an
+ *                                                        instance, which go on at 4
  *   4. replace the archives; wait for those that read    fewer remains
  *      since before; write the tables anew, one
  *      transaction each

@@ -1,8 +1,8 @@
 /**
  * The page of an evidence pack: checks what it holds, again whenever keys are given to compare, and shows what it found.
  *
- * Promise: asks nobody for anything (its policy lets it not); shows green only when every check passed and the log signed the selection. Believes nothing in the
- * pack. All checks are those of src/evidence, on its browser twin.
+ * Promise: asks nobody for anything (its policy lets it not); shows green only when every check passed and the log signed the selection.
+ * Believes nothing in the pack. All checks are those of src/evidence, on its browser twin.
  */
 import { parseVerifierKey, type VerifierKey } from '../evidence/note.ts'
 import { PACK_PAGE } from '../evidence/pack.ts'

@@ -1,6 +1,6 @@
 /**
- * SHA-256, SHAKE256, Ed25519 and ML-DSA-44 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of this
- * file by the field `browser` of package.json. One contract suite holds both to the same answers.
+ * SHA-256, SHAKE256, Ed25519 and ML-DSA-44 for Node. `crypto-browser.ts` has the same exports for browsers; a bundler takes it instead of
+ * this file by the field `browser` of package.json. One contract suite holds both to the same answers.
  *
  * This is the only file of the folder that may import from Node.
  */

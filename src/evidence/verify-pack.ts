@@ -81,7 +81,7 @@ export interface PackReport {
   /** Of the signatures of the log that were verified: `Ed25519`, `ML-DSA-44`. */
   readonly algorithms: readonly string[]
   readonly chain: KeyChain | undefined
-  /** Whether the log says of the manifest that this is what was asked for and found; `unsigned`: nobody says so, which is no problem of a file. */
+  /** Whether the log says that the manifest has what was asked for and found; `unsigned`: nobody does, which is no problem of a file. */
   readonly selection: 'signed' | 'unsigned' | 'wrong'
   /** Whether one of the keys given is of this log. */
   readonly key: 'not-compared' | 'given' | 'other'

@@ -5,10 +5,9 @@
  * Owns the thread, which is started again (with growing pauses) if it ever dies. Must not do any work per event: telling
  * a durable sequence is two atomic operations on shared memory.
  */
-import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { StoreLocation } from '../store/location.ts'
+import { endThread, startThread } from '../threads/thread.ts'
 import type { IndexerProgress, Phase } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
 
@@ -52,10 +51,7 @@ export interface IndexerOptions {
   readonly onHalted?: (status: IndexerStatus) => void
 }
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./indexer-thread${extname(import.meta.url)}`, import.meta.url)
-/** V8 would let the young generation of each thread grow to several times this before it looks for garbage. */
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const THREAD = new URL('./indexer-thread', import.meta.url)
 const RESTART_MS_MIN = 100
 const RESTART_MS_MAX = 5_000
 const STOP_MARGIN_MS = 3_000
@@ -91,7 +87,7 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
       durable: durable.buffer,
       wanted: wanted.buffer,
     }
-    const started = new Worker(THREAD, { workerData, name: 'evc-indexer', execArgv: [], resourceLimits: HEAP })
+    const started = startThread(THREAD, { workerData, name: 'evc-indexer' })
     started.on('message', receive)
     started.on('error', (error: Error) => {
       progress = { ...progress, lastError: `the indexer's thread died: ${error.message}` }
@@ -135,14 +131,7 @@ export function startIndexer(options: IndexerOptions): IndexerHost {
 
   async function stop(drainMs: number): Promise<void> {
     clearTimeout(restart)
-    const ending = worker
-    if (ending !== undefined) {
-      const exited = once(ending, 'exit')
-      ending.postMessage({ drainMs } satisfies StopMessage)
-      const timer = setTimeout(() => ending.terminate(), drainMs + STOP_MARGIN_MS)
-      await exited.catch(() => {})
-      clearTimeout(timer)
-    }
+    if (worker !== undefined) await endThread(worker, { drainMs } satisfies StopMessage, drainMs + STOP_MARGIN_MS)
     progress = { ...progress, phase: 'stopped' }
     waiters.giveUp()
   }

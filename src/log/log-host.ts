@@ -6,16 +6,13 @@
  * for a thread that has nothing else to do. A thread that dies or does not answer fails the batch, and is started anew by the
  * next `resume`.
  */
-import { extname } from 'node:path'
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads'
+import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } from 'node:worker_threads'
 import { formatEntry } from '../event/codec.ts'
+import { startThread } from '../threads/thread.ts'
 import type { LogBuilder, LogRow } from './log-builder.ts'
 import { ANSWERED, type LogAnswer, type LogMessage, type LogThreadData, TAKEN } from './log-protocol.ts'
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./log-thread${extname(import.meta.url)}`, import.meta.url)
-/** V8 would let the young generation grow to several times this before it looks for garbage. */
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const THREAD = new URL('./log-thread', import.meta.url)
 const RECORDS_PER_MESSAGE = 500
 /** The first of a batch go a few at a time: hashed while the caller writes the others' rows, so that a small batch waits for the last ones only. */
 const FIRST_RECORDS = 128
@@ -44,15 +41,12 @@ export function startLogBuilder(root?: string): LogBuilder {
   function start(): Thread {
     const { port1, port2 } = new MessageChannel()
     const turns = new SharedArrayBuffer(8)
-    const worker = new Worker(THREAD, {
+    const worker = startThread(THREAD, {
       workerData: { root, turns, port: port2 } satisfies LogThreadData,
       transferList: [port2],
       name: 'evc-log',
-      execArgv: [],
-      resourceLimits: HEAP,
     })
     const started = { worker, port: port1, turns: new Int32Array(turns), sent: 0 }
-    worker.on('error', () => {}) // an 'exit' follows
     worker.on('exit', () => {
       port1.close()
       if (thread === started) forget()

@@ -8,7 +8,10 @@ export const TAKEN = 1
 export interface LogThreadData {
   /** Of the log's files; undefined when full tiles are not files but come back with each growth. */
   readonly root: string | undefined
-  /** Two Int32, counted up and notified: with each answer, and with each message of records that was taken. The host waits for them without its event loop. */
+  /**
+   * Two Int32, counted up and notified: with each answer, and with each message of records that was taken. The host waits for them
+   * without its event loop.
+   */
   readonly turns: SharedArrayBuffer
   readonly port: MessagePort
 }

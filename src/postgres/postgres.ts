@@ -162,8 +162,8 @@ function parserOf(type: number, format?: 'text' | 'binary'): unknown {
 
 /**
  * By statements, not by start-up parameters, which connection poolers refuse. What a database or role has for people (formats of dates,
- * ends of sessions that are idle) is not for us; `transaction_timeout` is of PostgreSQL 17. A commit is always on disk before it is answered;
- * a server that does more by itself (remote_apply) is left to it.
+ * ends of sessions that are idle) is not for us; `transaction_timeout` is of PostgreSQL 17. A commit is always on disk before it is
+ * answered; a server that does more by itself (remote_apply) is left to it.
  */
 async function prepareSession(client: pg.ClientBase, statementMsMax: number): Promise<void> {
   await client.query(

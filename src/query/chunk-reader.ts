@@ -53,7 +53,10 @@ export interface ChunkReader {
   chunksOfTime(range: TimeRange, direction: Direction, ordinal: number): IteratorObject<ChunkTimes>
   /** The rows of one chunk that lie within the time range. @throws {Refusal} as `columns` */
   membersOfTime(range: TimeRange, chunk: number): ChunkSet
-  /** Of a complete one. @throws {Refusal} STORE_UNAVAILABLE: they are missing or damaged, and whatever is said without them would be wrong. */
+  /**
+   * Of a complete one.
+   * @throws {Refusal} STORE_UNAVAILABLE: they are missing or damaged, and whatever is said without them would be wrong.
+   */
   columns(chunk: number): ChunkColumns
 }
 

@@ -11,7 +11,7 @@ import { INCIDENT } from '../event/catalogue.ts'
 import { isErased, type StoredEvent } from '../event/event.ts'
 import type { Episode, EventFilter, EventPage, EventQueries } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
-import { parseTime } from './planner.ts'
+import { spellTime } from './times.ts'
 import type { WalkRequest } from './walk.ts'
 
 export type EpisodesRequest = Parameters<EventQueries['episodes']>[0]
@@ -175,12 +175,7 @@ function metadataOf(event: StoredEvent): Record<string, unknown> {
 
 function timeOf({ start_time, end_time }: EpisodesRequest): EventFilter {
   return {
-    ...(start_time === undefined ? {} : { start_time: canonicalTime(start_time, 'start_time') }),
-    ...(end_time === undefined ? {} : { end_time: canonicalTime(end_time, 'end_time') }),
+    ...(start_time === undefined ? {} : { start_time: spellTime(start_time, 'start_time') }),
+    ...(end_time === undefined ? {} : { end_time: spellTime(end_time, 'end_time') }),
   }
-}
-
-/** As text that compares in the order of time. */
-function canonicalTime(text: string, field: string): string {
-  return new Date(parseTime(text, field)).toISOString()
 }

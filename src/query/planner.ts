@@ -5,7 +5,6 @@
  * action, severity (a list of values as their union), then the time range (time map). Each of ip, who and request_id is one step over
  * what the others leave; the last is asked first, as it is the most selective. All are exact, so no row is read that does not match.
  */
-import { Refusal } from '../errors.ts'
 import type { Facet } from '../store/chunk-sets.ts'
 import type { TimeRange } from './chunk-reader.ts'
 import { type ChunkStream, chunkIntersection, chunkUnion, keysOfChunks, storedChunks } from './chunk-streams.ts'
@@ -22,6 +21,7 @@ import {
   rangeStream,
 } from './id-streams.ts'
 import { KEY_COLUMNS, type KeyColumn } from './segment-reader.ts'
+import { timeRange } from './times.ts'
 
 const FACETS_BY_SELECTIVITY = ['reason_code', 'action', 'severity'] as const satisfies readonly Facet[]
 
@@ -102,20 +102,4 @@ function chunksOfTime(database: EventDatabase, range: TimeRange, direction: Dire
       })
       .toArray(),
   )
-}
-
-/** Undefined when the filter says nothing about time. */
-function timeRange({ start_time, end_time }: EventFilter): TimeRange | undefined {
-  if (start_time === undefined && end_time === undefined) return undefined
-  return {
-    startMs: start_time === undefined ? Number.NEGATIVE_INFINITY : parseTime(start_time, 'start_time'),
-    endMs: end_time === undefined ? Number.POSITIVE_INFINITY : parseTime(end_time, 'end_time'),
-  }
-}
-
-/** Epoch milliseconds. @throws {Refusal} VALIDATION_FAILED */
-export function parseTime(text: string, field: string): number {
-  const at = Date.parse(text)
-  if (!Number.isNaN(at)) return at
-  throw new Refusal('VALIDATION_FAILED', `${field} is not a time`, { violations: [{ field, rule: 'time' }] })
 }

@@ -5,15 +5,14 @@
  * Blocks say in which minute or hour an event was, so kinds are counted from them where buckets are whole ones; names always are.
  * Whatever takes longer than a question may is QUERY_TIMEOUT.
  */
-import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { Session } from '../postgres/postgres.ts'
 import { NAMED_ROWS } from '../store/postgres-counts-schema.ts'
 import type { Step, StepsRequest, Summary, SummaryRequest } from './event-queries.ts'
-import { parseTime } from './planner.ts'
 import { type Cover, type CoveredRange, coverRange } from './postgres-cover.ts'
 import type { IdRange, PostgresTimes } from './postgres-times.ts'
 import type { Conditions } from './postgres-walk.ts'
+import { bucketsOf, stepsOf } from './times.ts'
 
 const HOUR_MS = 3_600_000
 const MINUTE_MS = 60_000
@@ -34,12 +33,7 @@ export async function summarizePostgres(
   times: PostgresTimes,
   request: SummaryRequest,
 ): Promise<Summary> {
-  const startMs = parseTime(request.start_time, 'start_time')
-  const endMs = parseTime(request.end_time, 'end_time')
-  const bucketMs = request.bucketSeconds * 1000
-  if (!(bucketMs > 0) || (endMs - startMs) / bucketMs > LIMITS.summaryBucketsMax) {
-    throw new Refusal('VALIDATION_FAILED', 'too many buckets', { violations: [{ field: 'bucket', rule: 'too_small' }] })
-  }
+  const { startMs, endMs, bucketMs } = bucketsOf(request)
   await session.query(`SET LOCAL work_mem = '${WORK_MEMORY}'`)
   const range = await coverRange(session, times, request)
   const kinds = await countKinds(session, range, bucketMs)
@@ -205,11 +199,7 @@ export async function countStepsPostgres(
   times: PostgresTimes,
   request: StepsRequest,
 ): Promise<Step[]> {
-  const startMs = parseTime(request.start_time, 'start_time')
-  const endMs = parseTime(request.end_time, 'end_time')
-  const stepMs = request.stepSeconds * 1000
-  const length = Math.max(0, Math.ceil((endMs - startMs) / stepMs))
-  if (!(stepMs > 0 && length <= LIMITS.summaryBucketsMax)) throw new Refusal('VALIDATION_FAILED', 'too many steps')
+  const { startMs, stepMs, length } = stepsOf(request)
   const { upTo, conditions } = await coverRange(session, times, request)
   const { values } = conditions
   const place = values.length

@@ -8,11 +8,10 @@
 import type { StoredEvent } from '../event/event.ts'
 import { COLUMNS } from '../event/event.ts'
 import type { Session } from '../postgres/postgres.ts'
-import type { TimeRange } from './chunk-reader.ts'
 import type { EventFilter, EventPage } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
-import { parseTime } from './planner.ts'
 import type { IdRange, PostgresTimes } from './postgres-times.ts'
+import { spellTime, timeRange } from './times.ts'
 import type { WalkRequest } from './walk.ts'
 
 export interface WalkWindows {
@@ -72,7 +71,7 @@ export async function idRanges(
   within: IdRange,
 ): Promise<IdRange[]> {
   if (within.first > within.last) return []
-  const range = timeRangeOf(filter)
+  const range = timeRange(filter)
   return range === undefined ? [within] : times.idsOf(session, range, within)
 }
 
@@ -124,19 +123,7 @@ export function conditionsOf(filter: EventFilter): Conditions {
   }
   const { start_time, end_time } = filter
   // As an expression, so that no index of times is walked: the ids are known already, and the index may hold far more rows.
-  if (start_time !== undefined) parts.push(`date_time || '' >= ${place(spell(start_time, 'start_time'))}`)
-  if (end_time !== undefined) parts.push(`date_time || '' < ${place(spell(end_time, 'end_time'))}`)
+  if (start_time !== undefined) parts.push(`date_time || '' >= ${place(spellTime(start_time, 'start_time'))}`)
+  if (end_time !== undefined) parts.push(`date_time || '' < ${place(spellTime(end_time, 'end_time'))}`)
   return { sql: parts.map(part => ` AND ${part}`).join(''), values }
-}
-
-/** As the rows have it: text that compares in the order of time. */
-const spell = (time: string, field: string) => new Date(parseTime(time, field)).toISOString()
-
-/** Undefined when the filter says nothing about time. */
-function timeRangeOf({ start_time, end_time }: EventFilter): TimeRange | undefined {
-  if (start_time === undefined && end_time === undefined) return undefined
-  return {
-    startMs: start_time === undefined ? Number.NEGATIVE_INFINITY : parseTime(start_time, 'start_time'),
-    endMs: end_time === undefined ? Number.POSITIVE_INFINITY : parseTime(end_time, 'end_time'),
-  }
 }

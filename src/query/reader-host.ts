@@ -7,20 +7,16 @@
  * that cannot be read, or is not there yet, is STORE_UNAVAILABLE until it can. Owns its threads and no other state;
  * must not write to the database, and must not know HTTP.
  */
-import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
 import type { StoreLocation } from '../store/location.ts'
+import { endThread, startThread } from '../threads/thread.ts'
 import type { EventQueries } from './event-queries.ts'
 import type { AskMessage, ReaderThreadData, Reply } from './reader-protocol.ts'
 import type { Answer, Asked, Question } from './timed-event-queries.ts'
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./reader-thread${extname(import.meta.url)}`, import.meta.url)
-/** V8 would let the young generation of each thread grow to several times this before it looks for garbage. */
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const THREAD = new URL('./reader-thread', import.meta.url)
 const CLOSE_MS_MAX = 2_000
 
 export function startReader(options: { store: StoreLocation }): EventQueries {
@@ -61,17 +57,14 @@ function startLane(name: string, store: StoreLocation) {
   let worker: Worker | undefined = startWorker()
 
   function startWorker(): Worker {
-    const started = new Worker(THREAD, {
+    const started = startThread(THREAD, {
       workerData: { store } satisfies ReaderThreadData,
       name: `evc-reader-${name}`,
-      execArgv: [],
-      resourceLimits: HEAP,
     })
     started.on('message', (reply: Reply) => {
       queued--
       settle(reply)
     })
-    started.on('error', () => {}) // an 'exit' follows
     started.on('exit', () => {
       worker = undefined // the next question starts another
       queued = 0
@@ -109,13 +102,7 @@ function startLane(name: string, store: StoreLocation) {
     /** Questions that are asked already are answered first. */
     async close() {
       isClosed = true
-      const closing = worker
-      if (closing === undefined) return
-      const exited = once(closing, 'exit')
-      closing.postMessage('close')
-      const timer = setTimeout(() => closing.terminate(), CLOSE_MS_MAX)
-      await exited.catch(() => {})
-      clearTimeout(timer)
+      if (worker !== undefined) await endThread(worker, 'close', CLOSE_MS_MAX)
     },
   }
 }

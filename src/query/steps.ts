@@ -1,23 +1,18 @@
 /**
  * Counts of the equal steps of a time range, from the columns of its chunks (store/chunk.ts): for alert rules, which look
- * for the busiest minutes. Steps begin where the range does, not at whole minutes, so that the last one is not cut short.
+ * for the busiest minutes.
  */
 import { Refusal } from '../errors.ts'
-import { LIMITS } from '../limits.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { Step, StepsRequest } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
-import { parseTime } from './planner.ts'
 import { columnsOf } from './summary.ts'
+import { stepsOf } from './times.ts'
 import { createVocabulary } from './vocabulary.ts'
 
 /** @throws {Refusal} QUERY_TIMEOUT: part of a sum would be a wrong sum. */
 export function countSteps(database: EventDatabase, request: StepsRequest, deadline: Deadline): Step[] {
-  const startMs = parseTime(request.start_time, 'start_time')
-  const endMs = parseTime(request.end_time, 'end_time')
-  const stepMs = request.stepSeconds * 1000
-  const length = Math.max(0, Math.ceil((endMs - startMs) / stepMs))
-  if (!(stepMs > 0 && length <= LIMITS.summaryBucketsMax)) throw new Refusal('VALIDATION_FAILED', 'too many steps')
+  const { startMs, endMs, stepMs, length } = stepsOf(request)
   const vocabulary = createVocabulary(database)
   const steps = new Map<number, Uint32Array>()
   for (const chunk of database.chunksOfTime({ startMs, endMs }, 1, 0)) {

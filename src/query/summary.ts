@@ -8,25 +8,20 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
-import { LIMITS } from '../limits.ts'
 import { CHUNK_IDS, chunkOf } from '../store/chunk-sets.ts'
 import { forEachCount, KINDS, MINUTE_MS, type SegmentCounts } from '../store/segment-counts.ts'
 import type { ChunkTimes, TimeRange } from './chunk-reader.ts'
 import type { EventDatabase } from './event-database.ts'
 import type { Summary, SummaryRequest } from './event-queries.ts'
 import type { Deadline } from './id-streams.ts'
-import { parseTime } from './planner.ts'
 import { createTally, type Tallied } from './tally.ts'
+import { bucketsOf } from './times.ts'
 import { createVocabulary, type KnownKind, type Vocabulary } from './vocabulary.ts'
 
 /** @throws {Refusal} QUERY_TIMEOUT: part of a sum would be a wrong sum. */
 export function summarize(database: EventDatabase, request: SummaryRequest, deadline: Deadline): Summary {
-  const range = {
-    startMs: parseTime(request.start_time, 'start_time'),
-    endMs: parseTime(request.end_time, 'end_time'),
-  }
+  const { bucketMs, ...range } = bucketsOf(request)
   const vocabulary = createVocabulary(database)
-  const bucketMs = request.bucketSeconds * 1000
   const counts = createCounts(vocabulary, range, bucketMs)
   const counted = new Set<number>()
   // A minute that was counted as one may fall into two buckets of another length.
@@ -83,7 +78,7 @@ export function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chu
 }
 
 function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number) {
-  const buckets = createBuckets(vocabulary, range, bucketMs)
+  const buckets = createBuckets(vocabulary, bucketMs)
   const chargePoints = createTally(vocabulary.namesMax)
   const addresses = createTally(vocabulary.namesMax)
   const isFailure = vocabulary.kindFlags(kind => kind.action === 'AUTH_FAIL')
@@ -150,10 +145,7 @@ function createCounts(vocabulary: Vocabulary, range: TimeRange, bucketMs: number
 }
 
 /** Buckets are aligned to multiples of their length since the epoch, so that two requests agree on their edges. */
-function createBuckets(vocabulary: Vocabulary, { startMs, endMs }: TimeRange, bucketMs: number) {
-  if (!(bucketMs > 0) || (endMs - startMs) / bucketMs > LIMITS.summaryBucketsMax) {
-    throw new Refusal('VALIDATION_FAILED', 'too many buckets', { violations: [{ field: 'bucket', rule: 'too_small' }] })
-  }
+function createBuckets(vocabulary: Vocabulary, bucketMs: number) {
   const buckets = new Map<number, Float64Array>()
   let current: Float64Array = new Float64Array(0)
   let fromMs = Number.POSITIVE_INFINITY

@@ -127,7 +127,10 @@ export interface Security {
   }
 
   readonly messages: {
-    /** Opens nonce(12) || ciphertext || tag(16). @throws {Refusal} KEY_NOT_FOUND, KEY_EXHAUSTED, TAMPERING_DETECTED, VALIDATION_FAILED (not base64, too short) */
+    /**
+     * Opens nonce(12) || ciphertext || tag(16).
+     * @throws {Refusal} KEY_NOT_FOUND, KEY_EXHAUSTED, TAMPERING_DETECTED, VALIDATION_FAILED (not base64, too short)
+     */
     accept(cpId: string, payload: string): Promise<{ accepted: true; cp_id: string; key_version: number }>
   }
 

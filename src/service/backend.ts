@@ -5,7 +5,6 @@
  * Opening one refuses a data folder that is not for it, before that is locked. Its methods are called once each, in this order; what they
  * give back is disposed of in the reverse one, and the backend itself last.
  */
-import type { TrailPlace } from '../archive/trail.ts'
 import type { Detector } from '../audit/detector.ts'
 import type { KeyFolders } from '../checkpoint/key-files.ts'
 import type { SecurityService } from '../security/create-security.ts'
@@ -17,10 +16,7 @@ import type { Pipeline } from './pipeline.ts'
 import type { Secrets } from './secrets.ts'
 
 export interface Backend extends AsyncDisposable {
-  /** Where the rows are. */
   readonly store: StoreLocation
-  /** Where archives leave from. */
-  readonly place: TrailPlace
   /** As `ev-central verify` takes it. */
   readonly trail: string
   /** Of the keys that sign the log, if they are files. */

@@ -113,7 +113,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
     health,
     streams: pipeline,
     checkpoint: log.shown,
-    packSource: () => withArchives(queries, () => readKnownArchives(backend.place)),
+    packSource: () => withArchives(queries, () => readKnownArchives(backend.store)),
     signManifest: log.signManifest,
     erasures,
     evidence: log.evidence,
@@ -132,8 +132,8 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
 
   await erasures.finishEarlier() // before anybody archives: one of the two at a time
   if (settings.retentionDays !== undefined) {
-    const { place } = backend
-    undo.use(startRetention({ place, directory: archiveFolder(folder), days: settings.retentionDays, logger }))
+    const { store } = backend
+    undo.use(startRetention({ store, directory: archiveFolder(folder), days: settings.retentionDays, logger }))
   }
   // Last, so that no start that fails (a port in use, say) has made a key that nobody saw. Until now there was no admin
   // and no key was right, so whoever was refused meanwhile was told the truth.

@@ -17,12 +17,12 @@
  *   secrets/               generated secrets (development only), mode 0600
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { closeSync, constants, existsSync, linkSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
-import type { TrailPlace } from '../archive/trail.ts'
 import { Refusal } from '../errors.ts'
+import { holdFile } from '../files/held-file.ts'
 import { syncPath, writeWhole } from '../files/whole-file.ts'
+import type { StoreLocation } from '../store/location.ts'
 
 export interface DataFolder {
   readonly path: string
@@ -47,20 +47,12 @@ export function dataFolder(path: string): DataFolder {
   }
 }
 
-/** Where archiving happens (src/archive), unless it is told another folder for the archives. */
-export function archivePaths(folder: DataFolder) {
-  const { path, auditDatabase } = folder
-  return { auditDatabase, directory: archiveFolder(folder), lockFile: join(path, 'archive-lock.db') }
-}
-
 /** Of whoever uses this folder: its own trail, or the one in PostgreSQL. */
-export function trailPlace(folder: DataFolder, databaseUrl: string | undefined): TrailPlace {
-  if (databaseUrl !== undefined) return { databaseUrl }
-  const { auditDatabase, lockFile } = archivePaths(folder)
-  return { auditDatabase, lockFile }
+export function storeOf({ auditDatabase }: DataFolder, databaseUrl?: string): StoreLocation {
+  return databaseUrl === undefined ? { kind: 'sqlite', path: auditDatabase } : { kind: 'postgres', url: databaseUrl }
 }
 
-/** Also for a trail in PostgreSQL. */
+/** Where archives go to, unless another folder is named; also for a trail in PostgreSQL. */
 export const archiveFolder = ({ path }: DataFolder) => join(path, 'archive')
 
 export interface DataFolderLock extends Disposable {
@@ -73,8 +65,7 @@ export interface DataFolderLock extends Disposable {
 }
 
 /**
- * Takes the folder for this process, creating it if need be. The lock is the kernel's (through SQLite), so it goes
- * with the process however that ends.
+ * Takes the folder for this process, creating it if need be, until the process ends, however it does.
  * @throws {Refusal} DATA_FOLDER_IN_USE; MIGRATION_REFUSED: its log goes on elsewhere
  */
 export function lockDataFolder(folder: DataFolder): DataFolderLock {
@@ -100,46 +91,30 @@ export function lockMigratingFolder(folder: DataFolder): DataFolderLock {
   return lockFolder(folder, () => {})
 }
 
-/** A folder may come from elsewhere (`adopt`), and a link in it would lead to another file. */
-function makeLockFile(file: string): void {
-  const { O_WRONLY, O_CREAT, O_NOFOLLOW = 0 } = constants // Windows has no such flag
-  try {
-    closeSync(openSync(file, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o600))
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ELOOP') throw cause
-    throw new Refusal('DATA_FOLDER_IN_USE', `${file} is a link to another file: remove it.`, { cause })
-  }
-}
-
 /** @param admit asked under the lock */
 function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): DataFolderLock {
   mkdirSync(folder.path, { recursive: true, mode: 0o700 })
   const lockFile = join(folder.path, 'lock.db')
-  makeLockFile(lockFile)
-  const lock = new DatabaseSync(lockFile, { timeout: 0 })
-  try {
-    lock.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (cause) {
-    lock.close()
-    throw new Refusal('DATA_FOLDER_IN_USE', `Another process uses the data folder ${folder.path}.`, { cause })
+  // A folder may come from elsewhere (`adopt`), and a link in it would lead to another file.
+  if (lstatSync(lockFile, { throwIfNoEntry: false })?.isSymbolicLink()) {
+    throw new Refusal('DATA_FOLDER_IN_USE', `${lockFile} is a link to another file: remove it.`)
   }
-  try {
-    admit(folder)
-  } catch (error) {
-    lock.close()
-    throw error
-  }
+  const busy = `Another process uses the data folder ${folder.path}.`
+  using undo = new DisposableStack()
+  undo.use(holdFile(lockFile, cause => new Refusal('DATA_FOLDER_IN_USE', busy, { cause })))
+  admit(folder)
   const marker = join(folder.path, 'running')
   const isAfterUncleanStop = existsSync(marker)
   writeWhole(marker, '')
   const markClean = () => rmSync(marker, { force: true })
+  const lock = undo.move()
   return {
     isAfterUncleanStop,
     markClean,
     leaveAsFound() {
       if (!isAfterUncleanStop) markClean()
     },
-    [Symbol.dispose]: () => lock.close(),
+    [Symbol.dispose]: () => lock.dispose(),
   }
 }
 

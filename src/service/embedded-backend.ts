@@ -7,7 +7,7 @@ import { createContext } from '../context/context.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Backend } from './backend.ts'
-import { type DataFolder, trailPlace } from './data-folder.ts'
+import { type DataFolder, storeOf } from './data-folder.ts'
 import { createErasures } from './erasure.ts'
 import { openPositionGuard } from './position-guard.ts'
 import { keyFolders } from './rotate-key.ts'
@@ -20,8 +20,7 @@ export function openEmbeddedBackend(deps: { settings: Settings; folder: DataFold
   const guard = openPositionGuard({ folder, file: settings.positionFile, logger })
   const folders = keyFolders(folder)
   return {
-    store: { kind: 'sqlite', path: folder.auditDatabase },
-    place: trailPlace(folder, undefined),
+    store: storeOf(folder),
     trail: folder.path,
     keyFolders: folders,
     detector: undefined,

@@ -18,7 +18,7 @@ import type { Erased, ErasureRequest } from '../erasure/request.ts'
 import { Refusal } from '../errors.ts'
 import { areRewritesDue } from '../store/rewrite.ts'
 import type { Subject } from '../store/subject.ts'
-import { archivePaths, type DataFolder } from './data-folder.ts'
+import { archiveFolder, type DataFolder } from './data-folder.ts'
 import type { Pipeline } from './pipeline.ts'
 
 export interface Erasures {
@@ -36,9 +36,8 @@ export interface Erasures {
 const INDEX_MS_MAX = 60_000
 
 export function erasurePaths(folder: DataFolder): ErasurePaths {
-  const { directory: archives, lockFile } = archivePaths(folder)
   const { auditDatabase, securityDatabase, journalDirectory } = folder
-  return { auditDatabase, securityDatabase, journalDirectory, archives, lockFile }
+  return { auditDatabase, securityDatabase, journalDirectory, archives: archiveFolder(folder) }
 }
 
 /** @param settleState hands over the events of changes, and forgets them once they are durable; false when it cannot now */

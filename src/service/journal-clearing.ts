@@ -34,28 +34,20 @@ export function clearJournalWhenAsked(deps: {
     statementMsMax: STATEMENT_MS_MAX,
     applicationName: 'ev-central journal',
   })
-  /** One line for each time that it does not go. */
-  let hasFailed = false
 
   async function look(): Promise<void> {
-    try {
-      const request = await postgres.use(session => readClearing(session, journalId))
-      if (request !== undefined && (await clear())) {
-        await postgres.use(session => noteCleared(session, journalId, request))
-      }
-      hasFailed = false
-    } catch (error) {
-      if (!hasFailed)
-        logger.warn({ err: loggableError(error) }, 'whether the journal is to be cleared cannot be asked now')
-      hasFailed = true
-    }
+    const request = await postgres.use(session => readClearing(session, journalId))
+    if (request === undefined || !(await clear())) return
+    await postgres.use(session => noteCleared(session, journalId, request))
   }
 
   async function clear(): Promise<boolean> {
     return (await settleState()) && pipeline.dropIndexed(INDEX_MS_MAX, async () => {})
   }
 
-  const looking = repeatedly(LOOK_MS, look)
+  const looking = repeatedly(LOOK_MS, look, error =>
+    logger.warn({ err: loggableError(error) }, 'whether the journal is to be cleared cannot be asked now'),
+  )
   return {
     async [Symbol.asyncDispose]() {
       await looking[Symbol.asyncDispose]()

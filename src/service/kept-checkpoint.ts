@@ -2,8 +2,8 @@
  * The newest checkpoint of a shared log that this instance signed or was shown, kept in its data folder: a database that is set back while
  * no instance runs is noticed by the next one that starts. With the embedded SQLite the log has its checkpoint in a file itself.
  *
- * The file is the signed note, as `ev-central verify --trusted` takes it. Written behind the signing, one write at a time: a crash leaves an
- * older one, which is a weaker mark and never a wrong one. A file that cannot be written stops nothing.
+ * The file is the signed note, as `ev-central verify --trusted` takes it. Written behind the signing, one write at a time: a crash leaves
+ * an older one, which is a weaker mark and never a wrong one. A file that cannot be written stops nothing.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

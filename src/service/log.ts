@@ -1,6 +1,6 @@
 /**
- * The log of a data folder, or of a PostgreSQL, while the service runs: signed, shown to witnesses, and what happens to it put on record. Put together
- * here, as neither the signer nor the witnesses' client knows the trail.
+ * The log of a data folder, or of a PostgreSQL, while the service runs: signed, shown to witnesses, and what happens to it put on record.
+ * Put together here, as neither the signer nor the witnesses' client knows the trail.
  */
 import type { Logger } from 'pino'
 import { type CheckpointStatus, type LogSigner, startCheckpoints } from '../checkpoint/checkpoint-host.ts'

@@ -8,18 +8,17 @@
 import { type AuditLogger, type AuditService, createAuditService } from '../audit/audit-service.ts'
 import { createDetector, type Detector } from '../audit/detector.ts'
 import { Refusal } from '../errors.ts'
-import type { AuditEvent, StoredEvent } from '../event/event.ts'
 import { type IndexerStatus, startIndexer } from '../indexer/indexer-host.ts'
-import type { JournalStatus } from '../journal/journal.ts'
+import type { Journal, JournalStatus } from '../journal/journal.ts'
 import { openJournal } from '../journal/segment-journal.ts'
 import type { EventQueries } from '../query/event-queries.ts'
 import { createFreshQueries } from '../query/fresh-queries.ts'
 import { startReader } from '../query/reader-host.ts'
 import type { StoreLocation } from '../store/location.ts'
 import { watchClock } from './clock-watch.ts'
-import type { DataFolder } from './data-folder.ts'
+import { type DataFolder, storeOf } from './data-folder.ts'
 import { noteJournalBehind, refuseJournalBehind } from './journal-behind.ts'
-import { failureRecords, failureRows } from './recent-failures.ts'
+import { ownFailures, type Reached, type RecentFailures, sharedFailures } from './recent-failures.ts'
 import { repeatedly } from './repeatedly.ts'
 
 export interface PipelineOptions {
@@ -34,17 +33,12 @@ export interface PipelineOptions {
   readonly detector?: Detector | undefined
 }
 
-export interface Pipeline {
+/** With the failures that were replayed into the detector. */
+export interface Pipeline extends RecentFailures {
   readonly audit: AuditService
   readonly queries: EventQueries
   /** Of the folder's journal, for ever. */
   readonly journalId: string
-  /** Stored AUTH_FAIL and brute-force events of the recent past, oldest first, as replayed into the detector. */
-  readonly recentFailures: readonly StoredEvent[]
-  /** Those behind them that are no rows yet; none where rows are shared: there they are counted as rows, by all alike. */
-  readonly unindexedFailures: readonly AuditEvent[]
-  /** The last row that there was when those were read. */
-  readonly replayedThrough: number
   /** Calls back whenever rows were added; returns how to stop that. */
   onIndexed(listener: (lastEventId: number) => void): () => void
   lastEventId(): number
@@ -69,24 +63,18 @@ const HEAD_MS = 150
 
 /** @throws {Refusal} JOURNAL_BEHIND */
 export async function openPipeline(options: PipelineOptions): Promise<Pipeline> {
-  const { folder, logger } = options
+  const { folder, logger, ackTimeoutMs, bruteForceWindowSeconds: windowSeconds } = options
+  const { store = storeOf(folder) } = options
+  const { journalDirectory: directory } = folder
   await using undo = new AsyncDisposableStack()
-  const listeners = new Set<(lastEventId: number) => void>()
-  let lastEventId = 0
-  const { store = { kind: 'sqlite', path: folder.auditDatabase } } = options
-
-  /** There are rows up to this one. */
-  function follow(id: number): void {
-    lastEventId = Math.max(lastEventId, id)
-    for (const listener of listeners) listener(lastEventId)
-  }
-
   refuseJournalBehind(folder)
+
+  // Opened first, and asks what comes before and behind it.
   let indexerDurable: (sequence: number) => void = () => {}
   let declaration: () => string | undefined = () => undefined
   const journal = await openJournal({
-    directory: folder.journalDirectory,
-    ackTimeoutMs: options.ackTimeoutMs,
+    directory,
+    ackTimeoutMs,
     onDurable: sequence => indexerDurable(sequence),
     declaration: () => declaration(),
   })
@@ -94,14 +82,61 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
   if (journal.recovered.tornBytes > 0 || journal.recovered.damaged.length > 0) {
     logger.warn({ recovered: journal.recovered }, 'the journal was repaired after an unclean stop')
   }
+  const head = createHead()
+  const indexer = startIndexing({ folder, logger, store, journal, head })
+  undo.defer(() => indexer.stop(DRAIN_MS))
+  indexerDurable = indexer.durable
 
-  const openedSequence = journal.status().appendedSequence
+  const reader = startReader({ store })
+  undo.defer(() => reader.close())
+  const threshold = options.bruteForceThreshold
+  const { detector = createDetector({ threshold, windowMs: windowSeconds * 1000 }) } = options
+  const audit = createAuditService({ journal, detector, logger, windowSeconds })
+  declaration = audit.declaration
+
+  const isShared = store.kind === 'postgres'
+  const replayed = await (isShared ? sharedFailures : ownFailures)({ indexer, journal, directory, reader, logger })
+  if (isShared) undo.use(followOthers(reader, head))
+  audit.replay([...replayed.recentFailures, ...replayed.unindexedFailures])
+  undo.use(watchClock({ audit, logger }))
+  return pipelineOf({ audit, journal, indexer, head, reader, replayed }, undo.move())
+}
+
+/** The last row that there is, as far as it is known, and who wants to know. */
+function createHead() {
+  const listeners = new Set<(lastEventId: number) => void>()
+  let lastEventId = 0
+  return {
+    lastEventId: () => lastEventId,
+    /** There are rows up to this one. */
+    follow(id: number): void {
+      lastEventId = Math.max(lastEventId, id)
+      for (const listener of listeners) listener(lastEventId)
+    },
+    onIndexed(listener: (lastEventId: number) => void): () => void {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}
+
+type Head = ReturnType<typeof createHead>
+type Indexing = ReturnType<typeof startIndexing>
+
+function startIndexing(parts: {
+  folder: DataFolder
+  logger: AuditLogger
+  store: StoreLocation
+  journal: Journal
+  head: Head
+}) {
+  const { folder, logger, store, journal, head } = parts
   let isOpen = false
   const indexer = startIndexer({
     journalDirectory: folder.journalDirectory,
     journalId: journal.id,
     store,
-    openedSequence,
+    openedSequence: journal.status().appendedSequence,
     onHalted: ({ lastError, behindAfter }) => {
       logger.fatal({ lastError }, 'the indexer halted: events wait in the journal until somebody looks')
       if (!isOpen || behindAfter === undefined) return
@@ -110,66 +145,65 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
       )
     },
     onCountFailed: detail => logger.warn({ detail }, 'events cannot be counted for summaries now; they are read'),
-    onIndexed: progress => follow(progress.lastEventId),
+    onIndexed: ({ lastEventId }) => head.follow(lastEventId),
     onTrim: sequence => {
       journal.trim(sequence).catch(error => logger.warn({ code: error?.code }, 'the journal could not be trimmed'))
     },
   })
-  indexerDurable = sequence => indexer.durable(sequence)
   indexer.durable(journal.status().durableSequence)
-  undo.defer(() => indexer.stop(DRAIN_MS))
-
-  const reader = startReader({ store })
-  undo.defer(() => reader.close())
-  const queries = createFreshQueries(reader, async () => {
-    if (indexer.status().lastError === null) await indexer.caughtUp(journal.status().durableSequence, FRESH_MS)
-  })
-
-  const detector =
-    options.detector ??
-    createDetector({ threshold: options.bruteForceThreshold, windowMs: options.bruteForceWindowSeconds * 1000 })
-  const audit = createAuditService({ journal, detector, logger, windowSeconds: options.bruteForceWindowSeconds })
-  declaration = audit.declaration
-
-  const isShared = store.kind === 'postgres'
-  const isReached = await indexer.caughtUp(isShared ? journal.status().durableSequence : 0, REACHED_MS)
-  if (!isReached) logger.warn(indexer.status(), 'the event store is behind; events wait in the journal')
-  // Nothing was appended yet. Numbers given twice would be taken for events that the database has already.
-  const { indexedSequence, lastEventId: lastRow, behindAfter } = indexer.status()
-  if (behindAfter !== undefined) throw new Refusal('JOURNAL_BEHIND')
-  isOpen = true
-  // In the same turn as the status, so that neither more is a row nor less a record.
-  const { durableSequence } = journal.status()
-  const unindexedFailures =
-    isReached && !isShared ? failureRecords(folder.journalDirectory, indexedSequence, durableSequence, logger) : []
-  if (isShared) {
-    // Rows of other instances: nobody tells us of them.
-    undo.use(
-      repeatedly(HEAD_MS, async () => {
-        const id = await reader.lastId().catch(() => 0) // asked again
-        if (id > lastEventId) follow(id)
-      }),
-    )
+  return {
+    ...indexer,
+    /**
+     * What the store has once all records up to `sequence` are rows, or once that takes too long. To be asked before anything is
+     * appended: numbers given twice would be taken for events that the database has already.
+     * @throws {Refusal} JOURNAL_BEHIND
+     */
+    async reached(sequence: number): Promise<Reached> {
+      const isReached = await indexer.caughtUp(sequence, REACHED_MS)
+      const status = indexer.status()
+      if (!isReached) logger.warn(status, 'the event store is behind; events wait in the journal')
+      if (status.behindAfter !== undefined) throw new Refusal('JOURNAL_BEHIND')
+      isOpen = true
+      return { ...status, isReached }
+    },
   }
-  const replayedThrough = isShared ? await reader.lastId().catch(() => lastRow) : lastRow
-  const recentFailures = await failureRows(reader, isShared || isReached ? replayedThrough : undefined, logger)
-  audit.replay([...recentFailures, ...unindexedFailures])
-  undo.use(watchClock({ audit, logger }))
+}
 
-  const owned = undo.move()
+/** Rows of other instances: nobody tells us of them. */
+function followOthers(reader: EventQueries, head: Head): AsyncDisposable {
+  const look = async () => {
+    const id = await reader.lastId()
+    if (id > head.lastEventId()) head.follow(id)
+  }
+  return repeatedly(HEAD_MS, look, () => {}) // it is asked again
+}
+
+interface Parts {
+  readonly audit: AuditService
+  readonly journal: Journal
+  readonly indexer: Indexing
+  readonly head: Head
+  readonly reader: EventQueries
+  readonly replayed: RecentFailures
+}
+
+function pipelineOf({ audit, journal, indexer, head, reader, replayed }: Parts, owned: AsyncDisposableStack): Pipeline {
   let closing: Promise<void> | undefined
+
+  async function closeInOrder(): Promise<void> {
+    await journal.close(DRAIN_MS) // durable first, so that the indexer's drain sees the end of it
+    await owned.disposeAsync()
+  }
+
   return {
     audit,
-    queries,
+    queries: createFreshQueries(reader, async () => {
+      if (indexer.status().lastError === null) await indexer.caughtUp(journal.status().durableSequence, FRESH_MS)
+    }),
     journalId: journal.id,
-    recentFailures,
-    unindexedFailures,
-    replayedThrough,
-    onIndexed(listener) {
-      listeners.add(listener)
-      return () => listeners.delete(listener)
-    },
-    lastEventId: () => lastEventId,
+    ...replayed,
+    onIndexed: head.onIndexed,
+    lastEventId: head.lastEventId,
     caughtUp: timeoutMs => indexer.caughtUp(journal.status().appendedSequence, timeoutMs),
     async dropIndexed(timeoutMs, sync) {
       if (!(await within(timeoutMs, journal.rotate()))) return false
@@ -184,11 +218,6 @@ export async function openPipeline(options: PipelineOptions): Promise<Pipeline> 
       closing ??= closeInOrder()
       return closing
     },
-  }
-
-  async function closeInOrder(): Promise<void> {
-    await journal.close(DRAIN_MS) // durable first, so that the indexer's drain sees the end of it
-    await owned.disposeAsync()
   }
 }
 

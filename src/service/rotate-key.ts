@@ -1,6 +1,7 @@
 /**
- * Other keys for the log's checkpoints, asked for on the command line: one, or two where an ML-DSA-44 key signs, too. A service that runs hands over by itself, within a
- * second or two; without one it is done here, in the same steps (checkpoint/key-files.ts), under the lock of the data folder.
+ * Other keys for the log's checkpoints, asked for on the command line: one, or two where an ML-DSA-44 key signs, too. A service that runs
+ * hands over by itself, within a second or two; without one it is done here, in the same steps (checkpoint/key-files.ts), under the lock
+ * of the data folder.
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

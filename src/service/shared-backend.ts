@@ -13,7 +13,7 @@ import type { LogSigner } from '../checkpoint/checkpoint-host.ts'
 import { createPostgresSigner } from '../checkpoint/postgres-signer.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import type { Backend } from './backend.ts'
-import { adoptedInto, archiveFolder, type DataFolder, trailPlace } from './data-folder.ts'
+import { adoptedInto, archiveFolder, type DataFolder } from './data-folder.ts'
 import type { Erasures } from './erasure.ts'
 import { followFailures } from './failure-follower.ts'
 import { clearJournalWhenAsked } from './journal-clearing.ts'
@@ -48,7 +48,6 @@ export function openSharedBackend(deps: SharedDeps): Backend {
 
   return {
     store: { kind: 'postgres', url },
-    place: trailPlace(folder, url),
     trail: url,
     keyFolders: undefined,
     detector: detector.detector,

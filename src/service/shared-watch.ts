@@ -14,8 +14,6 @@
  * A database that cannot be reached ends the turn. Owns the session that holds the lock, and the thread; must not delay a request.
  */
 import { createHash } from 'node:crypto'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
 import type { Logger } from 'pino'
 import type { AuditService } from '../audit/audit-service.ts'
 import { incident } from '../audit/events.ts'
@@ -32,6 +30,7 @@ import {
 } from '../checkpoint/postgres-watch.ts'
 import { createContext } from '../context/context.ts'
 import { createPostgres, type Session } from '../postgres/postgres.ts'
+import { startThread } from '../threads/thread.ts'
 import { repeatedly } from './repeatedly.ts'
 
 export interface WatchThreadData {
@@ -54,9 +53,7 @@ export type WatchMessage =
 const TURN_MS = 5_000
 const NOTE_MS = 2_000
 const STATEMENT_MS_MAX = 5_000
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./shared-watch-thread${extname(import.meta.url)}`, import.meta.url)
-const HEAP = { maxYoungGenerationSizeMb: 8 } as const
+const THREAD = new URL('./shared-watch-thread', import.meta.url)
 
 export function startSharedWatch(deps: {
   readonly url: string
@@ -73,24 +70,13 @@ export function startSharedWatch(deps: {
   })
   const stopping = new AbortController()
   const { signal } = stopping
-  /** One line for each time that it does not go. */
-  let hasFailed = false
 
-  async function turn(): Promise<void> {
+  async function turn(session: Session): Promise<void> {
+    if (!(await tryLock(session))) return
     try {
-      await postgres.use(async session => {
-        if (!(await tryLock(session))) return
-        try {
-          await watch(session)
-        } finally {
-          await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK]).catch(() => {}) // goes with a lost session
-        }
-      })
-      hasFailed = false
-    } catch (error) {
-      if (!hasFailed)
-        logger.warn({ err: loggableError(error) }, 'the trail cannot be read again now; it is tried again')
-      hasFailed = true
+      await watch(session)
+    } finally {
+      await session.query('SELECT pg_advisory_unlock($1)', [WATCH_LOCK]).catch(() => {}) // goes with a lost session
     }
   }
 
@@ -98,7 +84,7 @@ export function startSharedWatch(deps: {
   async function watch(session: Session): Promise<void> {
     const { tampered, ...place } = await readWatch(session)
     const workerData: WatchThreadData = { url, percent, place, tamperedId: tampered?.id }
-    const thread = new Worker(THREAD, { workerData, name: 'evc-self-check', execArgv: [], resourceLimits: HEAP })
+    const thread = startThread(THREAD, { workerData, name: 'evc-self-check' })
     const news: WatchMessage[] = []
     thread.on('message', (message: WatchMessage) => news.push(message))
     let isOver = false
@@ -143,7 +129,10 @@ export function startSharedWatch(deps: {
     if (last === undefined) await session.query('SELECT 1')
   }
 
-  const turns = repeatedly(TURN_MS, turn)
+  const look = () => postgres.use(turn)
+  const turns = repeatedly(TURN_MS, look, error =>
+    logger.warn({ err: loggableError(error) }, 'the trail cannot be read again now; it is tried again'),
+  )
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort()

@@ -10,19 +10,18 @@
  * Owns the thread and the last outcome. Crash: nothing; it writes nothing but its event.
  */
 import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import type { Audit } from '../audit/audit.ts'
 import { createContext, currentContext } from '../context/context.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import type { VerificationDoor, VerificationStatus } from '../http/deps.ts'
+import { startThread } from '../threads/thread.ts'
 
 export type VerificationMessage =
   | { readonly done: number; readonly total: number }
   | { readonly verdict: string; readonly sentence: string; readonly size: number }
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./verification-thread${extname(import.meta.url)}`, import.meta.url)
+const THREAD = new URL('./verification-thread', import.meta.url)
 
 const NEVER: VerificationStatus = {
   phase: 'never',
@@ -49,7 +48,7 @@ export function createVerification(deps: {
 
   function run(actor: string): Worker {
     const context = currentContext() ?? createContext()
-    const thread = new Worker(THREAD, { workerData: deps.trail, name: 'evc-verification', execArgv: [] })
+    const thread = startThread(THREAD, { workerData: deps.trail, name: 'evc-verification', resourceLimits: {} })
     thread.on('message', (message: VerificationMessage) => {
       if ('total' in message) {
         status = { ...status, ...message }
@@ -60,7 +59,6 @@ export function createVerification(deps: {
       const description = `Audit trail verified: ${verdict}`
       deps.audit.access(actor, context, ACCESS.VERIFY, { description, metadata: { verdict, size } })
     })
-    thread.on('error', () => {}) // an 'exit' follows
     thread.on('exit', () => {
       worker = undefined
       if (status.phase === 'running') end({ phase: 'failed', sentence: 'The verification ended early.' })

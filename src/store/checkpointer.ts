@@ -5,8 +5,8 @@
  * Owns the thread, begun anew at the next checkpoint if it died. Must not write rows.
  */
 import { once } from 'node:events'
-import { extname } from 'node:path'
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
+import { endThread, startThread } from '../threads/thread.ts'
 
 export interface Checkpointer {
   /** False when it could not be done now. Never rejects; one at a time. */
@@ -14,8 +14,7 @@ export interface Checkpointer {
   close(): Promise<void>
 }
 
-/** Source runs as `.ts`, the published package as `.js`; a worker's file is named at run time. */
-const THREAD = new URL(`./checkpoint-thread${extname(import.meta.url)}`, import.meta.url)
+const THREAD = new URL('./checkpoint-thread', import.meta.url)
 /** It makes no garbage. */
 const HEAP = { maxYoungGenerationSizeMb: 2 } as const
 
@@ -23,13 +22,7 @@ export function startCheckpointer(storePath: string): Checkpointer {
   let worker: Worker | undefined
 
   function startWorker(): Worker {
-    const started = new Worker(THREAD, {
-      workerData: { storePath },
-      name: 'evc-checkpointer',
-      execArgv: [],
-      resourceLimits: HEAP,
-    })
-    started.on('error', () => {}) // an 'exit' follows
+    const started = startThread(THREAD, { workerData: { storePath }, name: 'evc-checkpointer', resourceLimits: HEAP })
     started.on('exit', () => {
       worker = undefined
     })
@@ -54,10 +47,7 @@ export function startCheckpointer(storePath: string): Checkpointer {
       }
     },
     async close() {
-      if (worker === undefined) return
-      const exit = once(worker, 'exit')
-      worker.postMessage('close')
-      await exit.catch(() => {})
+      if (worker !== undefined) await endThread(worker, 'close')
     },
   }
 }

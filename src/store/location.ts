@@ -1,4 +1,4 @@
-/** Where the events are: what threads and commands are told, who then open it themselves. */
+/** Where the events of a trail are: what threads and commands are told, who then open it themselves. */
 export type StoreLocation =
   | { readonly kind: 'sqlite'; readonly path: string }
   /** Holds a password, so it goes into no message. */

@@ -93,7 +93,8 @@ const FROM_BLOCKS = insert(`
 /**
  * Makes the counts of one block: of the lowest level that lacks one. False when there is none, or somebody else makes one now.
  * A partition of which the planner knows nothing is analyzed with its first block: autovacuum comes up to minutes later, and until
- * then rare values would be looked for row by row. Looks twice: first without the lock, which is a write, then behind it, as somebody else may have made it meanwhile.
+ * then rare values would be looked for row by row. Looks twice: first without the lock, which is a write, then behind it, as somebody
+ * else may have made it meanwhile.
  */
 const COUNT = `
 DECLARE

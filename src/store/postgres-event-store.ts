@@ -4,7 +4,8 @@
  * Promise: see event-store.ts. One transaction a batch, and the row of the log's head is its lock: whoever has it knows the next
  * id, writes rows, tiles, salts and position, and moves the head. So ids are gapless, the log cannot fork, and a position says
  * exactly which records are rows. While the lock is waited for, rows are read and made lines of COPY; while the server takes some
- * rows, the next ones are, and leaves are made of them by another thread. Rejected: no lock but a retry when the head has moved, which under load does most of its work in vain.
+ * rows, the next ones are, and leaves are made of them by another thread. Rejected: no lock but a retry when the head has moved, which
+ * under load does most of its work in vain.
  *
  *   crash before the commit         nothing: the server rolls back, and the lock is free
  *   connection lost in the commit   either; the caller reads its position, which the same transaction moved

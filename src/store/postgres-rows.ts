@@ -38,7 +38,9 @@ export function prepareRow({ event: given, onceKey, record, createdAt }: Row, no
   }
 }
 
-/** Whether nothing of the event has to be spelled otherwise, as its record is too short for that and JSON would escape a NUL: nearly all. */
+/**
+ * Whether nothing of the event has to be spelled otherwise, as its record is too short for that and JSON would escape a NUL: nearly all.
+ */
 function isPlain(record: string | undefined): boolean {
   return record !== undefined && record.length <= INDEXED_CHARACTERS_MAX && !record.includes('\\u0000')
 }

@@ -1,8 +1,9 @@
 /**
  * The event database on PostgreSQL, as versioned migrations (postgres/migrations.ts).
  *
- * `audit_events` has the documented 14 columns and 6 index names, and one index more for reasons. It is partitioned by id: what grows old leaves as a whole table, and
- * the indexes that take rows stay small. Text is compared by bytes (COLLATE "C"), as SQLite does; that is also faster to index.
+ * `audit_events` has the documented 14 columns and 6 index names, and one index more for reasons. It is partitioned by id: what grows old
+ * leaves as a whole table, and the indexes that take rows stay small. Text is compared by bytes (COLLATE "C"), as SQLite does; that is
+ * also faster to index.
  *
  *   event_layout      how many ids a partition has, and a block of counts
  *   event_partitions  which ids are in which table

@@ -60,7 +60,7 @@ export async function finishRewrites(path: string, patienceMs: number): Promise<
   }
 }
 
-/** All that was committed is in the database and on disk then, and the log is a file of no bytes. Not to be used for anything else after it. */
+/** Then all that was committed is in the database and on disk, and the log has no bytes. Not to be used for anything else after it. */
 export async function emptyWriteAheadLog(db: DatabaseSync, patienceMs: number): Promise<boolean> {
   db.exec(`PRAGMA busy_timeout = ${READERS_SPIN_MS}`) // while it waits for readers, it keeps writers waiting, too
   for (const until = performance.now() + patienceMs; ; ) {

@@ -133,7 +133,7 @@ export function dropIndexes(db: DatabaseSync, segment: Segment): void {
   for (const column of INDEXED) db.exec(`DROP INDEX IF EXISTS ${indexOf(segment, column)}`)
 }
 
-/** Takes a full segment, its chunks and its counts out of the database. The first one stays, empty: the documented index names are its own. */
+/** Takes a full segment, its chunks and counts out of the database. The first one stays, empty: the documented index names are its. */
 export function dropSegment(db: DatabaseSync, segment: Segment): void {
   if (segment.lastId === undefined) throw new Error('a growing segment cannot leave')
   db.prepare('DELETE FROM event_segments WHERE segment = ?').run(segment.number)

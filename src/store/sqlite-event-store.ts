@@ -2,8 +2,8 @@
  * The event store on SQLite: one file, write-ahead log, one writer transaction a batch.
  *
  * Promise: see event-store.ts. Owns the database file (mode 0600, its folder 0700) and, in memory, the connection and the
- * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write lock,
- * so it belongs into a worker or a command, never on the request path.
+ * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write
+ * lock, so it belongs into a worker or a command, never on the request path.
  */
 import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
@@ -24,9 +24,12 @@ import { dropIndexes, indexSegment, listSegments, SEGMENT_IDS, type Segment, sta
 /** Whoever calls retries, so waiting long here only hides the state from the status page. */
 const BUSY_TIMEOUT_MS = 1_000
 const CACHE_KIB = 16 * 1024
-/** SQLite checkpoints by itself only past this many pages (512 MiB), which takes a commit 200 ms; the indexer has it done every few seconds, by another thread. */
+/**
+ * SQLite checkpoints by itself only past this many pages (512 MiB), which takes a commit 200 ms; the indexer has it done every few
+ * seconds, by another thread.
+ */
 const AUTOCHECKPOINT_PAGES = 128 * 1024
-/** Past so many pages (64 MiB) it is worth keeping writers and readers a moment, so that the write-ahead log starts again from its beginning. */
+/** Past so many pages (64 MiB) writers and readers are kept a moment, so that the write-ahead log starts again from its beginning. */
 const WAL_PAGES_WANTED = 16 * 1024
 /** What it may keep of the disk. Cutting off what is more takes a commit 200 ms; between two checkpoints it mostly grows to less. */
 const WAL_BYTES_KEPT = 128 * 1024 * 1024

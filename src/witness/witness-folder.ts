@@ -9,12 +9,12 @@
  * refused. For the same reason `state` is written before `key.pem`: a key without a state is one whose state was lost.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto'
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { createVerifierKey, formatVerifierKey, SIGNATURE_TYPE, type VerifierKey } from '../evidence/note.ts'
 import type { Sign } from '../evidence/signature.ts'
+import { holdFile } from '../files/held-file.ts'
 import { makePrivateFolder, writeWhole } from '../files/whole-file.ts'
 import { formatState, parseState, type WitnessState } from './witness-state.ts'
 
@@ -36,7 +36,8 @@ export function openWitnessFolder(path: string, name?: string): WitnessFolder {
   const root = resolve(path)
   makePrivateFolder(root)
   using undo = new DisposableStack()
-  undo.use(lock(root))
+  const busy = `Another witness uses the folder ${root}; stop that one first.`
+  undo.use(holdFile(join(root, 'lock.db'), cause => new Refusal('DATA_FOLDER_IN_USE', busy, { cause })))
   const state = readState(root) ?? begin(root, name)
   if (name !== undefined && name !== state.key.name) {
     throw new Refusal('VALIDATION_FAILED', `The witness in ${root} has another name already: ${state.key.name}.`)
@@ -54,20 +55,6 @@ export function openWitnessFolder(path: string, name?: string): WitnessFolder {
 
 const stateFile = (root: string) => join(root, 'state')
 const keyFile = (root: string) => join(root, 'key.pem')
-
-/** The lock is the kernel's (through SQLite), so it goes with the process however that ends. */
-function lock(root: string): Disposable {
-  const file = join(root, 'lock.db')
-  closeSync(openSync(file, 'a', 0o600))
-  const held = new DatabaseSync(file, { timeout: 0 })
-  try {
-    held.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE')
-  } catch (cause) {
-    held.close()
-    throw new Refusal('DATA_FOLDER_IN_USE', `Another witness uses the folder ${root}; stop that one first.`, { cause })
-  }
-  return { [Symbol.dispose]: () => held.close() }
-}
 
 /** Undefined when no witness was begun here, or so little that it cannot have cosigned anything. */
 function readState(root: string): WitnessState | undefined {

@@ -1,4 +1,4 @@
-/** What the console shows live, in a real browser over the real service: nothing that arrives is missed, whatever happens to the connection. */
+/** What the console shows live, in a real browser over the real service: nothing that arrives is missed, whatever the connection does. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

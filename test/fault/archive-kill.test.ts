@@ -31,7 +31,7 @@ test('archive: killed at random instants, every event is a row or in an archive 
   for (let isDone = false; !isDone; ) {
     isDone = await archiveOrDie(data, 10 + random() * 170)
     if (!isDone) kills++
-    const known = readRetention(pathsOf(data).auditDatabase, listArchives)
+    const known = readRetention(pathsOf(data).store.path, listArchives)
     for (const [number, record] of seen) assert.deepEqual(known[number - 1], record, 'what left has left')
     for (const record of known) seen.set(record.number, record)
     const events = auditRows(data, "reason_code = 'ARCHIVED'")
@@ -41,7 +41,7 @@ test('archive: killed at random instants, every event is a row or in an archive 
       known.map(({ number, first_id, sha256 }) => [number, first_id, sha256]),
       'one event for each, and none without',
     )
-    assert.deepEqual(readRetention(pathsOf(data).auditDatabase, findUnexplainedGaps), [])
+    assert.deepEqual(readRetention(pathsOf(data).store.path, findUnexplainedGaps), [])
     if (existsSync(archiveFolder(data))) {
       const { sound, problems } = await verifyArchives(archiveFolder(data), known)
       for (const { number } of known)
@@ -59,7 +59,7 @@ test('archive: killed at random instants, every event is a row or in an archive 
   t.diagnostic(`${kills} kills before it was done`)
   assert.ok(kills >= 3, `${kills}`)
   assert.equal(seen.size, SEGMENTS)
-  assert.deepEqual(checkStore(pathsOf(data).auditDatabase), [])
+  assert.deepEqual(checkStore(pathsOf(data).store.path), [])
   assert.deepEqual(
     auditRows(data)
       .slice(0, 10)
@@ -112,7 +112,7 @@ test('archive on PostgreSQL: killed at any step, every event is a row or in an a
       () => log.run(SESSIONS),
       sessions => sessions.length === 0,
     )
-    const known = await readKnownArchives({ databaseUrl: log.url })
+    const known = await readKnownArchives({ kind: 'postgres', url: log.url })
     const [state] = await log.run(`SELECT (SELECT size::int FROM log_head) AS size, count(*)::int AS rows,
       count(*) FILTER (WHERE reason_code = 'ARCHIVED')::int AS told FROM audit_events`)
     assert.deepEqual(state, {

@@ -22,7 +22,7 @@ test('archive from the command line beside a service: cursors, counts, exports a
   const page = async (query: string) =>
     (await get(`/audit/events?${query}`)) as unknown as { events: StoredEvent[]; next_cursor: string | null }
   const registered = await send(service.url, 'POST', '/charge-points', { cp_id: 'CP-7' })
-  const { database } = { database: pathsOf(data).auditDatabase }
+  const { database } = { database: pathsOf(data).store.path }
   const bytesBefore = statSync(database).size
 
   const forward = await page('order=asc&limit=100')
@@ -115,5 +115,5 @@ test('archive by the service: with EVC_RETENTION_DAYS it archives at its start, 
   assert.equal(readdirSync(archiveFolder(data)).filter(name => name.endsWith('.manifest.json')).length, 6)
   const verified = await run(t, ['archive', 'verify', '--data-dir', data])
   assert.equal(verified.code, 0, verified.stdout + verified.stderr)
-  assert.deepEqual(checkStore(pathsOf(data).auditDatabase), [])
+  assert.deepEqual(checkStore(pathsOf(data).store.path), [])
 })

@@ -9,12 +9,13 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { archiveSegments } from '../../src/archive/archive.ts'
 import { readRetention } from '../../src/archive/sqlite-trail.ts'
 import { verifyArchives } from '../../src/archive/verify.ts'
-import { archivePaths, dataFolder } from '../../src/service/data-folder.ts'
+import { dataFolder } from '../../src/service/data-folder.ts'
 import { listArchives } from '../../src/store/retention.ts'
 import { verifyPath } from '../../src/verify/sources/verify-path.ts'
 import { temporaryFolder } from '../cli/command-line.ts'
 import { sampleEvent } from '../contract/event-store.ts'
 import { filesHolding } from '../harness/byte-scan.ts'
+import { pathsOf } from '../harness/old-trail.ts'
 import { auditRows } from '../harness/rows.ts'
 import { createSignedLog } from '../harness/signed-log.ts'
 import { createRandom } from '../unit/query/event-fixture.ts'
@@ -30,7 +31,7 @@ test('erasure in archives: killed at random instants, the next one goes on, and 
   const log = createSignedLog(data)
   await log.append(EVENTS, n => sampleEvent(n, n % 10 === 3 ? { who: NAME } : {}))
   log.sign()
-  const options = { ...archivePaths(dataFolder(data)), beforeMs: Date.UTC(2036, 0, 1), actor: 'test' }
+  const options = { ...pathsOf(data), beforeMs: Date.UTC(2036, 0, 1), actor: 'test' }
   assert.equal((await archiveSegments(options)).archived.length, 5)
   log.sign()
   const { journalDirectory } = dataFolder(data)

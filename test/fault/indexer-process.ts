@@ -1,6 +1,7 @@
 /**
  * A process that indexes a journal nobody is writing: `node indexer-process.ts <folder> <durable sequence>`.
- * Prints `indexed <sequence>` as it goes, `error <lastError>` whenever that changes, and `done` once everything is indexed; then it stops and exits.
+ * Prints `indexed <sequence>` as it goes, `error <lastError>` whenever that changes, and `done` once everything is indexed; then it stops
+ * and exits.
  */
 import { join } from 'node:path'
 import { startIndexer } from '../../src/indexer/indexer-host.ts'

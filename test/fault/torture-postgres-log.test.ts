@@ -1,4 +1,4 @@
-/** Signed logs in PostgreSQL in which one thing is changed, and some in which nothing is; all kinds and at length by `npm run torture -- postgres`. */
+/** Signed logs in PostgreSQL in which one thing is changed, or nothing; all kinds and at length by `npm run torture -- postgres`. */
 import { describe, test } from 'node:test'
 import { EXTERNAL_URL, postgresServer } from '../harness/postgres.ts'
 import {

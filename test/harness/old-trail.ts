@@ -1,7 +1,7 @@
 /** A data folder whose trail is long and old: small segments, so that many are sealed, and one event a second. */
 import { join } from 'node:path'
 import type { AuditEvent, StoredEvent } from '../../src/event/event.ts'
-import { archivePaths, dataFolder } from '../../src/service/data-folder.ts'
+import { dataFolder } from '../../src/service/data-folder.ts'
 import { createSqliteEventStore } from '../../src/store/sqlite-event-store.ts'
 import { createRandom, randomEvents, timeAt } from '../unit/query/event-fixture.ts'
 
@@ -26,8 +26,10 @@ export async function writeOldTrail(dataDir: string, count: number, seed = 1): P
   return events.map((event, n) => ({ id: n + 1, ...event, created_at: created }))
 }
 
+/** What archiving is told of a data folder. */
 export function pathsOf(dataDir: string) {
-  return archivePaths(dataFolder(dataDir))
+  const store = { kind: 'sqlite', path: dataFolder(dataDir).auditDatabase } as const
+  return { store, directory: archiveFolder(dataDir) }
 }
 
 export const archiveFolder = (dataDir: string) => join(dataDir, 'archive')

@@ -144,7 +144,10 @@ export async function makePack(selection?: Parameters<typeof writePack>[1]): Pro
   return new Map(Object.entries(unzipSync(await makeZip(selection))))
 }
 
-/** With a manifest that fits the files again, as somebody makes it who changed them on purpose, and drops what would give it away: the log's note, and the page, which holds the old one. */
+/**
+ * With a manifest that fits the files again, as somebody makes it who changed them on purpose, and drops what would give it away: the
+ * log's note, and the page, which holds the old one.
+ */
 export function withOwnManifest(files: PackFiles, change: Partial<PackManifest> = {}): PackFiles {
   const manifest = parseManifest(files.get('manifest.json') ?? assert.fail())
   assert.ok(typeof manifest === 'object')

@@ -1,5 +1,6 @@
 /**
- * The door over PostgreSQL, as a role with the rights of an instance: the same tests, where they look at nothing but answers that its rows, counts and log go into.
+ * The door over PostgreSQL, as a role with the rights of an instance: the same tests, where they look at nothing but answers that its
+ * rows, counts and log go into.
  *
  * Left out are those of sessions and of the operators' routes: what they look at is decided by the security stage, whose state on
  * either store keeps one promise (test/contract/security-state.ts); what another process changed there is in instances.test.ts.

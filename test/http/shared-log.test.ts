@@ -247,7 +247,8 @@ test('shared log: an instance that connects as a role with no more rights than i
   await server.run(url, `GRANT INSERT ON audit_events TO ${RUNTIME_ROLE}`)
   await eventually(async () => (await store()).ok === true)
   await eventually(async () => {
-    await instance.send('GET', '/audit/failures', { as: 'auditor' }) // a row more: what is due is looked for with rows, at most once a second
+    // A row more: what is due is looked for with rows, at most once a second.
+    await instance.send('GET', '/audit/failures', { as: 'auditor' })
     return /function evc_count_events.*events cannot be counted for summaries now/.test(instance.log())
   })
 })

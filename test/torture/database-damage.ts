@@ -15,7 +15,8 @@
  *   an older copy, the -wal kept    the log's pages are replayed over others: right, or said
  *
  * Text in a column without an index, of a row that the journal has dropped, is told by the log alone (`told by the log`): the
- * background check of the service, as the verifier, hashes every row again and names the first that is not as it was. Locked and read-only databases are waited for: see indexer.test.ts.
+ * background check of the service, as the verifier, hashes every row again and names the first that is not as it was. Locked and
+ * read-only databases are waited for: see indexer.test.ts.
  */
 import assert from 'node:assert/strict'
 import {

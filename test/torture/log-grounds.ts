@@ -1,14 +1,15 @@
 /**
  * Signed logs of several shapes that mutations are applied to, each made once, by the parts of the service: with erasures, a key that
- * was handed over, to another one or to two, a segment that left as an archive and from which something was erased before and afterwards, and a mirror.
+ * was handed over, to another one or to two, a segment that left as an archive and from which something was erased before and afterwards,
+ * and a mirror.
  */
 import assert from 'node:assert/strict'
 import { cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { archiveSegments } from '../../src/archive/archive.ts'
-import { archivePaths, dataFolder } from '../../src/service/data-folder.ts'
 import { sampleEvent } from '../contract/event-store.ts'
+import { pathsOf } from '../harness/old-trail.ts'
 import { createSignedLog, type SignedLog, writeMirror } from '../harness/signed-log.ts'
 import type { Random } from './random.ts'
 
@@ -99,7 +100,7 @@ const FIRST_EVENT = Date.UTC(2026, 0, 1)
 
 async function archiveFirstSegment(log: SignedLog): Promise<void> {
   const beforeMs = FIRST_EVENT + 1_025_000
-  const { archived } = await archiveSegments({ ...archivePaths(dataFolder(log.path)), beforeMs, actor: 'cli:test' })
+  const { archived } = await archiveSegments({ ...pathsOf(log.path), beforeMs, actor: 'cli:test' })
   assert.equal(archived.length, 1)
 }
 

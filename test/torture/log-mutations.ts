@@ -15,8 +15,6 @@ import assert from 'node:assert/strict'
 import { cpSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { verifyPath } from '../../src/verify/sources/verify-path.ts'
-import type { VerdictCode } from '../../src/verify/verdict.ts'
-import type { Report } from '../../src/verify/verify.ts'
 import { copyGround, drawShape, type Ground, makeGround, removeGround } from './log-grounds.ts'
 import { ARCHIVE_MUTATIONS } from './mutations/archive.ts'
 import { ALONE_MUTATIONS } from './mutations/archive-alone.ts'
@@ -25,19 +23,12 @@ import { MIRROR_MUTATIONS } from './mutations/mirror.ts'
 import { REACH_MUTATIONS } from './mutations/reach.ts'
 import { ROW_MUTATIONS } from './mutations/rows.ts'
 import { SIGNED_MUTATIONS } from './mutations/signed.ts'
+import { assertFound, type Outcome } from './outcome.ts'
 import { createRandom, type Random } from './random.ts'
 
-/** What has to come of it. */
-export interface Expected {
-  readonly verdicts: readonly VerdictCode[]
-  /** The first event, or from which to which. */
-  readonly id?: number | readonly [number, number]
-  /** Or the size of the checkpoint. */
-  readonly size?: number
+export interface Expected extends Outcome {
   /** What is looked at; otherwise the data folder. */
   readonly look?: 'mirror' | 'archive' | 'archive alone'
-  /** A checkpoint from before, for `--trusted`. */
-  readonly trusted?: string
 }
 
 export interface Place {
@@ -123,15 +114,6 @@ function lookedAt({ path, mirror }: { path: string; mirror: string }, { look }: 
   const apart = `${path}-apart`
   cpSync(join(path, 'archive'), apart, { recursive: true })
   return apart
-}
-
-function assertFound({ verdict, findings, sentence }: Report, { verdicts, id, size }: Expected): void {
-  assert.ok(verdicts.includes(verdict), `${verdict} instead of ${verdicts.join(' or ')}: ${sentence}`)
-  const at = findings[0]?.at ?? { part: 'nothing' }
-  if (size !== undefined) assert.ok('size' in at && at.size === size, `not the checkpoint of size ${size}: ${sentence}`)
-  if (id === undefined) return
-  const [from, to] = typeof id === 'number' ? [id, id] : id
-  assert.ok('id' in at && at.id >= from && at.id <= to, `not event ${from}${to > from ? ` to ${to}` : ''}: ${sentence}`)
 }
 
 /** A log of a random shape that nobody changed: no finding, in the data folder and in its mirror. */

@@ -11,11 +11,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { archiveSegments } from '../../src/archive/archive.ts'
 import { verifyPath } from '../../src/verify/sources/verify-path.ts'
-import type { VerdictCode } from '../../src/verify/verdict.ts'
 import type { PostgresServer } from '../harness/postgres.ts'
 import { createSignedPostgres } from '../harness/signed-postgres.ts'
 import { POSTGRES_MUTATIONS } from './mutations/postgres.ts'
 import { ARCHIVED } from './mutations/postgres-archived.ts'
+import { assertFound, type Outcome } from './outcome.ts'
 import { createRandom, type Random } from './random.ts'
 
 export interface PostgresGround {
@@ -37,15 +37,7 @@ export interface PostgresPlace {
   run(sql: string, values?: unknown[]): Promise<Record<string, unknown>[]>
 }
 
-/** What has to come of it. */
-export interface PostgresExpected {
-  readonly verdicts: readonly VerdictCode[]
-  /** The first event, or from which to which. */
-  readonly id?: number | readonly [number, number]
-  /** Or the size of the checkpoint. */
-  readonly size?: number
-  /** A checkpoint from before, for `--trusted`. */
-  readonly trusted?: string
+export interface PostgresExpected extends Outcome {
   /** What is looked at instead of the copy. */
   readonly url?: string
 }
@@ -133,19 +125,10 @@ export async function runPostgresMutation(
   }
 }
 
-function assertFound(
-  { verdict, findings, sentence }: Awaited<ReturnType<typeof verifyPath>>,
-  { verdicts, id, size }: PostgresExpected,
-): void {
-  assert.ok(verdicts.includes(verdict), `${verdict} instead of ${verdicts.join(' or ')}: ${sentence}`)
-  const at = findings[0]?.at ?? { part: 'nothing' }
-  if (size !== undefined) assert.ok('size' in at && at.size === size, `not the checkpoint of size ${size}: ${sentence}`)
-  if (id === undefined) return
-  const [from, to] = typeof id === 'number' ? [id, id] : id
-  assert.ok('id' in at && at.id >= from && at.id <= to, `not event ${from}${to > from ? ` to ${to}` : ''}: ${sentence}`)
-}
-
-/** A log that two instances wrote at once, now one signing and now the other, of a size by chance, whose oldest partitions may have left: no finding. */
+/**
+ * A log that two instances wrote at once, now one signing and now the other, of a size by chance, whose oldest partitions may have left:
+ * no finding.
+ */
 export async function runPristinePostgres(server: PostgresServer, seed: number): Promise<void> {
   const random = createRandom(seed)
   await using log = await createSignedPostgres(server)
@@ -185,8 +168,8 @@ export async function runPristinePostgres(server: PostgresServer, seed: number):
 }
 
 /** All that is sealed and signed. @returns the last id that has left */
-async function archive(databaseUrl: string, directory: string, left: number): Promise<number> {
+async function archive(url: string, directory: string, left: number): Promise<number> {
   const options = { beforeMs: Date.UTC(2036, 0, 1), actor: 'test', signatureMs: 0 }
-  const { archived } = await archiveSegments({ databaseUrl, directory, ...options })
+  const { archived } = await archiveSegments({ store: { kind: 'postgres', url }, directory, ...options })
   return archived.at(-1)?.last_id ?? left
 }

@@ -7,7 +7,7 @@ import { api } from '../api.ts'
 import type { StoredEvent } from '../model.ts'
 import { number, printableLines, utc, words } from '../text.ts'
 import { Detail } from '../ui/detail.tsx'
-import { Button, CopyButton, Failure, Foreign, Loading, SeverityMark, scrolling, Time } from '../ui/parts.tsx'
+import { Button, CopyButton, Failure, Foreign, Loading, Outcome, SeverityMark, scrolling, Time } from '../ui/parts.tsx'
 import { eventsAt } from '../url.ts'
 import type { ProofOutcome } from './proof.ts'
 
@@ -132,18 +132,7 @@ function Proof({ event }: { event: StoredEvent }) {
         </p>
       )}
       <div role="status">
-        {outcome instanceof Error ? (
-          <Failure error={outcome} />
-        ) : (
-          outcome !== undefined && (
-            <p className={`verdict ${outcome.isProven ? 'good' : 'bad'}`}>
-              <strong>{outcome.sentence}</strong>
-              {outcome.details.map(detail => (
-                <span key={detail}>{detail}</span>
-              ))}
-            </p>
-          )
-        )}
+        {outcome instanceof Error ? <Failure error={outcome} /> : outcome !== undefined && <Outcome of={outcome} />}
       </div>
       <div className="tools">
         <Button icon="evidence" onClick={check} isBusy={isBusy}>

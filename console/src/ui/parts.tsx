@@ -4,6 +4,7 @@ import { type ButtonHTMLAttributes, type ReactNode, useState } from 'react'
 import { Link } from 'wouter'
 import { Problem } from '../api.ts'
 import { useNow } from '../clock.ts'
+import type { ProofOutcome } from '../events/proof.ts'
 import type { Severity } from '../model.ts'
 import { ago, localTime, printable, utc, words } from '../text.ts'
 import { Icon, type IconName } from './icon.tsx'
@@ -164,6 +165,18 @@ export function Failure({ error, retry }: { error: unknown; retry?: () => unknow
       )}
       {retry !== undefined && problem?.status !== 422 && <Button onClick={() => retry()}>Try again</Button>}
     </div>
+  )
+}
+
+/** Of a check made in this browser. */
+export function Outcome({ of: { isProven, sentence, details } }: { of: ProofOutcome }) {
+  return (
+    <p className={`verdict ${isProven ? 'good' : 'bad'}`}>
+      <strong>{sentence}</strong>
+      {details.map(detail => (
+        <span key={detail}>{detail}</span>
+      ))}
+    </p>
   )
 }
 

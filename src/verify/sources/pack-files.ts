@@ -1,7 +1,7 @@
 /**
- * Reads the full tiles of a log out of its packs (log/log-files.ts): `tiles-<level>-<pack>` holds 256 tiles of 8,192 bytes, from level 1 on,
- * `entries-<pack>` the ends of 256 bundles in 32 bits each, then these, each compressed by itself (Zstandard). Whatever is missing or cut
- * is undefined, or as short as it is.
+ * Reads the full tiles of a log out of its packs (log/log-files.ts): `tiles-<level>-<pack>` holds 256 tiles of 8,192 bytes, from level 1
+ * on, `entries-<pack>` the ends of 256 bundles in 32 bits each, then these, each compressed by itself (Zstandard). Whatever is missing or
+ * cut is undefined, or as short as it is.
  */
 import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'

@@ -66,8 +66,8 @@ async function checkPiece(snapshot: SnapshotReader, makeText: TextMaker, first: 
 }
 
 /**
- * What leaves are the oldest events. A range that is said to have left from among those that are there would hide that they were deleted; so
- * then nothing is believed to have left.
+ * What leaves are the oldest events. A range that is said to have left from among those that are there would hide that they were deleted;
+ * so then nothing is believed to have left.
  */
 async function readLeftBefore(snapshot: SnapshotReader): Promise<readonly Ids[]> {
   const left = await readLeft(snapshot)

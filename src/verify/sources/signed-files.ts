@@ -1,6 +1,6 @@
 /**
- * The signed files beside the tiles, the same in a data folder and in a mirror: `checkpoint`, `witnessed`, `checkpoints`, `keys`. Somebody may be
- * writing them, one after the other; what is read has to be of one moment.
+ * The signed files beside the tiles, the same in a data folder and in a mirror: `checkpoint`, `witnessed`, `checkpoints`, `keys`.
+ * Somebody may be writing them, one after the other; what is read has to be of one moment.
  */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'

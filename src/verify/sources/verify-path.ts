@@ -34,7 +34,8 @@ export interface VerifyPathOptions extends VerifyOptions, SourceOptions {
 }
 
 /**
- * Verifies a data folder, a PostgreSQL by its URL, a mirror, a folder of archives or an evidence pack. What cannot be read is a verdict too: MALFORMED.
+ * Verifies a data folder, a PostgreSQL by its URL, a mirror, a folder of archives or an evidence pack. What cannot be read is a verdict
+ * too: MALFORMED.
  * @throws {RangeError} when the path, or that of the tiles, is none of these
  * @throws {PostgresError} the server cannot be reached
  */

@@ -4,6 +4,7 @@ import { formatNote, formatVerifierKey, parseNote } from '../../../src/evidence/
 import { createSignature } from '../../../src/evidence/signature.ts'
 import { ORIGIN } from '../../harness/signed-postgres.ts'
 import { createKey } from '../../unit/evidence/keys-under-test.ts'
+import { TEXTS } from '../outcome.ts'
 import type { PostgresGround, PostgresMutation, PostgresPlace } from '../postgres-mutations.ts'
 
 const COLUMNS = `date_time, who, ip, action, description, severity, reason_code, request_id, endpoint, http_method, status_code,
@@ -53,19 +54,6 @@ function edit(column: string, sql: string): PostgresMutation {
     return { verdicts: ['EDITED'], id }
   }
 }
-
-const TEXTS = [
-  'who',
-  'ip',
-  'action',
-  'description',
-  'severity',
-  'reason_code',
-  'request_id',
-  'endpoint',
-  'http_method',
-  'metadata_json',
-] as const
 
 function moveTime(column: 'date_time' | 'created_at', hours: number): PostgresMutation {
   return async place => {

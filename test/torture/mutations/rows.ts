@@ -5,6 +5,7 @@ import { readBundleSalts } from '../../../src/store/log-store.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
 import type { Ground } from '../log-grounds.ts'
 import type { Expected, Mutation, Place } from '../log-mutations.ts'
+import { TEXTS } from '../outcome.ts'
 import type { Random } from '../random.ts'
 import { insert, overwrite, rowOf, segmentOf, spoil } from './database.ts'
 
@@ -43,20 +44,7 @@ function moveTime(column: 'date_time' | 'created_at', ms: number): Mutation {
 }
 
 const edits = Object.fromEntries(
-  (
-    [
-      'who',
-      'ip',
-      'action',
-      'description',
-      'severity',
-      'reason_code',
-      'request_id',
-      'endpoint',
-      'http_method',
-      'metadata_json',
-    ] as const
-  ).map(column => [`row: ${column} edited`, edit(column, row => otherText(row[column]))] as const),
+  TEXTS.map(column => [`row: ${column} edited`, edit(column, row => otherText(row[column]))] as const),
 )
 
 /** Two events whose content differs and was not erased, in one order. */

@@ -149,7 +149,7 @@ test('archive: a hold that is placed while a segment is written keeps it, and no
   })
   assert.deepEqual(archived, [])
   assert.deepEqual(namesOf(directory), [])
-  assert.equal((await planArchive(pathsOf(data), FUTURE)).held.length, 2)
+  assert.equal((await planArchive(pathsOf(data).store, FUTURE)).held.length, 2)
 })
 
 test('archive: a second archiver of the same data folder is refused', async t => {
@@ -342,7 +342,7 @@ test('gaps: ids that no archive on record explains are found', async t => {
 
 test('archive: what was committed although it seemed to fail is told from what is held', async t => {
   const { data, database } = await oldTrail(t, SEGMENT + 1)
-  const { leaving } = await planArchive(pathsOf(data), FUTURE)
+  const { leaving } = await planArchive(pathsOf(data).store, FUTURE)
   const segment = leaving[0] ?? assert.fail()
   const times = { first_time: segment.firstTime, last_time: segment.lastTime, archived_at: segment.lastTime }
   const archive = { number: 1, first_id: 1, last_id: SEGMENT, ...times, file: '', sha256: '', manifest_sha256: '' }

@@ -13,7 +13,7 @@ export async function oldTrail(t: TestContext, count: number) {
   const data = join(temporaryFolder(t), 'data')
   const rows = await writeOldTrail(data, count)
   const run = (beforeMs = FUTURE) => archiveSegments({ ...pathsOf(data), beforeMs, actor: 'test' })
-  return { data, rows, run, directory: archiveFolder(data), database: pathsOf(data).auditDatabase }
+  return { data, rows, run, directory: archiveFolder(data), database: pathsOf(data).store.path }
 }
 
 /** The stored rows, as plain objects. */

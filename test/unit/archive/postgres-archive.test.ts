@@ -1,4 +1,4 @@
-/** Partitions of a PostgreSQL that leave as archives: the same files as those of the embedded database, and nothing that was proven is lost. */
+/** Partitions of a PostgreSQL that leave as archives: the same files as of the embedded database, and nothing that was proven is lost. */
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
@@ -47,7 +47,7 @@ async function oldTrail(t: TestContext) {
   for (const count of [700, 700, 1_000, 900]) await log.append(count, { event })
   await assertCounted(log.url, BLOCK)
   const directory = join(temporaryFolder(t), 'archive')
-  const place = { databaseUrl: url }
+  const store = { kind: 'postgres', url } as const
   /** @param meanwhile done once, after a block was written */
   const archive = (beforeMs = FUTURE, meanwhile?: () => Promise<unknown>) => {
     let isDone = meanwhile === undefined
@@ -56,37 +56,37 @@ async function oldTrail(t: TestContext) {
       isDone = true
       await meanwhile?.()
     }
-    return archiveSegments({ ...place, directory, beforeMs, actor: 'test', signatureMs: 0, rest })
+    return archiveSegments({ store, directory, beforeMs, actor: 'test', signatureMs: 0, rest })
   }
   const assertPristine = async () => {
     const report = await verifyPath(log.url, { key: log.key() }, { workers: 0 })
     assert.equal(report.verdict, 'PRISTINE', report.sentence)
     return report
   }
-  return { log, url, place, directory, archive, assertPristine }
+  return { log, url, store, directory, archive, assertPristine }
 }
 
 const rangesOf = (segments: readonly { firstId: number; lastId: number }[]) =>
   segments.map(({ firstId, lastId }) => [firstId, lastId])
 
 test('archive on PostgreSQL: the oldest partitions leave in order, proven, on record, and everybody goes on', async t => {
-  const { log, url, place, directory, archive, assertPristine } = await oldTrail(t)
+  const { log, url, store, directory, archive, assertPristine } = await oldTrail(t)
   const tombstone = await log.erase([5, 1_030, 3_100])
   const rows = await log.run(`SELECT ${COLUMNS.join(', ')} FROM audit_events ORDER BY id`)
   const lines = rows.map(row => JSON.stringify({ ...row, id: Number(row.id), status_code: numberOf(row.status_code) }))
   assert.deepEqual(rangesOf((await archive()).unsigned).length, 3, 'no checkpoint, no proof')
   await log.sign()
   const hold = await placeSharedHold(url, { start_time: at(1_500), end_time: at(1_501), reason: 'case' }, 'test')
-  const plan = await planArchive(place, FUTURE)
+  const plan = await planArchive(store, FUTURE)
   assert.deepEqual(rangesOf(plan.leaving), [[1, PARTITION]])
   assert.deepEqual(
     plan.held.map(({ segment, holds }) => [segment.firstId, holds.map(({ id }) => id)]),
     [PARTITION + 1, PARTITION * 2 + 1].map(first => [first, [hold.id]]),
     'what is held keeps those behind it',
   )
-  assert.deepEqual(rangesOf((await planArchive(place, Date.parse(at(PARTITION * 2)))).leaving), [[1, PARTITION]])
+  assert.deepEqual(rangesOf((await planArchive(store, Date.parse(at(PARTITION * 2)))).leaving), [[1, PARTITION]])
   await log.run('UPDATE event_layout SET keep_days = 36500')
-  assert.deepEqual((await planArchive(place, FUTURE)).leaving, [], 'the owner keeps them')
+  assert.deepEqual((await planArchive(store, FUTURE)).leaving, [], 'the owner keeps them')
   await log.run('UPDATE event_layout SET keep_days = 0')
   const [first = assert.fail(), ...others] = (await archive()).archived
   assert.deepEqual([first.number, first.first_id, first.last_id, others.length], [1, 1, PARTITION, 0])
@@ -95,7 +95,7 @@ test('archive on PostgreSQL: the oldest partitions leave in order, proven, on re
 
   await liftSharedHold(url, hold.id, 'test')
   {
-    await using _other = await openTrail(place)
+    await using _other = await openTrail(store)
     await assert.rejects(archive(), { code: 'ARCHIVE_RUNNING' })
   }
   const late = await archive(FUTURE, () =>
@@ -111,7 +111,7 @@ test('archive on PostgreSQL: the oldest partitions leave in order, proven, on re
     'the lock is lost, and with it the right to drop',
   )
   assert.equal((await archive()).archived.length, 2)
-  const known = await readKnownArchives(place)
+  const known = await readKnownArchives(store)
   assert.deepEqual((await verifyArchives(directory, known)).problems, [])
   const [left, ...more] = await log.run(
     'SELECT (SELECT min(id)::int FROM audit_events) AS first, (SELECT min(first_id)::int FROM log_salts) AS salts, min(table_name) AS name FROM event_partitions',
@@ -123,7 +123,7 @@ test('archive on PostgreSQL: the oldest partitions leave in order, proven, on re
     known.map(({ manifest_sha256 }) => manifest_sha256),
   )
   {
-    await using view = await viewTrail(place)
+    await using view = await viewTrail(store)
     assert.deepEqual(await view.gaps(), [])
   }
 
@@ -166,7 +166,7 @@ test('archive on PostgreSQL: the oldest partitions leave in order, proven, on re
 const numberOf = (value: unknown) => (value === null ? null : Number(value))
 
 test('archive on PostgreSQL: whatever was taken out in another way is found, and who reads is waited for', async t => {
-  const { log, url, place, archive, assertPristine } = await oldTrail(t)
+  const { log, url, store, archive, assertPristine } = await oldTrail(t)
   await log.sign()
   const reader = new pg.Client({ connectionString: log.url })
   await reader.connect()
@@ -210,11 +210,11 @@ test('archive on PostgreSQL: whatever was taken out in another way is found, and
   await assert.rejects(server.run(url, 'DELETE FROM event_archives'), { code: '42501' })
   const replace = 'SELECT evc_replace_archive(1, $1, $1, $2)'
   await assert.rejects(server.run(url, replace, ['0'.repeat(64), event]), /does not tell of this manifest/)
-  assert.equal((await readKnownArchives(place)).length, 1)
+  assert.equal((await readKnownArchives(store)).length, 1)
 })
 
 test('archive on PostgreSQL: an erasure reaches archives at hand, and names the others', async t => {
-  const { log, url, place, directory, archive, assertPristine } = await oldTrail(t)
+  const { log, url, store: location, directory, archive, assertPristine } = await oldTrail(t)
   await prepareSharedAt(log.url)
   await log.sign()
   const { archived } = await archive()
@@ -237,7 +237,7 @@ test('archive on PostgreSQL: an erasure reaches archives at hand, and names the 
   assert.deepEqual([again.erased, again.archivesMissing], [2, []], 'asked again where it is at hand')
   for (const { file } of archived) assert.equal(gzipped(file).includes(GONE), false)
   assert.equal(existsSync(`${second.file}.doomed`), false)
-  const known = await readKnownArchives(place)
+  const known = await readKnownArchives(location)
   assert.deepEqual((await verifyArchives(directory, known)).problems, [])
   await log.sign()
   await assertPristine()

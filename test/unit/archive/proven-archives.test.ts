@@ -13,9 +13,9 @@ import type { PackSelection } from '../../../src/evidence/pack.ts'
 import { verifyPack } from '../../../src/evidence/verify-pack.ts'
 import { writePack } from '../../../src/pack/write-pack.ts'
 import { startReader } from '../../../src/query/reader-host.ts'
-import { archivePaths, dataFolder } from '../../../src/service/data-folder.ts'
 import { listArchives } from '../../../src/store/retention.ts'
 import { sampleEvent } from '../../contract/event-store.ts'
+import { pathsOf } from '../../harness/old-trail.ts'
 import { createSignedLog } from '../../harness/signed-log.ts'
 
 const EVENTS = 5_500
@@ -38,7 +38,6 @@ async function partlyArchived(t: TestContext) {
   await log.erase(GONE)
   await log.append(300, n => sampleEvent(n))
   const checkpoint = log.sign()
-  const folder = dataFolder(log.path)
   const reader = startReader({ store: { kind: 'sqlite', path: log.database } })
   t.after(() => reader.close())
   const keys = readFileSync(join(log.root, 'keys'), 'utf8')
@@ -52,7 +51,7 @@ async function partlyArchived(t: TestContext) {
   }
   async function archive(): Promise<void> {
     const hold = await placeHold(log.database, { start_time: at(2_100), end_time: at(2_200), reason: 'case' }, 'test')
-    await archiveSegments({ ...archivePaths(folder), beforeMs: Date.parse(at(4_097)), actor: 'test' })
+    await archiveSegments({ ...pathsOf(log.path), beforeMs: Date.parse(at(4_097)), actor: 'test' })
     await liftHold(log.database, hold.id, 'test')
     assert.deepEqual(
       readRetention(log.database, listArchives).map(({ first_id }) => first_id),

@@ -1,4 +1,4 @@
-/** The host of the signer with its thread, its keys on disk and a real database: rotations that were cut off, or that a setting asks for. */
+/** The host of the signer with its thread, keys on disk and a real database: rotations that were cut off, or that a setting asks for. */
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -90,8 +90,8 @@ test('erase: what is left to be overwritten is told by the check, until it is', 
   assert.deepEqual(checkAll({ folder }).notes, ['there is no journal'])
 })
 
-const archive = ({ auditDatabase, archives, lockFile }: ErasurePaths, directory = archives) =>
-  archiveSegments({ auditDatabase, directory, lockFile, beforeMs: Date.UTC(2036, 0, 1), actor: 'test' })
+const archive = ({ auditDatabase: path, archives }: ErasurePaths, directory = archives) =>
+  archiveSegments({ store: { kind: 'sqlite', path }, directory, beforeMs: Date.UTC(2036, 0, 1), actor: 'test' })
 
 test('erase: rows in archives are blank too, wherever these were written to; manifests say by which event', async t => {
   const { data, folder, paths, append } = await trailOf(t, SEGMENT + 100)

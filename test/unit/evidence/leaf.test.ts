@@ -14,23 +14,9 @@ import {
   isErasedSalt,
   parseLeaf,
 } from '../../../src/evidence/leaf.ts'
+import { rowOf } from './row-under-test.ts'
 
-const ROW: StoredEvent = {
-  id: 7,
-  date_time: '2025-12-14T08:30:00.000Z',
-  who: 'CP-7',
-  ip: '192.0.2.1',
-  action: 'AUTH_FAIL',
-  description: 'wrong "secret"',
-  severity: 'WARN',
-  reason_code: 'INVALID_CREDENTIALS',
-  request_id: null,
-  endpoint: '/auth/login',
-  http_method: 'POST',
-  status_code: 401,
-  metadata_json: '{"attempt":1}',
-  created_at: '2025-12-14T08:30:00.123Z',
-}
+const ROW: StoredEvent = { ...rowOf(7), description: 'wrong "secret"', metadata_json: '{"attempt":1}' }
 const SALT = Uint8Array.from({ length: 16 }, (_, i) => i)
 
 /** Any UTF-16 text, with lone surrogates, control characters and quotes in it. */

@@ -16,27 +16,12 @@ import {
 import { createSignature } from '../../../src/evidence/signature.ts'
 import { createKey } from './keys-under-test.ts'
 import { createLog, hashesOf } from './log-under-test.ts'
+import { rowOf } from './row-under-test.ts'
 
 const ORIGIN = 'example.com/log'
 const KEY = createKey(ORIGIN)
 const TRUSTED = { origin: ORIGIN, log: [KEY.verifier] }
 
-const rowOf = (id: number): EventRow => ({
-  id,
-  date_time: '2025-12-14T08:30:00.000Z',
-  who: `CP-${id}`,
-  ip: '192.0.2.1',
-  action: 'AUTH_FAIL',
-  description: 'wrong secret',
-  severity: 'WARN',
-  reason_code: 'INVALID_CREDENTIALS',
-  request_id: null,
-  endpoint: '/auth/login',
-  http_method: 'POST',
-  status_code: 401,
-  metadata_json: null,
-  created_at: '2025-12-14T08:30:00.123Z',
-})
 const saltOf = (id: number) => new Uint8Array(16).fill(id)
 const entryOf = (id: number) => formatLeaf(rowOf(id), commit(saltOf(id), rowOf(id)))
 const log = createLog(Array.from({ length: 300 }, (_, i) => entryOf(i + 1)))

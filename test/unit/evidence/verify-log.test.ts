@@ -11,6 +11,7 @@ import { formatNote, formatVerifierKey, SIGNATURE_TYPE } from '../../../src/evid
 import { createSignature } from '../../../src/evidence/signature.ts'
 import { createKey } from './keys-under-test.ts'
 import { createLog, type LogUnderTest } from './log-under-test.ts'
+import { rowOf } from './row-under-test.ts'
 
 const ORIGIN = 'example.com/log'
 const KEY = createKey(ORIGIN)
@@ -22,22 +23,7 @@ const folder = mkdtempSync(join(tmpdir(), 'evc-mirror-'))
 test.after(() => rmSync(folder, { recursive: true }))
 
 function entryOf(id: number, status_code = 401): Uint8Array {
-  const row = {
-    id,
-    date_time: '2025-12-14T08:30:00.000Z',
-    who: `CP-${id}`,
-    ip: '192.0.2.1',
-    action: 'AUTH_FAIL',
-    description: 'wrong secret',
-    severity: 'WARN',
-    reason_code: 'INVALID_CREDENTIALS',
-    request_id: null,
-    endpoint: null,
-    http_method: null,
-    status_code,
-    metadata_json: null,
-    created_at: '2025-12-14T08:30:00.123Z',
-  }
+  const row = { ...rowOf(id), status_code }
   return formatLeaf(row, commit(new Uint8Array(16).fill(id), row))
 }
 

@@ -7,16 +7,16 @@ import test, { type TestContext } from 'node:test'
 import { archiveSegments, planArchive } from '../../../src/archive/archive.ts'
 import { verifyArchives } from '../../../src/archive/verify.ts'
 import { formatVerifierKey } from '../../../src/evidence/note.ts'
-import { archivePaths, dataFolder } from '../../../src/service/data-folder.ts'
 import { verifyPath } from '../../../src/verify/sources/verify-path.ts'
 import type { Trust } from '../../../src/verify/verify.ts'
+import { pathsOf } from '../../harness/old-trail.ts'
 import { createSignedLog, type SignedLog, withDatabase, writeMirror } from '../../harness/signed-log.ts'
 import { createKey } from '../evidence/keys-under-test.ts'
 
 const FUTURE = Date.UTC(2036, 0, 1)
 
 const archive = (log: SignedLog, beforeMs = FUTURE) =>
-  archiveSegments({ ...archivePaths(dataFolder(log.path)), beforeMs, actor: 'test', signatureMs: 0 })
+  archiveSegments({ ...pathsOf(log.path), beforeMs, actor: 'test', signatureMs: 0 })
 
 function signedLog(t: TestContext): SignedLog {
   const log = createSignedLog()
@@ -261,7 +261,7 @@ test('archive: what no checkpoint covers yet stays, and leaves once one does', a
   const { archived, unsigned } = await archive(log)
   assert.deepEqual([archived.length, unsigned.map(({ firstId }) => firstId)], [0, [1, 1_025]])
   const plan = async () => {
-    const { leaving, unsigned } = await planArchive(archivePaths(dataFolder(log.path)), FUTURE)
+    const { leaving, unsigned } = await planArchive(pathsOf(log.path).store, FUTURE)
     return [leaving, unsigned].map(segments => segments.map(({ firstId }) => firstId))
   }
   assert.deepEqual(await plan(), [[], [1, 1_025]])
@@ -271,7 +271,7 @@ test('archive: what no checkpoint covers yet stays, and leaves once one does', a
   const half = await archive(log)
   assert.deepEqual([half.archived.length, half.unsigned.map(({ firstId }) => firstId)], [2, [2_049]])
   const waiting = archiveSegments({
-    ...archivePaths(dataFolder(log.path)),
+    ...pathsOf(log.path),
     beforeMs: FUTURE,
     actor: 'test',
     signatureMs: 60_000,

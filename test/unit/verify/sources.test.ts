@@ -1,4 +1,4 @@
-/** The sources for Node: data folders, mirrors and archives, as the store writes them. What is wrong with them: test/torture/log-mutations.ts. */
+/** The sources for Node: data folders, mirrors and archives, as the store writes them. What is wrong: test/torture/log-mutations.ts. */
 import assert from 'node:assert/strict'
 import { cpSync, existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
