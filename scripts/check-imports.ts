@@ -13,7 +13,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   postgres: [],
   journal: [],
   audit: ['event', 'context', 'journal'],
-  security: ['event', 'context', 'postgres', 'audit'],
+  security: ['event', 'context', 'postgres', 'files', 'audit'],
   files: [],
   witness: ['evidence', 'files'],
   log: ['event', 'evidence', 'files'],

@@ -17,12 +17,12 @@
  *   secrets/               generated secrets (development only), mode 0600
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { closeSync, constants, existsSync, linkSync, mkdirSync, openSync, readFileSync, rmSync } from 'node:fs'
+import { closeSync, constants, existsSync, linkSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { TrailPlace } from '../archive/trail.ts'
 import { Refusal } from '../errors.ts'
-import { syncPath, writeWhole } from '../files/whole-file.ts'
+import { makeFolders, syncPath, writeWhole } from '../files/whole-file.ts'
 
 export interface DataFolder {
   readonly path: string
@@ -113,7 +113,7 @@ function makeLockFile(file: string): void {
 
 /** @param admit asked under the lock */
 function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): DataFolderLock {
-  mkdirSync(folder.path, { recursive: true, mode: 0o700 })
+  makeFolders(folder.path, 0o700)
   const lockFile = join(folder.path, 'lock.db')
   makeLockFile(lockFile)
   const lock = new DatabaseSync(lockFile, { timeout: 0 })
@@ -187,7 +187,7 @@ export function markAdopted(folder: DataFolder, address: string): void {
  */
 export function generatedSecret(folder: DataFolder, name: string): string {
   const directory = join(folder.path, 'secrets')
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  makeFolders(directory, 0o700)
   const file = join(directory, name)
   if (!existsSync(file)) createDurably(file, randomBytes(32).toString('hex'))
   const secret = readFileSync(file, 'utf8').trim()
