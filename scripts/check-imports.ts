@@ -19,7 +19,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   log: ['event', 'evidence', 'files'],
   checkpoint: ['event', 'evidence', 'postgres', 'files', 'log', 'store'],
   verify: ['evidence', 'postgres'],
-  store: ['event', 'evidence', 'postgres', 'files', 'log'],
+  store: ['event', 'evidence', 'postgres', 'files', 'audit', 'log'],
   indexer: ['event', 'journal', 'log', 'store'],
   query: ['event', 'context', 'evidence', 'postgres', 'log', 'store'],
   archive: ['event', 'context', 'evidence', 'postgres', 'files', 'audit', 'log', 'store', 'query', 'checkpoint'],

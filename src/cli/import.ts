@@ -43,6 +43,7 @@ async function importFile(file: string, command: Command, shell: Shell): Promise
       const metadata = { file: name, ...result, actor: shell.user }
       await putOnRecord(folder, system('IMPORTED', createContext(), { description, metadata }))
     }
+    if (result.redacted > 0) terminal.note(`secrets were replaced in ${result.redacted} events of the file`)
     terminal.print(`${result.total} events read, ${result.imported} imported, ${result.skipped} already there`)
   } finally {
     await store.close()
