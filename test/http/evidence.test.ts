@@ -130,6 +130,7 @@ test('evidence: any role reads it, nobody without a key, unless the log is publi
     '/checkpoint',
     '/tile/0/000.p/1',
     '/checkpoint/consistency?from=0&to=1',
+    '/evidence/keys',
     '/audit/events/1/proof',
   ]) {
     for (const as of ['admin', 'operator', 'auditor'] as const) {
@@ -143,7 +144,9 @@ test('evidence: any role reads it, nobody without a key, unless the log is publi
     await eventually(async () => (await open.send('GET', '/tile/0/000.p/1')).status === 200)
     const answer = await open.send('GET', '/tile/entries/000.p/1')
     assert.equal(answer.headers.get('cache-control'), 'public, max-age=31536000, immutable')
-    problemOf(await open.send('GET', '/audit/events/1/proof'), 401, 'UNAUTHORIZED')
+    assert.match((await open.send('GET', '/evidence/keys')).text, /^\{"verifier":/)
+    for (const path of ['/audit/events/1/proof', '/evidence', '/evidence/verification'])
+      problemOf(await open.send('GET', path), 401, 'UNAUTHORIZED')
   } finally {
     await open.close()
   }
