@@ -145,8 +145,10 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
       try {
         return sign()
       } catch (error) {
-        if (error instanceof StoreError || error instanceof Refusal)
-          return { kind: 'unavailable', detail: error.message }
+        if (error instanceof Refusal) {
+          return { kind: 'unavailable', detail: error.message, isLasting: error.code === 'LOG_KEYS_UNUSABLE' }
+        }
+        if (error instanceof StoreError) return { kind: 'unavailable', detail: error.message }
         if (error instanceof Error && 'syscall' in error) return { kind: 'unavailable', detail: error.message }
         throw error
       }

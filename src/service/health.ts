@@ -1,6 +1,7 @@
 /** Readiness and metrics: what the parts say of themselves, for load balancers and Prometheus. Owns no state. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
+import type { CheckpointStatus } from '../checkpoint/checkpoint-host.ts'
 import { counted } from '../counted.ts'
 import { LIMITS } from '../limits.ts'
 import type { SecurityState } from '../security/security-state.ts'
@@ -62,7 +63,7 @@ export function createHealth(deps: {
           openly: writeError === null ? 'written' : 'cannot be written now',
           detail: writeError,
         }),
-        check('checkpoint', signed.phase === 'following' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax, {
+        check('checkpoint', isSigned(signed), {
           openly: signedOpenly,
           detail: signed.lastError,
         }),
@@ -82,6 +83,11 @@ function check(
   { openly, detail }: { readonly openly: string; readonly detail?: string | null },
 ): Check {
   return { name, ok, detail: detail ?? openly, openly }
+}
+
+/** A key that cannot be used is said at once, as whoever has just started it is still there; what may pass gets its time. */
+function isSigned({ phase, isLasting, unsignedMs }: CheckpointStatus): boolean {
+  return phase === 'following' && !isLasting && unsignedMs <= LIMITS.unsignedReadyMsMax
 }
 
 function witnessesOpenly({ witnesses, cosignedSize }: WitnessClientStatus): string {

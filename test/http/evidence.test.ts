@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import type { StoredEvent } from '../../src/event/event.ts'
 import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
@@ -188,6 +190,30 @@ test('evidence: a row that is changed under the running service is an incident, 
     const before = await newest()
     await new Promise(resolve => setTimeout(resolve, 2_500))
     assert.equal(await newest(), before)
+  } finally {
+    await own.close()
+  }
+})
+
+test('evidence: without its private key the service is not ready at once, and is again when the key is back', {
+  skip: ONLY_SQLITE,
+}, async () => {
+  const own = await startTestCentral()
+  const checkpoint = async () => {
+    const { checks } = (await own.send('GET', '/ready', { as: 'auditor' })).body
+    return checks.find(({ name }: { name: string }) => name === 'checkpoint') as { ok: boolean; detail: string }
+  }
+  try {
+    await eventually(async () => (await own.send('GET', '/checkpoint', { as: 'auditor' })).status === 200)
+    await own.stop()
+    const [folder, aside] = [join(own.dataDir, 'log-keys'), join(own.dataDir, 'aside')]
+    renameSync(folder, aside)
+    await own.start()
+    await eventually(async () => !(await checkpoint()).ok)
+    assert.match((await checkpoint()).detail, /^The keys of the log cannot be used/)
+    rmSync(folder, { recursive: true, force: true })
+    renameSync(aside, folder)
+    await eventually(async () => (await checkpoint()).ok)
   } finally {
     await own.close()
   }
