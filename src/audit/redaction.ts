@@ -72,10 +72,15 @@ export function redactForeignText(text: string): string {
   )
 }
 
-/** Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. */
+/**
+ * Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. So it is where
+ * a name stands twice, as only the last of the two is looked at: every member has a colon.
+ */
 export function redactForeignJson(json: string): string {
   let hasSecret = false
-  const redacted = (name: string, value: unknown): unknown => {
+  let members = -1 // all that is read is a member of nothing
+  function redacted(this: unknown, name: string, value: unknown): unknown {
+    if (!Array.isArray(this)) members++
     const isForbidden = FORBIDDEN_WORD.test(name) && !SAFE_METADATA_NAMES.has(name)
     const safe = isForbidden ? REDACTED : typeof value === 'string' ? redactForeignText(value) : value
     hasSecret ||= safe !== value
@@ -83,7 +88,8 @@ export function redactForeignJson(json: string): string {
   }
   try {
     const metadata = JSON.parse(json, redacted)
-    return hasSecret ? JSON.stringify(metadata) : json
+    const colons = json.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1
+    return hasSecret || colons > members ? JSON.stringify(metadata) : json
   } catch (error) {
     return error instanceof SyntaxError ? redactForeignText(json) : REDACTED // nested too deeply to look into
   }

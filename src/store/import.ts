@@ -118,6 +118,7 @@ function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> & { readonly hadSec
     const value = text(column)
     const redacted = redact(value)
     hadSecret ||= redacted !== value
+    characters += redacted.length - value.length
     return redacted
   }
   const optional = (column: (typeof OPTIONAL)[number], redact = redactForeignText) =>
@@ -147,7 +148,7 @@ function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> & { readonly hadSec
     status_code: row.status_code === null ? null : integer('status_code'),
     metadata_json: optional('metadata_json', redactForeignJson),
   }
-  const createdAt = text('created_at')
+  const createdAt = safe('created_at')
   if (characters > LIMITS.recordBytesMax) throw refuse('the whole row', 'is too large')
   return { event, createdAt, hadSecret }
 }

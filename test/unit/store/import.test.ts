@@ -156,6 +156,11 @@ test('import: secrets are replaced, and all else stays to the letter', () =>
         },
       ],
       [{ metadata_json: `{"p\\u0061ssword":"hunter2"}` }, { metadata_json: '{"password":"***REDACTED***"}' }],
+      [
+        { metadata_json: '{"password":"hunter2","a":[{}, {"x:y":":"}],"password":"***REDACTED***"}' },
+        { metadata_json: '{"password":"***REDACTED***","a":[{},{"x:y":":"}]}' },
+      ],
+      [{ metadata_json: '{"a": [{}, {"x:y": ":"}], "\\"": null}' }, {}],
       [{ metadata_json: 'no JSON, password=hunter2' }, { metadata_json: 'no JSON, password=***REDACTED***' }],
       [{ metadata_json: deep }, { metadata_json: '***REDACTED***' }],
       [
@@ -177,7 +182,7 @@ test('import: secrets are replaced, and all else stays to the letter', () =>
     for (const [odd] of cases) addRow(db, odd)
     db.close()
     const { redacted } = await importReferenceDatabase({ file, store })
-    assert.equal(redacted, 5)
+    assert.equal(redacted, 6)
     for (const [i, [odd, safe]] of cases.entries()) {
       const expected = { ...VALUES, ...odd, ...safe, id: i + 1, date_time: '2025-12-14T06:00:05.719Z' }
       assert.deepEqual(await store.get(i + 1), expected)
