@@ -83,5 +83,6 @@ async function record(folder: DataFolder, directory: string, manifest: Manifest,
 export function describe({ files, sequence, indexed_sequence, last_event_id, created_at }: Manifest): string {
   const mebibytes = (files.reduce((sum, { bytes }) => sum + bytes, 0) / 1_048_576).toFixed(1)
   const waiting = sequence - indexed_sequence
-  return `backup of ${created_at}: ${counted(last_event_id, 'event')} and ${counted(waiting, 'journal record')} behind them, ${counted(files.length, 'file')}, ${mebibytes} MiB`
+  const extent = `${counted(last_event_id, 'event')} and ${counted(waiting, 'journal record')} behind them`
+  return `backup of ${created_at}: ${extent}, ${counted(files.length, 'file')}, ${mebibytes} MiB`
 }

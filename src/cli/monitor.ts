@@ -70,9 +70,8 @@ function printReport(report: MonitorReport, minutes: number, terminal: Terminal)
   terminal.print(
     terminal.paint('bold', `The last ${minutes === 1 ? 'minute' : `${minutes} minutes`}, until ${report.end_time}`),
   )
-  terminal.print(
-    `${counted(report.events, 'event')}, ${counted(report.failures, 'failed login')} (${report.failures_per_minute} a minute), ${counted(report.incidents, 'incident')}`,
-  )
+  const failures = `${counted(report.failures, 'failed login')} (${report.failures_per_minute} a minute)`
+  terminal.print(`${counted(report.events, 'event')}, ${failures}, ${counted(report.incidents, 'incident')}`)
   if (report.failures > 0) terminal.print(`over time  ${sparkline(report.failures_by_minute)}`)
   printRules(report.rules, terminal)
   printEpisodes(report.episodes, terminal)

@@ -57,6 +57,6 @@ export const cpParams = closed({
   cp_id: {
     ...cpId,
     description:
-      'Identity of the charge point. Of `.` and `..` most clients make another address before they send it (RFC 3986, 5.2.4), also of `%2E`.',
+      'Identity of the charge point. Of `.`, `..` and `%2E` most clients make another address (RFC 3986, 5.2.4).',
   },
 })
