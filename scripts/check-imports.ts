@@ -1,5 +1,5 @@
 /**
- * The direction of imports, as a table. A stage may import only what stands in its row; `event`, `limits` and `errors`
+ * The direction of imports, as a table. A stage may import only what stands in its row; `event`, `limits`, `errors` and `counted`
  * are vocabulary that everybody may use. Fails on: an import outside the table, `process` outside of `cli`, a source
  * file that nothing imports (entry points are named), Node in what runs in browsers, a source file over the size limit.
  */
@@ -13,14 +13,14 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   postgres: [],
   journal: [],
   audit: ['event', 'context', 'journal'],
-  security: ['event', 'context', 'postgres', 'audit'],
+  security: ['event', 'context', 'postgres', 'files', 'audit'],
   files: [],
   threads: [],
   witness: ['evidence', 'files'],
   log: ['event', 'evidence', 'files', 'threads'],
   checkpoint: ['event', 'evidence', 'postgres', 'files', 'log', 'store', 'threads'],
   verify: ['evidence', 'postgres'],
-  store: ['event', 'evidence', 'postgres', 'files', 'log', 'threads'],
+  store: ['event', 'evidence', 'postgres', 'files', 'audit', 'log', 'threads'],
   indexer: ['event', 'journal', 'log', 'store', 'threads'],
   query: ['event', 'context', 'evidence', 'postgres', 'log', 'store', 'threads'],
   archive: [
@@ -85,7 +85,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'verify',
   ],
 }
-const VOCABULARY = new Set(['limits.ts', 'errors.ts'])
+const VOCABULARY = new Set(['limits.ts', 'errors.ts', 'counted.ts'])
 const ENTRY_POINTS = new Set([
   'cli/main.ts',
   'verify/index.ts',

@@ -76,7 +76,7 @@ function verdictsPage(): string {
   const rows = Object.entries(VERDICTS).map(([code, { exit, sentence, meaning }]) => [
     `\`${code}\``,
     String(exit),
-    sentence(code === 'PRISTINE' ? '600 events, 1 signed checkpoints' : (PLACES[code] ?? 'event 17')),
+    sentence(code === 'PRISTINE' ? '600 events, 1 signed checkpoint' : (PLACES[code] ?? 'event 17')),
     meaning,
   ])
   return `# Verdicts

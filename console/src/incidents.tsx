@@ -33,6 +33,7 @@ export function IncidentsPage() {
     queryFn: () => api<{ episodes: Episode[] }>('GET', `/audit/incidents${query({ limit: INCIDENTS_LISTED })}`),
     placeholderData: before => before,
   })
+  const isCut = data?.episodes.length === INCIDENTS_LISTED
   const asked = STATES.find(state => state === params.state) ?? ''
   const episodes = data?.episodes ?? NONE
   const shown = useMemo(() => episodes.filter(({ state }) => asked === '' || state === asked), [episodes, asked])
@@ -63,7 +64,7 @@ export function IncidentsPage() {
           {error !== null && <Failure error={error} retry={refetch} />}
           {data === undefined && error === null && <Loading what="incidents" />}
           {data !== undefined && shown.length === 0 && (
-            <Empty title={asked === '' ? 'No incidents' : `No ${asked} incidents`}>
+            <Empty title={asked === '' ? 'No incidents' : `No ${asked} incidents${isCut ? ' among the newest' : ''}`}>
               Brute force, refused admin access and messages that were tampered with appear here.
             </Empty>
           )}
@@ -79,7 +80,7 @@ export function IncidentsPage() {
               />
             </OpenIncident>
           )}
-          {episodes.length === INCIDENTS_LISTED && <p className="hint">The newest {INCIDENTS_LISTED} are listed.</p>}
+          {isCut && <p className="hint">The newest {INCIDENTS_LISTED} are listed.</p>}
         </div>
         {isMissed && (
           <Detail label="Incident" title="Not among the newest" onClose={() => change({ incident: '' })}>

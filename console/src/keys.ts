@@ -73,6 +73,7 @@ export const SHORTCUTS: readonly (readonly [
       ['k, ArrowUp', 'Event before'],
       ['PageDown, PageUp', 'A page'],
       ['Home', 'To the newest'],
+      ['End', 'To the oldest that is loaded'],
       ['Enter', 'Open the event'],
       ['Escape', 'Close it'],
     ],

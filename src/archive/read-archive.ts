@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
+import { counted } from '../counted.ts'
 import { Refusal } from '../errors.ts'
 import type { StoredEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
@@ -75,7 +76,7 @@ export function readSaltsFile(directory: string, { log, count }: ArchiveManifest
   const bytes = readFileSync(path)
   if (sha256Of(bytes) !== log.salts_sha256) throw invalid(path, 'its digest is not the one of its manifest')
   const salts = parseSalts(bytes, count)
-  if (salts === undefined) throw invalid(path, `it does not hold what opens ${count} events`)
+  if (salts === undefined) throw invalid(path, `it does not hold what opens ${counted(count, 'event')}`)
   return salts
 }
 

@@ -10,6 +10,7 @@
  */
 import type { BaseLogger } from 'pino'
 import { createContext, currentContext, type RequestContext } from '../context/context.ts'
+import { counted } from '../counted.ts'
 import { INCIDENT, NOT_A_GUESS } from '../event/catalogue.ts'
 import { type Clock, pastByMonotonic, systemClock } from '../event/clock.ts'
 import { formatEntry } from '../event/codec.ts'
@@ -229,7 +230,7 @@ interface Loss {
 
 function declarationOf(loss: Loss): string {
   const { count, since, until } = loss
-  const description = `${count} events could not be recorded between ${since} and ${until}`
+  const description = `${counted(count, 'event')} could not be recorded between ${since} and ${until}`
   loss.text ??= formatEntry(
     events.system('LOSS_DECLARED', createContext(), { description, metadata: { count, since, until } }),
   )

@@ -46,6 +46,11 @@ export function escapeUnprintable(text: string): string {
 
 /** Replaces what looks like a secret inside a text. */
 export function redactText(text: string): string {
+  return redactShapes(text, (_name, value) => value.startsWith(REDACTED))
+}
+
+/** @param spares the assignments that stay */
+function redactShapes(text: string, spares: (name: string, value: string) => boolean): string {
   if (!MAYBE_SECRET.test(text)) return text
   return text
     .replace(PEM, REDACTED)
@@ -53,7 +58,41 @@ export function redactText(text: string): string {
     .replace(ADMIN_KEY, REDACTED)
     .replace(AUTHORIZATION, `$1${REDACTED}`)
     .replace(URL_PASSWORD, `$1:${REDACTED}@`)
-    .replace(ASSIGNMENT, (whole, name: string, value: string) => (value.startsWith(REDACTED) ? whole : name + REDACTED))
+    .replace(ASSIGNMENT, (whole, name: string, value: string) => (spares(name, value) ? whole : name + REDACTED))
+}
+
+/**
+ * A text that somebody else wrote, as evidence: it loses its secrets and is neither cut nor escaped. `credentials:missing` and
+ * `Cannot generate key: CP-021 not found` are sentences and stay.
+ */
+export function redactForeignText(text: string): string {
+  return redactShapes(
+    text,
+    (name, value) => value.startsWith(REDACTED) || (/[\w.-]\s*:\s*$/.test(name) && !/^[\\"']/.test(value)),
+  )
+}
+
+/**
+ * Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. So it is where
+ * a name stands twice, as only the last of the two is looked at: every member has a colon.
+ */
+export function redactForeignJson(json: string): string {
+  let hasSecret = false
+  let members = -1 // all that is read is a member of nothing
+  function redacted(this: unknown, name: string, value: unknown): unknown {
+    if (!Array.isArray(this)) members++
+    const isForbidden = FORBIDDEN_WORD.test(name) && !SAFE_METADATA_NAMES.has(name)
+    const safe = isForbidden ? REDACTED : typeof value === 'string' ? redactForeignText(value) : value
+    hasSecret ||= safe !== value
+    return safe
+  }
+  try {
+    const metadata = JSON.parse(json, redacted)
+    const colons = json.replace(/"(?:[^"\\]|\\.)*"/g, '').split(':').length - 1
+    return hasSecret || colons > members ? JSON.stringify(metadata) : json
+  } catch (error) {
+    return error instanceof SyntaxError ? redactForeignText(json) : REDACTED // nested too deeply to look into
+  }
 }
 
 /**

@@ -15,6 +15,7 @@
  *               (self-watch.ts), or until it is as it was logged, if all instances were told so (postgres-watch.ts)
  *   stopped     for good
  */
+import { Refusal } from '../errors.ts'
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
 import type { Outcome, RefusalCause } from './outcome.ts'
@@ -73,6 +74,8 @@ export interface CheckpointStatus {
   readonly watchStalledMs: number
   /** Why it is refused, or was not possible the last time. */
   readonly lastError: string | null
+  /** What was not possible is for somebody to mend, as a private key that is gone: nothing to wait a while for. */
+  readonly isLasting: boolean
 }
 
 export interface Checkpoints {
@@ -121,6 +124,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
   let watched: CheckpointStatus['watched']
   let watchedAt = performance.now()
   let lastError: string | null = null
+  let isLasting = false
   /** Until the process begins anew. */
   let foundHere: FoundTampering | undefined
   let lastEventId = 0
@@ -153,7 +157,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     if (foundHere !== undefined) return stopFor(foundHere)
     const startedAt = performance.now()
     const outcome = await signer.sign()
-    if (outcome.kind === 'unavailable') lastError = outcome.detail
+    if (outcome.kind === 'unavailable') fail(outcome.detail, outcome.isLasting)
     else if (outcome.kind === 'refused') refuse(outcome.cause, outcome.detail)
     else if (outcome.kind === 'tampered') {
       if ('note' in outcome.last) follow(outcome.last, startedAt)
@@ -169,6 +173,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     const isNews = size > newest.size
     phase = 'following'
     lastError = null
+    isLasting = false
     if (isNews) newestSince = startedAt
     if (kind === 'signed' || (isNews && !isFound)) signedAt = Date.now()
     newest = { note, size }
@@ -178,6 +183,11 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     const witnessed = signer.witnessed()
     if (witnessed !== undefined) handOn(witnessed)
     if (kind === 'signed' || isFound || startedAt - newestSince > TAKE_OVER_MS) handOn({ note, size })
+  }
+
+  function fail(detail: string, willLast = false): void {
+    lastError = detail
+    isLasting = willLast
   }
 
   function handOn({ note, size }: SizedNote): void {
@@ -199,9 +209,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     clearTimeout(timer)
     const startedAt = performance.now()
     running ??= step()
-      .catch(error => {
-        lastError = error.message
-      })
+      .catch(error => fail(error.message, error instanceof Refusal && error.code === 'LOG_KEYS_UNUSABLE'))
       .finally(() => {
         running = undefined
         if (phase === 'stopped') return
@@ -232,6 +240,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
       watched,
       watchStalledMs: watchMs === 0 ? 0 : performance.now() - watchedAt,
       lastError,
+      isLasting,
     }),
     indexed(id) {
       lastEventId = id

@@ -1,4 +1,5 @@
 /** Whether the head of a log in PostgreSQL may be signed, by what is stored: its bytes, its tiles and what was signed before. */
+import { counted } from '../counted.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { hashLeaf } from '../evidence/merkle.ts'
 import { consistencyProof, rootHash, type TreeHead, verifyConsistency } from '../evidence/merkle-proof.ts'
@@ -25,7 +26,11 @@ export async function proveHead(
   { size, root, readTiles }: PostgresLogSnapshot,
   last: TreeHead,
 ): Promise<TreeHead | Outcome> {
-  if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
+  if (size < last.size)
+    return refuse(
+      'ROLLED_BACK',
+      `${counted(last.size, 'event was signed', 'events were signed')}, and the log has ${size}`,
+    )
   const tiles = new Map<string, Uint8Array>()
   const needed = tilesFor(size, readHash => [rootHash(size, readHash), consistencyProof(last.size, size, readHash)])
   try {
@@ -35,7 +40,7 @@ export async function proveHead(
     if (!areSameBytes(rootHash(size, readHash), root))
       return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
     if (!verifyConsistency(last, { size, root }, consistencyProof(last.size, size, readHash)))
-      return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
+      return refuse('FORKED', `the log does not continue what was signed at ${counted(last.size, 'event')}`)
   } catch (error) {
     if (error instanceof RangeError) return refuse('BYTES_DIFFER', error.message) // a tile is not there, or is cut short
     throw error

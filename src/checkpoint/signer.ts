@@ -20,6 +20,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { counted } from '../counted.ts'
 import { Refusal } from '../errors.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { type KeyChain, keysOfSize, openByChain } from '../evidence/key-chain.ts'
@@ -89,7 +90,11 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
     const { size, root } = head
     const isUnsignable = size === 0 && chain.handOvers[0]?.size === 0 // its key may be forgotten (key-files.ts)
     if (isUnsignable && last.note === undefined) return { kind: 'unavailable', detail: 'nothing is logged yet' }
-    if (size < last.size) return refuse('ROLLED_BACK', `${last.size} events were signed, and the log has ${size}`)
+    if (size < last.size)
+      return refuse(
+        'ROLLED_BACK',
+        `${counted(last.size, 'event was signed', 'events were signed')}, and the log has ${size}`,
+      )
     if (last.note !== undefined && size === last.size && areSameBytes(root, last.root)) {
       return { kind: 'nothing-new', size, note: last.note }
     }
@@ -136,8 +141,10 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
       try {
         return sign()
       } catch (error) {
-        if (error instanceof StoreError || error instanceof Refusal)
-          return { kind: 'unavailable', detail: error.message }
+        if (error instanceof Refusal) {
+          return { kind: 'unavailable', detail: error.message, isLasting: error.code === 'LOG_KEYS_UNUSABLE' }
+        }
+        if (error instanceof StoreError) return { kind: 'unavailable', detail: error.message }
         if (error instanceof Error && 'syscall' in error) return { kind: 'unavailable', detail: error.message }
         throw error
       }
@@ -158,7 +165,7 @@ function findFault(last: TreeHead, head: LogSnapshot): Outcome | undefined {
     if (!areSameBytes(rootHash(size, readHash), root))
       return refuse('BYTES_DIFFER', 'the tiles do not have the root of the database')
     if (!verifyConsistency(last, head, consistencyProof(last.size, size, readHash))) {
-      return refuse('FORKED', `the log does not continue what was signed at ${last.size} events`)
+      return refuse('FORKED', `the log does not continue what was signed at ${counted(last.size, 'event')}`)
     }
     const wrong = findWrongBundle(last.size, head)
     if (wrong !== undefined)

@@ -5,6 +5,7 @@ import { Command } from 'commander'
 import { system } from '../audit/events.ts'
 import { safeText } from '../audit/redaction.ts'
 import { createContext } from '../context/context.ts'
+import { counted } from '../counted.ts'
 import { LIMITS } from '../limits.ts'
 import { backUp } from '../service/backup.ts'
 import type { Manifest } from '../service/backup-manifest.ts'
@@ -82,5 +83,6 @@ async function record(folder: DataFolder, directory: string, manifest: Manifest,
 export function describe({ files, sequence, indexed_sequence, last_event_id, created_at }: Manifest): string {
   const mebibytes = (files.reduce((sum, { bytes }) => sum + bytes, 0) / 1_048_576).toFixed(1)
   const waiting = sequence - indexed_sequence
-  return `backup of ${created_at}: ${last_event_id} events and ${waiting} journal records behind them, ${files.length} files, ${mebibytes} MiB`
+  const extent = `${counted(last_event_id, 'event')} and ${counted(waiting, 'journal record')} behind them`
+  return `backup of ${created_at}: ${extent}, ${counted(files.length, 'file')}, ${mebibytes} MiB`
 }

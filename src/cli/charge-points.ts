@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Argument, Command, InvalidArgumentError, Option } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
+import { counted } from '../counted.ts'
 import { LIMITS } from '../limits.ts'
 import type { Actor, CpStatus, Security, SecurityStatus } from '../security/security.ts'
 import { CP_STATUSES } from '../security/security.ts'
@@ -182,7 +183,7 @@ async function list(options: ListOptions, command: Command, shell: Shell): Promi
       status.location ?? '',
     ]),
   )
-  terminal.note(`${found.length} charge points`)
+  terminal.note(counted(found.length, 'charge point'))
 }
 
 async function allStatuses(security: Security, status: CpStatus | undefined): Promise<KnownStatus[]> {

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
+import { counted } from '../counted.ts'
 import { checkAll, type Report } from '../service/check-all.ts'
 import { whileStopped } from '../service/data-folder.ts'
 import { rebuildChunks } from '../store/check-store.ts'
@@ -61,6 +62,6 @@ function* describe({ problems, notes, losses, counts }: Report): Generator<strin
     yield `declared loss, event ${id}: ${escapeUnprintable(description)}`
   }
   if (losses.length > LOSSES_SHOWN) yield `and ${losses.length - LOSSES_SHOWN} more declared losses; --json has all`
-  const extent = `${counts.rows} events and ${counts.waiting_records} journal records behind them`
-  yield problems.length === 0 ? `everything agrees: ${extent}` : `${problems.length} problems in ${extent}`
+  const extent = `${counted(counts.rows, 'event')} and ${counted(counts.waiting_records, 'journal record')} behind them`
+  yield problems.length === 0 ? `everything agrees: ${extent}` : `${counted(problems.length, 'problem')} in ${extent}`
 }

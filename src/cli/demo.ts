@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
+import { counted } from '../counted.ts'
 import type { Central } from '../service/central.ts'
 import { readSettings, type Settings } from '../settings/settings.ts'
 import { wholeNumber } from './filters.ts'
@@ -103,7 +104,7 @@ function printWelcome(central: Central, adminKey: string, options: DemoOptions, 
   terminal.print(`  address      ${terminal.paint('cyan', url)}`)
   terminal.print(`  reference    ${url}/docs`)
   terminal.print(`  data folder  ${folder.path}`)
-  terminal.print(`  fleet        ${options.chargePoints} charge points, seed ${options.seed}`)
+  terminal.print(`  fleet        ${counted(options.chargePoints, 'charge point')}, seed ${options.seed}`)
   terminal.print()
   terminal.print('Look around while it runs:')
   terminal.print(`  npx ev-central --data-dir ${folder.path} monitor`)
@@ -125,7 +126,10 @@ async function connectFleet(fleet: Fleet, terminal: Terminal, ended: AbortSignal
   }
   await Promise.all(Array.from({ length: REGISTERING_AT_ONCE }, connectNext))
   terminal.progressDone()
-  if (!ended.aborted) terminal.print(`${size} charge points are registered and have logged in`)
+  if (!ended.aborted)
+    terminal.print(
+      counted(size, 'charge point is registered and has logged in', 'charge points are registered and have logged in'),
+    )
 }
 
 function createNarration(terminal: Terminal): Narrator & { progress(seconds: number): void } {
@@ -160,7 +164,7 @@ async function printOutcome(api: Api, startedAt: Date, terminal: Terminal): Prom
   const incidents = await api.operate('GET', '/audit/incidents')
   const byAction = Object.entries((summary.body.by_action ?? {}) as Record<string, number>)
   terminal.print()
-  terminal.print(terminal.paint('bold', `End of the simulation: ${summary.body.total} audit events`))
+  terminal.print(terminal.paint('bold', `End of the simulation: ${counted(Number(summary.body.total), 'audit event')}`))
   printTable(
     terminal,
     [{ title: 'action' }, { title: 'events', align: 'right' }],

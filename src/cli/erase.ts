@@ -1,5 +1,6 @@
 /** `erase`: whatever the trail holds of a charge point, a former admin or an address is overwritten. */
 import { Command } from 'commander'
+import { counted } from '../counted.ts'
 import { planErasure } from '../erasure/erase.ts'
 import type { Erased, ErasurePlan, ErasureRequest } from '../erasure/request.ts'
 import { Refusal } from '../errors.ts'
@@ -53,7 +54,7 @@ async function runErase(options: Options, command: Command, shell: Shell): Promi
   await using trail = openTrail(shell, command)
   if (options.dryRun === true) {
     const { rows, refusal } = await trail.plan(subject)
-    if (options.json !== true) shell.terminal.print(`${rows} events hold the subject`)
+    if (options.json !== true) shell.terminal.print(counted(rows, 'event holds the subject', 'events hold the subject'))
     else shell.terminal.print(JSON.stringify({ events: rows, refused: refusal?.code ?? null }))
     if (refusal !== undefined) throw refusal
     return
@@ -117,7 +118,7 @@ function print({ erased, eventId, archivesMissing, journalsBehind }: Erased, opt
     return
   }
   if (eventId === null) terminal.print('no event holds the subject')
-  else terminal.print(`${erased} events were erased; event ${eventId} says so`)
+  else terminal.print(`${counted(erased, 'event was erased', 'events were erased')}; event ${eventId} says so`)
   if (archivesMissing.length > 0) {
     terminal.note(
       `archives that are not where they were written to were not looked into: ${archivesMissing.join(', ')}`,

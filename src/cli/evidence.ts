@@ -6,6 +6,7 @@ import { withArchives } from '../archive/proven-archives.ts'
 import { readKnownArchives } from '../archive/trail.ts'
 import { signManifest } from '../checkpoint/pack-note.ts'
 import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
+import { counted } from '../counted.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { currentKeys, formatKeyChain, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
@@ -98,7 +99,7 @@ async function evidence(options: Options, command: Command, shell: Shell): Promi
   })
   const { manifest } = pack
   if (options.json === true) return terminal.print(JSON.stringify(manifest))
-  terminal.print(`${manifest.events} events of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
+  terminal.print(`${counted(manifest.events, 'event')} of ${manifest.start_time} to ${manifest.end_time}: ${output}`)
   for (const key of stored.chain === undefined ? [] : listKeys(currentKeys(stored.chain))) {
     terminal.print(`key to give along by another way: ${formatVerifierKey(key)}`)
   }

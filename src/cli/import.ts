@@ -5,6 +5,7 @@ import { Command } from 'commander'
 import { system } from '../audit/events.ts'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { createContext } from '../context/context.ts'
+import { counted } from '../counted.ts'
 import { putOnRecord } from '../service/put-on-record.ts'
 import { type ImportProgress, importReferenceDatabase } from '../store/import.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
@@ -39,11 +40,14 @@ async function importFile(file: string, command: Command, shell: Shell): Promise
     // Crash here: the events are there and their import is not on record; running it again reports "already there".
     if (result.imported > 0) {
       const name = escapeUnprintable(basename(file))
-      const description = `${result.imported} events imported from ${name} by ${shell.user}`
+      const description = `${counted(result.imported, 'event')} imported from ${name} by ${shell.user}`
       const metadata = { file: name, ...result, actor: shell.user }
       await putOnRecord(folder, system('IMPORTED', createContext(), { description, metadata }))
     }
-    terminal.print(`${result.total} events read, ${result.imported} imported, ${result.skipped} already there`)
+    if (result.redacted > 0) terminal.note(`secrets were replaced in ${counted(result.redacted, 'event')} of the file`)
+    terminal.print(
+      `${counted(result.total, 'event')} read, ${result.imported} imported, ${result.skipped} already there`,
+    )
   } finally {
     await store.close()
   }

@@ -1,5 +1,6 @@
 /** `instances` and `adopt`: who feeds the shared log, who is gone for good, and what is found in the journal of one that was. */
 import { Command } from 'commander'
+import { counted } from '../counted.ts'
 import { adoptJournal, forgetInstance, type Instance, readInstances } from '../service/instances.ts'
 import { UsageError } from './outcome.ts'
 import { silentLogger } from './security-door.ts'
@@ -105,7 +106,7 @@ async function adopt(directory: string, command: Command, shell: Shell): Promise
   }
   const { records, journalId, folder } = adopted
   shell.terminal.print(
-    `${records} records of the journal ${journalId} became rows; ${folder.path} is not needed any more`,
+    `${counted(records, 'record')} of the journal ${journalId} became rows; ${folder.path} is not needed any more`,
   )
 }
 

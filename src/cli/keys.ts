@@ -2,6 +2,7 @@
 import { Command } from 'commander'
 import { beginKeyChain, readKeyChain } from '../checkpoint/key-files.ts'
 import { readSharedSigned } from '../checkpoint/postgres-signed.ts'
+import { counted } from '../counted.ts'
 import { currentKeys, type KeyChain, type LogKeys, listKeys } from '../evidence/key-chain.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import { createPostgres } from '../postgres/postgres.ts'
@@ -53,7 +54,7 @@ async function show(options: { json?: boolean }, command: Command, shell: Shell)
   else {
     printKeys(currentKeys(chain), shell)
     for (const { size, from } of chain.handOvers) {
-      for (const key of listKeys(from)) terminal.note(`up to ${size} events: ${formatVerifierKey(key)}`)
+      for (const key of listKeys(from)) terminal.note(`up to ${counted(size, 'event')}: ${formatVerifierKey(key)}`)
     }
   }
 }

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { Command } from 'commander'
+import { counted } from '../counted.ts'
 import { parsePostgresUrl } from '../postgres/postgres-url.ts'
 import { type MigrateProgress, migrateBack, migrateToPostgres } from '../service/migrate.ts'
 import { readSettings, type Settings } from '../settings/settings.ts'
@@ -55,7 +56,9 @@ async function migrate(options: Options, shell: Shell): Promise<void> {
   })
   terminal.progressDone()
   const { events, origin, folder, address } = done
-  terminal.print(`${events} events of ${origin} go on in ${address}; the roots are equal`)
+  terminal.print(
+    `${counted(events, 'event')} of ${origin} ${events === 1 ? 'goes' : 'go'} on in ${address}; the roots are equal`,
+  )
   const keys = [folder.logKeys, join(folder.path, 'secrets')].filter(path => existsSync(path)).join(' and ')
   terminal.note(`next: EVC_DATABASE_URL, and a new EVC_DATA_DIR for each instance; ${folder.path} does not start any more
 take along: ${keys} as your backup of the keys (the one that signs is in the database, wrapped

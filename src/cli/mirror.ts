@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { mirrorLog, mirrorPostgresLog } from '../checkpoint/mirror.ts'
+import { counted } from '../counted.ts'
 import type { DataFolder } from '../service/data-folder.ts'
 import { UsageError } from './outcome.ts'
 import { progressBar } from './progress-bar.ts'
@@ -34,7 +35,7 @@ async function mirror(directory: string, command: Command, shell: Shell): Promis
       ? mirrorFolder(shell.folder(command), to, onProgress)
       : mirrorPostgresLog({ url: databaseUrl, to, onProgress })
   const { size, files } = await mirroring.finally(() => terminal.progressDone())
-  terminal.print(`${size} events, ${files} files written`)
+  terminal.print(`${counted(size, 'event')}, ${counted(files, 'file')} written`)
 }
 
 function mirrorFolder(

@@ -2,6 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
+import { counted } from '../counted.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import type { Episode } from '../query/event-queries.ts'
@@ -66,10 +67,11 @@ async function monitor(options: MonitorOptions, command: Command, shell: Shell):
 }
 
 function printReport(report: MonitorReport, minutes: number, terminal: Terminal): void {
-  terminal.print(terminal.paint('bold', `The last ${minutes} minutes, until ${report.end_time}`))
   terminal.print(
-    `${report.events} events, ${report.failures} failed logins (${report.failures_per_minute} a minute), ${report.incidents} incidents`,
+    terminal.paint('bold', `The last ${minutes === 1 ? 'minute' : `${minutes} minutes`}, until ${report.end_time}`),
   )
+  const failures = `${counted(report.failures, 'failed login')} (${report.failures_per_minute} a minute)`
+  terminal.print(`${counted(report.events, 'event')}, ${failures}, ${counted(report.incidents, 'incident')}`)
   if (report.failures > 0) terminal.print(`over time  ${sparkline(report.failures_by_minute)}`)
   printRules(report.rules, terminal)
   printEpisodes(report.episodes, terminal)

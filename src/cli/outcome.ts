@@ -101,13 +101,13 @@ function sqliteFailure(error: unknown): Failure | undefined {
 }
 
 function systemFailure(error: unknown): Failure {
-  const { code, path, port } = (error ?? {}) as { code?: unknown; path?: unknown; port?: unknown }
+  const { code, path, port, syscall } = (error ?? {}) as Record<'code' | 'path' | 'port' | 'syscall', unknown>
   if (typeof code === 'string') {
     if (/^ERR_(OSSL|SSL|TLS|CRYPTO)_/.test(code)) {
       const message = 'EVC_TLS_CERT and EVC_TLS_KEY do not hold a certificate (PEM) and the private key that fits it'
       return { exitCode: EXIT.usage, message: `error: ${message}` }
     }
-    const known = SYSTEM_FAILURES[code]
+    const known = code === 'ENOENT' && syscall === 'mkdir' ? 'no folder can be made there' : SYSTEM_FAILURES[code]
     if (known !== undefined) {
       const where = typeof path === 'string' ? `${path}: ` : typeof port === 'number' ? `port ${port}: ` : ''
       const isUsage = code !== 'ENOSPC'

@@ -1,6 +1,7 @@
 /** `restore`: a backup into an empty folder, the check of one, or going on with a data folder that is older than it was. */
 import { existsSync } from 'node:fs'
 import { Command } from 'commander'
+import { counted } from '../counted.ts'
 import { whileStopped } from '../service/data-folder.ts'
 import { declareJournalGap } from '../service/journal-gap.ts'
 import { acceptPosition } from '../service/position-guard.ts'
@@ -70,6 +71,6 @@ async function goOn(command: Command, shell: Shell): Promise<void> {
     lost: await declareJournalGap(folder, shell.user),
   }))
   for (const what of missing ?? []) shell.terminal.print(`accepted: ${what}`)
-  if (lost > 0) shell.terminal.print(`declared lost: ${lost} journal records`)
+  if (lost > 0) shell.terminal.print(`declared lost: ${counted(lost, 'journal record')}`)
   if (missing === undefined && lost === 0) shell.terminal.print('nothing is missing, nothing was changed')
 }

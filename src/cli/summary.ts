@@ -1,6 +1,7 @@
 /** `summary`: totals of a time range by action, severity and reason, the busiest names, and how it went over time. */
 import { Command, InvalidArgumentError } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
+import { counted } from '../counted.ts'
 import { ACCESS, SEVERITIES } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import type { Summary, SummaryRequest } from '../query/event-queries.ts'
@@ -74,7 +75,9 @@ function parseLength(text: string): number {
 }
 
 function printSummary(summary: Summary, terminal: Terminal): void {
-  terminal.print(terminal.paint('bold', `${summary.total} events from ${summary.start_time} to ${summary.end_time}`))
+  terminal.print(
+    terminal.paint('bold', `${counted(summary.total, 'event')} from ${summary.start_time} to ${summary.end_time}`),
+  )
   if (summary.total === 0) return
   printCounts(terminal, 'action', summary.by_action)
   printCounts(terminal, 'severity', summary.by_severity)

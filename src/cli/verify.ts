@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
+import { counted } from '../counted.ts'
 import { ACCESS } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import { isPostgresUrl, parsePostgresUrl } from '../postgres/postgres-url.ts'
@@ -171,7 +172,6 @@ function printReport(report: Report, terminal: Terminal): void {
   if (findings.length > FINDINGS_SHOWN) terminal.print(`and ${findings.length - FINDINGS_SHOWN} more; --json has all`)
   for (const note of notes) terminal.print(`note: ${escapeUnprintable(note)}`)
   const by = signatures.length === 0 ? '' : ` (${signatures.join(' and ')})`
-  terminal.print(
-    `log ${escapeUnprintable(origin ?? 'unknown')}, ${size} events, ${signed_size} of them signed${by}${root === undefined ? '' : `, root ${root}`}`,
-  )
+  const extent = `${counted(size, 'event')}, ${signed_size} of them signed${by}${root === undefined ? '' : `, root ${root}`}`
+  terminal.print(`log ${escapeUnprintable(origin ?? 'unknown')}, ${extent}`)
 }

@@ -1,6 +1,7 @@
 /** What is asked of an erasure and what it answers, wherever the trail is: what is refused, and what the tombstone says. Pure. */
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
+import { counted } from '../counted.ts'
 import { Refusal } from '../errors.ts'
 import type { AuditEvent } from '../event/event.ts'
 import { LIMITS } from '../limits.ts'
@@ -78,7 +79,7 @@ export function tombstoneOf(
     ...(copies === 0 ? {} : { damaged_copies: copies }),
   }
   return system('ERASED', createContext(), {
-    description: `${rows.length} events were erased: ${reason}`,
+    description: `${counted(rows.length, 'event was erased', 'events were erased')}: ${reason}`,
     metadata: { count: rows.length, ids_sha256: digestOfIds(rows), ...files, reason, actor },
   })
 }

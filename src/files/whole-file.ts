@@ -2,15 +2,17 @@
 import {
   closeSync,
   constants,
+  existsSync,
   fsyncSync,
   mkdirSync,
   openSync,
   renameSync,
   rmSync,
+  statSync,
   utimesSync,
   writeSync,
 } from 'node:fs'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 
 /**
  * Crash before the rename: the old content, and a draft that is removed next time. After it: the new content. A draft is always made
@@ -26,8 +28,7 @@ export function writeWhole(path: string, content: string | Uint8Array, time?: Da
 
 /** As `writeWhole`, with its folder; for everybody to read, as far as the umask of the process allows. */
 export function writePublic(path: string, content: string | Uint8Array): void {
-  const topmost = mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
-  if (topmost !== undefined) syncPath(dirname(topmost))
+  makeDurably(dirname(path), 0o755)
   place(path, draft => write(draft, 'wx', content, 0o644))
 }
 
@@ -94,9 +95,32 @@ function append(file: number, bytes: Uint8Array): void {
 
 /** Mode 0700, with whatever is missing above it. */
 export function makePrivateFolder(path: string): void {
-  const topmost = mkdirSync(path, { recursive: true, mode: 0o700 })
+  makeDurably(path, 0o700)
+}
+
+function makeDurably(path: string, mode: number): void {
+  const topmost = makeFolders(path, mode)
   if (topmost !== undefined) syncPath(dirname(topmost))
 }
+
+/**
+ * With whatever is missing above it. Node's own `recursive` never returns where a folder that is there takes no other one, as `/proc`.
+ * @returns the topmost that was made, if any
+ */
+export function makeFolders(path: string, mode: number): string | undefined {
+  const folder = resolve(path)
+  if (isFolder(folder)) return undefined
+  const topmost = existsSync(dirname(folder)) ? undefined : makeFolders(dirname(folder), mode)
+  try {
+    mkdirSync(folder, { mode })
+  } catch (error) {
+    if (!isFolder(folder)) throw error
+    return topmost // somebody else was first
+  }
+  return topmost ?? folder
+}
+
+const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
 /** The entries of a folder, or the bytes of a file. */
 export function syncPath(path: string): void {

@@ -53,4 +53,10 @@ export const nextCursor = nullableText({ description: 'Where the next page begin
 /** Of the form that generated ones have. */
 export const EXAMPLE_CREDENTIALS = '0123456789abcdef'.repeat(4)
 
-export const cpParams = closed({ cp_id: cpId })
+export const cpParams = closed({
+  cp_id: {
+    ...cpId,
+    description:
+      'Identity of the charge point. Of `.`, `..` and `%2E` most clients make another address (RFC 3986, 5.2.4).',
+  },
+})

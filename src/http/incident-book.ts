@@ -31,6 +31,7 @@ interface Entry {
 }
 
 const STEPS: readonly IncidentStep[] = ['ACKNOWLEDGED', 'NOTED', 'RESOLVED']
+const QUESTIONS_AT_ONCE = 16
 const HANDLING: EventFilter = { action: ['ACCESS'], reason_code: STEPS }
 
 export function createIncidentBook(queries: Pick<EventQueries, 'page' | 'event' | 'lastId'>): IncidentBook {
@@ -74,6 +75,16 @@ export function createIncidentBook(queries: Pick<EventQueries, 'page' | 'event' 
     return [{ event_id: id, at: event.date_time, who: event.who, step, note: noteOf(event.metadata_json) }]
   }
 
+  /** A few at a time: the reader takes a bounded number of questions, and others have some, too. */
+  async function read(entries: readonly Entry[]): Promise<Map<number, Handling>> {
+    const found = new Map<number, Handling>()
+    for (let from = 0; from < entries.length; from += QUESTIONS_AT_ONCE) {
+      const some = await Promise.all(entries.slice(from, from + QUESTIONS_AT_ONCE).map(handlingOf))
+      for (const handling of some.flat()) found.set(handling.event_id, handling)
+    }
+    return found
+  }
+
   return {
     async states(episodes) {
       await current()
@@ -81,13 +92,13 @@ export function createIncidentBook(queries: Pick<EventQueries, 'page' | 'event' 
     },
     async handled(episodes) {
       await current()
-      return Promise.all(
-        episodes.map(async episode => {
-          const own = entriesOf(episode)
-          const handling = await Promise.all(own.map(handlingOf))
-          return { ...episode, state: stateOf(episode, own), handling: handling.flat() }
-        }),
-      )
+      const known = episodes.map(episode => ({ episode, own: entriesOf(episode) }))
+      const handlings = await read(known.flatMap(({ own }) => own))
+      return known.map(({ episode, own }) => ({
+        ...episode,
+        state: stateOf(episode, own),
+        handling: own.flatMap(({ id }) => handlings.get(id) ?? []),
+      }))
     },
   }
 }

@@ -9,6 +9,7 @@ import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Refusal } from '../errors.ts'
 import { LIMITS } from '../limits.ts'
+import { refuseStrayBody } from './validation.ts'
 
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
@@ -22,6 +23,7 @@ export function registerJsonBody(app: FastifyInstance): void {
   app.removeAllContentTypeParsers()
   app.addHook('preValidation', (request, _reply, done) => {
     if (request.body === undefined && isBodyOptional(request)) request.body = {}
+    if (readsNoBody(request)) refuseStrayBody(request.body)
     done()
   })
   app.addContentTypeParser<Buffer>(
@@ -44,9 +46,11 @@ function readBody(request: FastifyRequest, body: Buffer): unknown {
     throw new Refusal('UNSUPPORTED_MEDIA_TYPE')
   }
   // Clients that label every request as JSON, also one without a body.
-  if (body.length === 0 && (request.method === 'DELETE' || isBodyOptional(request))) return undefined
+  if (body.length === 0 && (readsNoBody(request) || isBodyOptional(request))) return undefined
   return parseJson(body)
 }
+
+const readsNoBody = ({ routeOptions }: FastifyRequest) => routeOptions.schema?.body === undefined
 
 function isBodyOptional(request: FastifyRequest): boolean {
   return request.routeOptions.config.isBodyOptional === true

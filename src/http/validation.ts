@@ -44,13 +44,21 @@ export const schemaValidator: FastifySchemaCompiler<object> = ({ schema, httpPar
   }
 }
 
-const NoQuery = { type: 'object', properties: {}, additionalProperties: false }
+const NoFields = { type: 'object', properties: {}, additionalProperties: false }
+const fitsNoFields = schemaValidator({ schema: NoFields, httpPart: 'body' } as never)
 
 /** For onRoute: a route of the API that takes no parameters in its query string refuses them. */
 export function refuseStrayQuery(route: RouteOptions): void {
   const { schema } = route
   if (schema === undefined || (schema.security === undefined && schema.body === undefined)) return
-  schema.querystring ??= NoQuery
+  schema.querystring ??= NoFields
+}
+
+/** A field that nobody reads is refused like any other unknown one. @throws {Refusal} VALIDATION_FAILED */
+export function refuseStrayBody(body: unknown): void {
+  if (body === undefined) return
+  const { error } = fitsNoFields(body) as { error?: Refusal }
+  if (error !== undefined) throw error
 }
 
 export function invalid(violations: readonly Violation[]): Refusal {

@@ -33,6 +33,9 @@ export interface Files {
   createDirectory(path: string): Promise<void>
 }
 
+/** A journal may come from elsewhere (`adopt`), and a link in it would lead to another file. Windows has no such flag. */
+const { O_WRONLY, O_CREAT, O_TRUNC, O_DSYNC, O_NOFOLLOW = 0 } = fs.constants
+
 const openFile = promisify(fs.open)
 const closeFile = promisify(fs.close)
 const syncFile = promisify(fs.fsync)
@@ -47,16 +50,16 @@ export const nodeFiles: Files = {
   },
   sync: (fd, done) => fs.fdatasync(fd, done),
   async create(path) {
-    const fd = await openFile(path, 'w', 0o600)
+    const fd = await openFile(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600)
     try {
-      throughOf.set(fd, await openFile(path, fs.constants.O_WRONLY | fs.constants.O_DSYNC))
+      throughOf.set(fd, await openFile(path, O_WRONLY | O_DSYNC | O_NOFOLLOW))
     } catch (error) {
       await closeFile(fd)
       throw error
     }
     return fd
   },
-  edit: path => openFile(path, fs.constants.O_WRONLY),
+  edit: path => openFile(path, O_WRONLY | O_NOFOLLOW),
   async close(fd) {
     const through = throughOf.get(fd)
     throughOf.delete(fd)

@@ -8,6 +8,7 @@
  *
  * A log is known by its size and its root: no two have both. A database without this table was never moved into.
  */
+import { counted } from '../counted.ts'
 import { Refusal } from '../errors.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import type { TreeHead } from '../evidence/merkle-proof.ts'
@@ -107,7 +108,7 @@ export function refuseOther(claim: Claim, source: TreeHead, address: string): Cl
   if (claim.size === source.size && areSameBytes(claim.root, source.root)) return claim
   throw new Refusal(
     'MIGRATION_REFUSED',
-    `The migration into ${address} was begun from a log of ${claim.size} events, and this one has ${source.size}: something was recorded in the folder since, or it is another one. Nothing was changed; begin anew with an empty database.`,
+    `The migration into ${address} was begun from a log of ${counted(claim.size, 'event')}, and this one has ${source.size}: something was recorded in the folder since, or it is another one. Nothing was changed; begin anew with an empty database.`,
   )
 }
 

@@ -12,11 +12,12 @@
  * what is left of it in the -wal is overwritten by the next one; killed before that, SQLite may find it whole, the
  * change and its outbox row both.
  */
-import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs'
+import { chmodSync, closeSync, openSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as delay } from 'node:timers/promises'
+import { makePrivateFolder } from '../files/whole-file.ts'
 import { migrate } from './sqlite-schema.ts'
 import { isLocked, unavailable } from './sqlite-unavailable.ts'
 
@@ -140,7 +141,7 @@ export function openConnections(path: string): Connections {
 
 /** SQLite gives -wal and -shm the mode of the main file, so that has to be right before it is first opened. */
 function createPrivately(path: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  makePrivateFolder(dirname(path))
   try {
     closeSync(openSync(path, 'wx', 0o600))
   } catch (error) {

@@ -34,6 +34,7 @@ import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { backup, DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
+import { makeFolders } from '../files/whole-file.ts'
 import { replaceFile, syncPath, writeNew } from '../files/whole-file-async.ts'
 import { holdJournal } from './backup-journal.ts'
 import { type BackedUpFile, digestOf, formatManifest, MANIFEST_NAME, type Manifest } from './backup-manifest.ts'
@@ -77,7 +78,7 @@ export async function backUp(options: BackupOptions): Promise<Manifest> {
 
 /** @throws {Refusal} FOLDER_NOT_EMPTY */
 export async function makeEmptyFolder(directory: string): Promise<void> {
-  const topmost = await mkdir(directory, { recursive: true, mode: 0o700 })
+  const topmost = makeFolders(directory, 0o700)
   if (topmost === undefined) {
     if ((await readdir(directory)).length > 0) throw new Refusal('FOLDER_NOT_EMPTY', `${directory} is not empty.`)
     chmodSync(directory, 0o700)

@@ -12,6 +12,7 @@
  */
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
+import { counted } from '../counted.ts'
 import { checkStore } from '../store/check-store.ts'
 import { sqliteCode } from '../store/connection.ts'
 import { areRewritesDue } from '../store/rewrite.ts'
@@ -80,7 +81,8 @@ export function checkAll({ folder, answered = [], onProgress = () => {} }: Check
   problems.push(...(trail?.problems ?? []), ...(outbox?.problems ?? []))
   notes.push(...(trail?.notes ?? []))
   const waiting = outbox?.waiting ?? 0
-  if (waiting > 0) notes.push(`${waiting} events of changes wait in the outbox for the service`)
+  if (waiting > 0)
+    notes.push(`${counted(waiting, 'event of a change waits', 'events of changes wait')} in the outbox for the service`)
   return {
     problems: limited(problems),
     notes,
@@ -157,7 +159,8 @@ function notesOf(journal: CheckedJournal | undefined, waiting: number): string[]
   if (journal === undefined) notes.push('there is no journal')
   else if (journal.preserved.length > 0)
     notes.push(`the journal keeps copies of damage: ${journal.preserved.join(', ')}`)
-  if (waiting > 0) notes.push(`${waiting} journal records are to become rows`)
+  if (waiting > 0)
+    notes.push(counted(waiting, 'journal record is to become a row', 'journal records are to become rows'))
   return notes
 }
 
@@ -208,7 +211,10 @@ function checkSecurity(path: string): { problems: string[]; waiting: number } {
     if (found !== 'ok') problems.push(`the security database is damaged: ${found}`)
   }
   const broken = db.prepare('PRAGMA foreign_key_check').all().length
-  if (broken > 0) problems.push(`${broken} rows of the security database refer to rows that are not there`)
+  if (broken > 0)
+    problems.push(
+      `${counted(broken, 'row')} of the security database ${broken === 1 ? 'refers' : 'refer'} to rows that are not there`,
+    )
   const hasOutbox = db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'outbox'").get() !== undefined
   const waiting = hasOutbox ? Number(db.prepare('SELECT count(*) AS n FROM outbox').get()?.n) : 0
   return { problems, waiting }

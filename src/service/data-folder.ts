@@ -17,11 +17,11 @@
  *   secrets/               generated secrets (development only), mode 0600
  */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { existsSync, linkSync, lstatSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, linkSync, lstatSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { Refusal } from '../errors.ts'
 import { holdFile } from '../files/held-file.ts'
-import { syncPath, writeWhole } from '../files/whole-file.ts'
+import { makeFolders, syncPath, writeWhole } from '../files/whole-file.ts'
 import type { StoreLocation } from '../store/location.ts'
 
 export interface DataFolder {
@@ -93,7 +93,7 @@ export function lockMigratingFolder(folder: DataFolder): DataFolderLock {
 
 /** @param admit asked under the lock */
 function lockFolder(folder: DataFolder, admit: (folder: DataFolder) => void): DataFolderLock {
-  mkdirSync(folder.path, { recursive: true, mode: 0o700 })
+  makeFolders(folder.path, 0o700)
   const lockFile = join(folder.path, 'lock.db')
   // A folder may come from elsewhere (`adopt`), and a link in it would lead to another file.
   if (lstatSync(lockFile, { throwIfNoEntry: false })?.isSymbolicLink()) {
@@ -162,7 +162,7 @@ export function markAdopted(folder: DataFolder, address: string): void {
  */
 export function generatedSecret(folder: DataFolder, name: string): string {
   const directory = join(folder.path, 'secrets')
-  mkdirSync(directory, { recursive: true, mode: 0o700 })
+  makeFolders(directory, 0o700)
   const file = join(directory, name)
   if (!existsSync(file)) createDurably(file, randomBytes(32).toString('hex'))
   const secret = readFileSync(file, 'utf8').trim()

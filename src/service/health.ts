@@ -1,6 +1,8 @@
 /** Readiness and metrics: what the parts say of themselves, for load balancers and Prometheus. Owns no state. */
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { AuditService } from '../audit/audit-service.ts'
+import type { CheckpointStatus } from '../checkpoint/checkpoint-host.ts'
+import { counted } from '../counted.ts'
 import { LIMITS } from '../limits.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import type { WitnessClientStatus } from '../witness/client.ts'
@@ -40,7 +42,8 @@ export function createHealth(deps: {
       const writeError = state.lastWriteError()
       const signed = log.status()
       const witnessed = log.witnesses()
-      const signedOpenly = signed.phase === 'following' ? `${signed.size} events are signed` : signed.phase
+      const signedOpenly =
+        signed.phase === 'following' ? counted(signed.size, 'event is signed', 'events are signed') : signed.phase
       const checks: Check[] = [
         check('journal', journal.phase === 'open', {
           openly: journal.lastError === null ? journal.phase : `${journal.phase}: ${journal.lastError}`,
@@ -50,15 +53,17 @@ export function createHealth(deps: {
           detail: indexer.lastError,
         }),
         check('index_lag', indexer.lagRecords <= LIMITS.lagRecordsReadyMax, {
-          openly: `${indexer.lagRecords} records wait for the indexer`,
+          openly: counted(indexer.lagRecords, 'record waits for the indexer', 'records wait for the indexer'),
         }),
         check('disk', free >= LIMITS.diskFreeBytesMin, { openly: `${Math.floor(free / 1_048_576)} MiB free` }),
-        check('losses', undeclaredLosses === 0, { openly: `${undeclaredLosses} events lost and not declared yet` }),
+        check('losses', undeclaredLosses === 0, {
+          openly: `${counted(undeclaredLosses, 'event')} lost and not declared yet`,
+        }),
         check('security_state', writeError === null, {
           openly: writeError === null ? 'written' : 'cannot be written now',
           detail: writeError,
         }),
-        check('checkpoint', signed.phase === 'following' && signed.unsignedMs <= LIMITS.unsignedReadyMsMax, {
+        check('checkpoint', isSigned(signed), {
           openly: signedOpenly,
           detail: signed.lastError,
         }),
@@ -80,10 +85,15 @@ function check(
   return { name, ok, detail: detail ?? openly, openly }
 }
 
+/** A key that cannot be used is said at once, as whoever has just started it is still there; what may pass gets its time. */
+function isSigned({ phase, isLasting, unsignedMs }: CheckpointStatus): boolean {
+  return phase === 'following' && !isLasting && unsignedMs <= LIMITS.unsignedReadyMsMax
+}
+
 function witnessesOpenly({ witnesses, cosignedSize }: WitnessClientStatus): string {
   return witnesses.length === 0
     ? 'none is set up'
-    : `${cosignedSize} events are cosigned, ${witnesses.length} witnesses`
+    : `${counted(cosignedSize, 'event is cosigned', 'events are cosigned')}, ${counted(witnesses.length, 'witness', 'witnesses')}`
 }
 
 function witnessDetail(status: WitnessClientStatus): string {

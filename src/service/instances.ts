@@ -19,6 +19,7 @@ import type { AuditLogger } from '../audit/audit-service.ts'
 import { system } from '../audit/events.ts'
 import { createSharedDetector } from '../audit/shared-detector.ts'
 import { createContext } from '../context/context.ts'
+import { counted } from '../counted.ts'
 import { Refusal } from '../errors.ts'
 import { createPostgres, type Postgres } from '../postgres/postgres.ts'
 import { leaveEvent } from '../security/postgres-outbox.ts'
@@ -163,7 +164,7 @@ function putOnRecord(
     const after = missing_after ?? last
     if (state === 'adopted') return last - after
     await setAdopted(session, journalId)
-    const description = `The journal of an instance that was gone was adopted: ${last - after} records became rows`
+    const description = `The journal of an instance that was gone was adopted: ${counted(last - after, 'record')} became rows`
     const metadata = { journal: journalId, host, after_sequence: after, last_sequence: last, actor }
     await leaveEvent(session, system('JOURNAL_ADOPTED', createContext(), { description, metadata }))
     return last - after

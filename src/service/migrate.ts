@@ -8,6 +8,7 @@ import { areErasuresUnfinished } from '../archive/erase-archives.ts'
 import type { AuditLogger } from '../audit/audit-service.ts'
 import { system } from '../audit/events.ts'
 import { createContext } from '../context/context.ts'
+import { counted } from '../counted.ts'
 import { Refusal } from '../errors.ts'
 import { giveUp, type MoveProgress as MigrateProgress, moveLog } from '../move/move.ts'
 import { readSigning } from '../move/signing.ts'
@@ -84,7 +85,7 @@ export async function migrateToPostgres(options: MigrateOptions): Promise<Migrat
     markFolder: async () => markMigrated(folder, address),
     secrets: generated,
     event: system('MIGRATED', createContext(), {
-      description: `The log goes on in PostgreSQL: ${events} events were moved there`,
+      description: `The log goes on in PostgreSQL: ${counted(events, 'event was moved there', 'events were moved there')}`,
       metadata: { size: events, root: Buffer.from(source.head.root).toString('base64'), actor },
     }),
     onProgress,

@@ -8,7 +8,7 @@
  * Not promised: when somebody else takes the blocks in between, where the databases are on another disk, and on file systems
  * that keep no zeros.
  */
-import { closeSync, fsyncSync, openSync, rmSync, statSync, writeSync } from 'node:fs'
+import { closeSync, fsyncSync, lstatSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { LIMITS } from '../limits.ts'
 import type { DataFolder } from './data-folder.ts'
@@ -29,8 +29,9 @@ export function releaseStartReserve({ path }: DataFolder): StartReserve {
     }
   }
   const setAside = () => {
-    if (statSync(file, { throwIfNoEntry: false })?.size === LIMITS.startReserveBytes) return
     try {
+      if (lstatSync(file, { throwIfNoEntry: false })?.size === LIMITS.startReserveBytes) return
+      remove()
       fill(file)
     } catch {
       remove()
@@ -41,7 +42,7 @@ export function releaseStartReserve({ path }: DataFolder): StartReserve {
 }
 
 function fill(file: string): void {
-  const fd = openSync(file, 'w', 0o600)
+  const fd = openSync(file, 'wx', 0o600)
   try {
     const zeros = Buffer.alloc(LIMITS.startReserveBytes)
     for (let written = 0; written < zeros.length; ) written += writeSync(fd, zeros, written)

@@ -246,7 +246,7 @@ export const SETTINGS = {
   }),
   EVC_LOG_PUBLIC: setting({
     description:
-      '`true`: checkpoints, tiles and consistency proofs, which hold no personal data, are given to everybody. `false`: to any role.',
+      '`true`: checkpoints, tiles, consistency proofs and the keys of the log, which hold no personal data, are given to everybody. `false`: to any role.',
     defaultText: 'false',
     fallback: false,
     parse: value => oneOf('true', 'false')(value) === 'true',

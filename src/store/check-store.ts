@@ -5,6 +5,7 @@
  */
 import { DatabaseSync } from 'node:sqlite'
 import { isDeepStrictEqual } from 'node:util'
+import { counted } from '../counted.ts'
 import { type ChunkBuilder, type ChunkColumns, parseColumns } from './chunk.ts'
 import { CHUNK_IDS, chunkOf, FACETS, formatSet } from './chunk-sets.ts'
 import { prepareChunkWriter, readChunk } from './chunk-store.ts'
@@ -80,7 +81,7 @@ function* checkSegments(db: DatabaseSync): Generator<string> {
     const count = Number(found?.count)
     const isWhole =
       count === lastId - firstId + 1 && (count === 0 || (found?.first === firstId && found.last === lastId))
-    if (!isWhole) yield `${table} holds ${count} rows, not those with the ids ${firstId} to ${lastId}`
+    if (!isWhole) yield `${table} holds ${counted(count, 'row')}, not those with the ids ${firstId} to ${lastId}`
   }
 }
 
@@ -94,7 +95,8 @@ function* checkChunks(db: DatabaseSync, onChunk: (done: number, total: number) =
     onChunk(done + 1, chunks.length)
   }
   const stored = Number(db.prepare('SELECT count(*) AS n FROM event_chunks').get()?.n)
-  if (stored !== chunks.length) yield `${stored} chunks are kept, of ${chunks.length} that are complete`
+  if (stored !== chunks.length)
+    yield `${counted(stored, 'chunk is kept', 'chunks are kept')}, of ${chunks.length} that are complete`
 }
 
 /** Against the columns, which `checkChunks` holds against the rows. */
@@ -113,7 +115,7 @@ function* checkCounts(db: DatabaseSync): Generator<string> {
     if (!isRight) yield `what is counted of ${table} is wrong`
   }
   const kept = Number(db.prepare('SELECT count(*) AS n FROM event_counts').get()?.n)
-  if (kept !== full) yield `the counts of ${kept} segments are kept, of ${full} that are full`
+  if (kept !== full) yield `the counts of ${counted(kept, 'segment')} are kept, of ${full} that are full`
 }
 
 function* completeChunks(db: DatabaseSync): Generator<[Segment, number]> {

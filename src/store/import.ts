@@ -3,11 +3,13 @@
  *
  * Promise: the file is never changed; a file that is broken, foreign or holds one row that cannot be taken is refused
  * with nothing written, as all of it is looked at before the first row is appended. Every event keeps its 13 other
- * columns and its order; only date_time gets its one spelling (UTC, milliseconds, `Z`). A second run adds nothing and
+ * columns and its order; only date_time gets its one spelling (UTC, milliseconds, `Z`), and a secret is replaced, as
+ * everywhere before the trail: what is in there cannot be taken out again. A second run adds nothing and
  * a grown file adds what is new, because each row is known by the digest of its original values. Memory is bounded by
  * a batch. Events of an action or severity that the catalogue does not have are refused: nothing could ask for them.
  */
 import { createHash } from 'node:crypto'
+import { redactForeignJson, redactForeignText } from '../audit/redaction.ts'
 import { Refusal } from '../errors.ts'
 import { ACTIONS, type Action, SEVERITIES, type Severity } from '../event/catalogue.ts'
 import { COLUMNS } from '../event/event.ts'
@@ -22,6 +24,8 @@ export interface Imported {
   readonly imported: number
   /** Known from an earlier run. */
   readonly skipped: number
+  /** Events in the file of which a secret was replaced. */
+  readonly redacted: number
 }
 
 export interface ImportProgress {
@@ -46,7 +50,8 @@ export async function importReferenceDatabase(options: {
 }): Promise<Imported> {
   const { store, onProgress = () => {} } = options
   using reference = openReferenceFile(options.file)
-  const total = check(reference, onProgress)
+  const redacted = check(reference, onProgress)
+  const { total } = reference
   let done = 0
   let imported = 0
   let unsaved = 0
@@ -62,24 +67,27 @@ export async function importReferenceDatabase(options: {
     onProgress({ phase: 'importing', done, total })
   }
   await patiently(() => store.checkpoint())
-  return { total, imported, skipped: total - imported }
+  return { total, imported, skipped: total - imported, redacted }
 }
 
+/** @returns of how many events a secret was replaced */
 function check(reference: ReferenceFile, onProgress: (progress: ImportProgress) => void): number {
   const { total } = reference
   let done = 0
+  let redacted = 0
   for (const row of reference.rows()) {
-    checkedRow(row)
+    if (checkedRow(row).hadSecret) redacted += 1
     if (++done % BATCH_ROWS === 0) onProgress({ phase: 'checking', done, total })
   }
   onProgress({ phase: 'checking', done, total })
-  return total
+  return redacted
 }
 
 function* batches(reference: ReferenceFile): Generator<Row[]> {
   let batch: Row[] = []
   for (const row of reference.rows()) {
-    batch.push({ ...checkedRow(row), onceKey: digestOf(row) })
+    const { hadSecret: _, ...checked } = checkedRow(row)
+    batch.push({ ...checked, onceKey: digestOf(row) })
     if (batch.length < BATCH_ROWS) continue
     yield batch
     batch = []
@@ -96,16 +104,25 @@ const REQUIRED = ['date_time', 'who', 'ip', 'action', 'description', 'severity',
 const OPTIONAL = ['reason_code', 'request_id', 'endpoint', 'http_method', 'metadata_json'] as const
 
 /** @throws {Refusal} FOREIGN_FILE, naming the row and the column but not the value. */
-function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> {
+function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> & { readonly hadSecret: boolean } {
   const refuse = (column: string, why: string) => new Refusal('FOREIGN_FILE', `row ${row.id}: ${column} ${why}`)
   let characters = 0
+  let hadSecret = false
   const text = (column: (typeof REQUIRED)[number] | (typeof OPTIONAL)[number]): string => {
     const value = row[column]
     if (typeof value !== 'string') throw refuse(column, 'is not text')
     characters += value.length
     return value
   }
-  const optional = (column: (typeof OPTIONAL)[number]) => (row[column] === null ? null : text(column))
+  const safe = (column: (typeof REQUIRED)[number] | (typeof OPTIONAL)[number], redact = redactForeignText): string => {
+    const value = text(column)
+    const redacted = redact(value)
+    hadSecret ||= redacted !== value
+    characters += redacted.length - value.length
+    return redacted
+  }
+  const optional = (column: (typeof OPTIONAL)[number], redact = redactForeignText) =>
+    row[column] === null ? null : safe(column, redact)
   const integer = (column: 'id' | 'status_code'): number => {
     if (Number.isSafeInteger(row[column])) return row[column] as number
     throw refuse(column, 'is not an integer')
@@ -119,21 +136,21 @@ function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> {
   if (time === undefined) throw refuse('date_time', 'is not a time')
   const event = {
     date_time: time,
-    who: text('who'),
-    ip: text('ip'),
+    who: safe('who'),
+    ip: safe('ip'),
     action: action as Action,
-    description: text('description'),
+    description: safe('description'),
     severity: severity as Severity,
     reason_code: optional('reason_code'),
     request_id: optional('request_id'),
     endpoint: optional('endpoint'),
     http_method: optional('http_method'),
     status_code: row.status_code === null ? null : integer('status_code'),
-    metadata_json: optional('metadata_json'),
+    metadata_json: optional('metadata_json', redactForeignJson),
   }
-  const createdAt = text('created_at')
+  const createdAt = safe('created_at')
   if (characters > LIMITS.recordBytesMax) throw refuse('the whole row', 'is too large')
-  return { event, createdAt }
+  return { event, createdAt, hadSecret }
 }
 
 /** Of the original id and the 13 columns as they were, so that it stays the same whatever we normalise. */

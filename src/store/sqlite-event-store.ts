@@ -5,11 +5,11 @@
  * rows of the chunk that is not complete. Calls block the thread they run on, for up to a second while another process holds the write
  * lock, so it belongs into a worker or a command, never on the request path.
  */
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
+import { closeSync, existsSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type AuditEvent, COLUMNS, type StoredEvent } from '../event/event.ts'
-import { syncPath } from '../files/whole-file.ts'
+import { makePrivateFolder, syncPath } from '../files/whole-file.ts'
 import { type LogBuilder, openLogBuilder } from '../log/log-builder.ts'
 import { CHUNK_IDS } from './chunk-sets.ts'
 import { createChunkStore } from './chunk-store.ts'
@@ -70,9 +70,8 @@ export function createSqliteEventStore(options: {
 type OpenStore = ReturnType<typeof open>
 
 function open(path: string, log: LogBuilder) {
-  const made = mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
-  // Else a power loss could take the folder away, with all that was checkpointed in it. SQLite does so for its files.
-  if (made !== undefined) syncPath(dirname(made))
+  // Durably, else a power loss could take the folder away, with all that was checkpointed in it. SQLite does so for its files.
+  makePrivateFolder(dirname(path))
   // SQLite would make it 0644; its -wal and -shm take the mode from here. Only a file that is not there yet: closing any
   // descriptor of one that is would take away the locks that other threads of this process hold on it.
   if (!existsSync(path)) closeSync(openSync(path, 'a', 0o600))

@@ -5,6 +5,7 @@
  * A pack is some events of a log, without its tree: whether the log is still the same is seen by verifying the log, with the
  * pack's `checkpoint` as the trusted one.
  */
+import { counted } from '../counted.ts'
 import { areSameBytes, decodeText } from '../evidence/encoding.ts'
 import { parseVerifierKey } from '../evidence/note.ts'
 import { PACK_NOTE, PACK_PAGE } from '../evidence/pack.ts'
@@ -77,7 +78,10 @@ function judge(files: ReadonlyMap<string, Uint8Array>, report: PackReport, trust
   const unsigned = selection === 'unsigned' ? [UNSIGNED] : []
   const findings = [...findingsOf(report.problems), ...checkTrust(files, report, trust), ...unsigned]
   return {
-    ...verdictOf(findings, `${events.length} events, each under the signed checkpoint of size ${checkpoint?.size}`),
+    ...verdictOf(
+      findings,
+      `${counted(events.length, 'event')}, each under the signed checkpoint of size ${checkpoint?.size}`,
+    ),
     notes: [...notesOf(files, report, trust)],
     origin: chain?.first.name,
     size: events.length,
@@ -168,7 +172,8 @@ function* notesOf(
     yield `the pack says that events of archives that were not at hand are not in it: ${missing.join(', ')}`
   const [first, last] = [events[0]?.row.id ?? 0, events.at(-1)?.row.id ?? -1]
   const left = last - first + 1 - events.length
-  if (left > 0) yield `${left} events of the log between ${first} and ${last} are not in the pack`
+  if (left > 0)
+    yield `${counted(left, 'event')} of the log between ${first} and ${last} ${left === 1 ? 'is' : 'are'} not in the pack`
   const erased = events.filter(({ isErased }) => isErased).length
-  if (erased > 0) yield `${erased} events are erased; a pack does not say by which event`
+  if (erased > 0) yield `${counted(erased, 'event is erased', 'events are erased')}; a pack does not say by which event`
 }

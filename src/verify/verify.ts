@@ -8,6 +8,7 @@
  * One pass over the leaves, in ranges that the source may check side by side; memory does not grow with the log. Must not import
  * what it judges (store, log, HTTP), nor Node: the same engine runs in browsers.
  */
+import { counted } from '../counted.ts'
 import { areSameBytes, formatBase64, HASH_BYTES, joinBytes } from '../evidence/encoding.ts'
 import type { Hash } from '../evidence/merkle.ts'
 import { countAt, parseHashTile, TILE_WIDTH, tileAt } from '../evidence/tile.ts'
@@ -103,7 +104,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   const root = seen.candidates.root(right, size)
   const checkpoints = new Set(signed.anchors.filter(({ kind }) => kind === 'signed').map(anchor => anchor.size)).size
   return {
-    ...verdictOf(findings, `${size} events, ${checkpoints} signed checkpoints`),
+    ...verdictOf(findings, `${counted(size, 'event')}, ${counted(checkpoints, 'signed checkpoint')}`),
     notes,
     origin: signed.chain?.origin,
     size,
@@ -385,7 +386,7 @@ function isOfBadRow({ verdict, at }: Finding, bad: ReadonlySet<number>): boolean
 
 function* erasureNotes(erasures: readonly ErasureClaim[]): Generator<string> {
   for (const [tombstone, of] of Map.groupBy(erasures, claim => claim.tombstone)) {
-    yield `${of.length} events were erased by event ${tombstone}`
+    yield `${counted(of.length, 'event was erased', 'events were erased')} by event ${tombstone}`
   }
 }
 
@@ -394,6 +395,8 @@ function* archiveNotes({ overview }: EvidenceSource): Generator<string> {
   const archives = overview.rows?.archives ?? []
   const absent = archives.filter(({ foundSha256 }) => foundSha256 === undefined).length
   const present = overview.kind === 'archive' ? 0 : archives.length - absent
-  if (absent > 0) yield `the rows of ${absent} archives are not here: verify those beside this log, by --tiles`
-  if (present > 0) yield `the rows of ${present} archives were not read: verify the folder that these lie in, too`
+  if (absent > 0)
+    yield `the rows of ${counted(absent, 'archive')} are not here: verify ${absent === 1 ? 'it' : 'those'} beside this log, by --tiles`
+  if (present > 0)
+    yield `the rows of ${counted(present, 'archive')} were not read: verify the folder that ${present === 1 ? 'it lies' : 'these lie'} in, too`
 }

@@ -101,6 +101,11 @@ test('serve: what cannot be used is refused with one line and exit code 2', asyn
     [{ EVC_TLS_CERT: notPem, EVC_TLS_KEY: notPem }, /^error: EVC_TLS_CERT and EVC_TLS_KEY do not hold[^\n]*\n$/],
     [{ EVC_DATA_DIR: join(folder, 'file') }, /^error: [^\n]*something of that name is there already[^\n]*\n$/],
     [{ EVC_DATA_DIR: join(folder, 'file', 'data') }, /^error: [^\n]*(?:not a folder|ENOTDIR)[^\n]*\n$/],
+    // Linux: what takes no other folder, and says ENOENT. Elsewhere it may not be there, nor whoever runs this be allowed to make it.
+    [
+      { EVC_DATA_DIR: '/proc/ev-central/data' },
+      /^error: \/proc[^\n]*(?:no folder can be made there|denied|not permitted|read-only)[^\n]*\n$/,
+    ],
   ]
   const silent = { EVC_LOG_LEVEL: 'silent', EVC_DATA_DIR: join(folder, 'data') }
   const results = await Promise.all(

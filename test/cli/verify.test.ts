@@ -27,7 +27,7 @@ test('verify: a trail that nobody changed: exit code 0, one line that says so', 
   assert.deepEqual([code, stderr], [0, ''])
   assert.match(
     stdout,
-    /^PRISTINE: Nothing was changed: 600 events, 1 signed checkpoints\.\nlog log\.example\/ev-central, 600 events, 600 of them signed \(Ed25519\), root \S{44}\n$/,
+    /^PRISTINE: Nothing was changed: 600 events, 1 signed checkpoint\.\nlog log\.example\/ev-central, 600 events, 600 of them signed \(Ed25519\), root \S{44}\n$/,
   )
 })
 
@@ -97,7 +97,7 @@ test('verify: an evidence pack, and what does not go with one', async t => {
   assert.deepEqual([code, stderr], [0, ''])
   assert.match(
     stdout,
-    /^PRISTINE: Nothing was changed: 290 events, each under the signed checkpoint of size 300\.\nnote: 1 events are erased; .*\nlog log\.example\.com\/packs, 290 events, 290 of them signed \(Ed25519\)\n$/,
+    /^PRISTINE: Nothing was changed: 290 events, each under the signed checkpoint of size 300\.\nnote: 1 event is erased; .*\nlog log\.example\.com\/packs, 290 events, 290 of them signed \(Ed25519\)\n$/,
   )
   const json = await cli(pack, '--key', firstKey, '--json')
   assert.deepEqual([json.code, JSON.parse(json.stdout).verdict], [0, 'PRISTINE'])

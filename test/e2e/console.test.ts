@@ -241,6 +241,12 @@ describe('the console', { skip: noBrowserHere }, () => {
     await page.getByRole('complementary').waitFor()
     await page.keyboard.press('Escape')
     await page.getByRole('complementary').waitFor({ state: 'detached' })
+    await page.keyboard.press('End')
+    const last = Number(await page.locator('.row').last().getAttribute('aria-rowindex'))
+    assert.ok(last > 5)
+    await page.locator(`.row.selected[aria-rowindex="${last}"]`).waitFor()
+    await page.keyboard.press('Home')
+    await page.locator('.row.selected[aria-rowindex="2"]').waitFor()
     desk.assertQuiet(seen)
   })
 

@@ -227,7 +227,7 @@ test('check: a damaged security database and what waits in its outbox are said',
   const folder = dataFolder(path)
   const { problems, counts, notes } = checkAll({ folder })
   assert.deepEqual([problems, counts.outbox_events], [[], 1])
-  assert.ok(notes.includes('1 events of changes wait in the outbox for the service'), notes.join())
+  assert.ok(notes.includes('1 event of a change waits in the outbox for the service'), notes.join())
   const bytes = readFileSync(folder.securityDatabase)
   writeFileSync(folder.securityDatabase, bytes.fill(0xaa, 4_096, 8_192))
   assert.match(checkAll({ folder }).problems.join(), /^the security database (is damaged|cannot be read)/)

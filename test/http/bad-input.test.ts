@@ -137,6 +137,25 @@ test('bad input: an unknown field is refused everywhere, in bodies and in query 
   problemOf(stray, 422, 'VALIDATION_FAILED')
 })
 
+test('bad input: a field is unknown, too, where no body is read', async () => {
+  const { cpId } = await central.chargePoint()
+  const [post, remove] = [
+    await central.send('POST', '/evidence/verification', { as: 'auditor', body: { through: 7 } }),
+    await central.send('DELETE', `/charge-points/${cpId}`, { as: 'operator', body: { reason: 'sold' } }),
+  ]
+  assert.deepEqual(problemOf(post, 422, 'VALIDATION_FAILED').errors, [
+    { field: 'through', rule: 'additionalProperties' },
+  ])
+  assert.deepEqual(problemOf(remove, 422, 'VALIDATION_FAILED').errors, [
+    { field: 'reason', rule: 'additionalProperties' },
+  ])
+  for (const text of ['[]', '7', 'null'])
+    problemOf(await central.send('POST', '/evidence/verification', { as: 'auditor', text }), 422, 'VALIDATION_FAILED')
+  for (const text of ['', '{}'])
+    assert.equal((await central.send('POST', '/evidence/verification', { as: 'auditor', text })).status, 202, text)
+  assert.equal((await central.send('GET', `/security/status/${cpId}`, { as: 'operator' })).status, 200)
+})
+
 test('bad input: what is wrong with many fields is told in at most five words and a count', async () => {
   const fields = Object.fromEntries(Array.from({ length: 7 }, (_, i) => [`field_${'abcdefg'[i]}`, 1]))
   const answer = await post(JSON.stringify({ cp_id: 'CP-1', credentials: 'x', ...fields }))

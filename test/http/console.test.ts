@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { builtConsole } from '../../scripts/console.ts'
+import { LIMITS } from '../../src/limits.ts'
 import { eventually, ONLY_SQLITE, problemOf, startTestCentral, type TestCentral } from './harness.ts'
 
 let central: TestCentral
@@ -109,6 +110,17 @@ test('incidents: acknowledged, noted, resolved; each on record with who, and ope
     return (await episodeOf(ip)).event_ids.length > 1
   }, 60_000)
   assert.equal((await episodeOf(ip)).state, 'open')
+})
+
+test('incidents: one with more notes than the reader takes questions at a time is shown with all of them', async () => {
+  const { ip } = await attack()
+  const { episode_id } = await episodeOf(ip)
+  const count = LIMITS.queriesWaitingMax + 20
+  for (let n = 0; n < count; n++) {
+    const body = { note: `note ${n}` }
+    await central.send('POST', `/audit/incidents/${episode_id}/notes`, { as: 'operator', body })
+  }
+  await eventually(async () => (await episodeOf(ip))?.handling.length === count)
 })
 
 test('incidents: an auditor does nothing about one, and what is none is refused', async () => {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import type { StoredEvent } from '../../src/event/event.ts'
 import { openCheckpoint } from '../../src/evidence/checkpoint.ts'
@@ -130,6 +132,7 @@ test('evidence: any role reads it, nobody without a key, unless the log is publi
     '/checkpoint',
     '/tile/0/000.p/1',
     '/checkpoint/consistency?from=0&to=1',
+    '/evidence/keys',
     '/audit/events/1/proof',
   ]) {
     for (const as of ['admin', 'operator', 'auditor'] as const) {
@@ -143,7 +146,9 @@ test('evidence: any role reads it, nobody without a key, unless the log is publi
     await eventually(async () => (await open.send('GET', '/tile/0/000.p/1')).status === 200)
     const answer = await open.send('GET', '/tile/entries/000.p/1')
     assert.equal(answer.headers.get('cache-control'), 'public, max-age=31536000, immutable')
-    problemOf(await open.send('GET', '/audit/events/1/proof'), 401, 'UNAUTHORIZED')
+    assert.match((await open.send('GET', '/evidence/keys')).text, /^\{"verifier":/)
+    for (const path of ['/audit/events/1/proof', '/evidence', '/evidence/verification'])
+      problemOf(await open.send('GET', path), 401, 'UNAUTHORIZED')
   } finally {
     await open.close()
   }
@@ -185,6 +190,30 @@ test('evidence: a row that is changed under the running service is an incident, 
     const before = await newest()
     await new Promise(resolve => setTimeout(resolve, 2_500))
     assert.equal(await newest(), before)
+  } finally {
+    await own.close()
+  }
+})
+
+test('evidence: without its private key the service is not ready at once, and is again when the key is back', {
+  skip: ONLY_SQLITE,
+}, async () => {
+  const own = await startTestCentral()
+  const checkpoint = async () => {
+    const { checks } = (await own.send('GET', '/ready', { as: 'auditor' })).body
+    return checks.find(({ name }: { name: string }) => name === 'checkpoint') as { ok: boolean; detail: string }
+  }
+  try {
+    await eventually(async () => (await own.send('GET', '/checkpoint', { as: 'auditor' })).status === 200)
+    await own.stop()
+    const [folder, aside] = [join(own.dataDir, 'log-keys'), join(own.dataDir, 'aside')]
+    renameSync(folder, aside)
+    await own.start()
+    await eventually(async () => !(await checkpoint()).ok)
+    assert.match((await checkpoint()).detail, /^The keys of the log cannot be used/)
+    rmSync(folder, { recursive: true, force: true })
+    renameSync(aside, folder)
+    await eventually(async () => (await checkpoint()).ok)
   } finally {
     await own.close()
   }

@@ -262,3 +262,16 @@ test('an admin that is revoked is refused from the next request on', async () =>
   await central.security.admins.revoke('temporary', founder)
   await eventually(async () => (await ask()).status === 401)
 })
+
+test('charge points: one named `.` or `..` is reached by whoever sends the address as it is', async () => {
+  for (const cpId of ['.', '..']) {
+    assert.equal((await operate('/charge-points', { cp_id: cpId })).status, 201)
+    const ask = (method: string, path: string) =>
+      central.raw([
+        `${method} ${path} HTTP/1.1\r\nHost: x\r\nX-Admin-Key: ${central.keys.operator}\r\nConnection: close\r\n\r\n`,
+      ])
+    assert.match(await ask('GET', `/security/status/${cpId}`), new RegExp(`^HTTP/1.1 200 [^]*"cp_id":"${cpId}"`))
+    assert.match(await ask('POST', `/charge-points/${cpId}/credentials`), /^HTTP\/1.1 200 /)
+    assert.match(await ask('DELETE', `/charge-points/${cpId}`), /^HTTP\/1.1 204 /)
+  }
+})

@@ -77,19 +77,27 @@ export function EventGrid(props: {
 
   function move(by: number): void {
     const at = props.selected === undefined ? -1 : feed.indexOf(props.selected)
-    const next = Math.max(0, Math.min(feed.count - 1, at === -1 ? first : at + by))
+    goTo(at === -1 ? first : at + by)
+  }
+
+  /** To the first or the last one where there is no such row; what is older than the last is loaded as one comes near it. */
+  function goTo(index: number): void {
+    const next = Math.max(0, Math.min(feed.count - 1, index))
     const event = feed.row(next)
     if (next === 0) onTopChange(true)
     // Not `scrollToIndex`, which goes on looking for that index when it is another row's in another part.
-    const [top = 0] = virtual.getOffsetForIndex(Math.max(0, next - base)) ?? []
+    const inPart = Math.max(0, Math.min(virtual.options.count - 1, next - base))
+    const [top = 0] = virtual.getOffsetForIndex(inPart) ?? []
     place.current?.scrollTo({ top })
     if (event !== undefined) props.onSelect(event)
   }
 
   function keyed(event: KeyboardEvent): void {
     const rows = Math.max(1, Math.floor((place.current?.clientHeight ?? 0) / ROW_PIXELS) - 2)
-    const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: rows, PageUp: -rows, Home: -feed.count }[event.key]
+    const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1, PageDown: rows, PageUp: -rows }[event.key]
     if (step !== undefined) move(step)
+    else if (event.key === 'Home') goTo(0)
+    else if (event.key === 'End') goTo(feed.count - 1)
     else if (event.key === 'Enter' && props.selected !== undefined) {
       const row = feed.row(feed.indexOf(props.selected))
       if (row !== undefined) props.onOpen(row)

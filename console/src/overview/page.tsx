@@ -66,6 +66,7 @@ function Verdict({ overview, isStale }: { overview: Overview; isStale: boolean }
   const failing = overview.checks.filter(({ ok }) => !ok)
   const { open, acknowledged, resolved } = overview.incidents.by_state
   const isCut = open + acknowledged + resolved >= INCIDENTS_LISTED
+  const noneOpen = isCut ? `None of the newest ${INCIDENTS_LISTED} incidents is open.` : 'No open incidents.'
   const isWell = failing.length === 0 && open === 0
   const kind = failing.length > 0 ? 'bad' : open > 0 || isStale ? 'warn' : 'good'
   return (
@@ -83,8 +84,8 @@ function Verdict({ overview, isStale }: { overview: Overview; isStale: boolean }
         </Link>
       )}
       {open > 0 && (failing.length > 0 ? '.' : '. The service itself is in order.')}
-      {isWell && <strong>Everything is in order. No open incidents.</strong>}
-      {isCut && ` Of the newest ${INCIDENTS_LISTED} incidents.`}
+      {isWell && <strong>Everything is in order. {noneOpen}</strong>}
+      {isCut && open > 0 && ` Of the newest ${INCIDENTS_LISTED} incidents.`}
     </p>
   )
 }

@@ -19,7 +19,13 @@ import { actorOf, type Guards } from '../guards.ts'
 import { closed, object, type ValueOf } from '../schema.ts'
 
 const RegisterRequest = closed(
-  { cp_id: cpId },
+  {
+    cp_id: {
+      ...cpId,
+      description:
+        'Identity of the charge point. Better not `.` or `..`: most clients cannot ask for an address with such a part.',
+    },
+  },
   {
     location,
     credentials: {

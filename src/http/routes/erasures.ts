@@ -1,5 +1,6 @@
 /** Erasure: whatever the trail holds of a charge point, a former admin or an address is overwritten. Only admins may. */
 import { canonicalAddress } from '../../context/client-address.ts'
+import { counted } from '../../counted.ts'
 import { LIMITS } from '../../limits.ts'
 import type { App, HttpDeps } from '../deps.ts'
 import { nullableInteger, reason, SAFE_TEXT } from '../fields.ts'
@@ -95,7 +96,7 @@ function messageOf({
   archivesMissing,
   journalsBehind,
 }: Awaited<ReturnType<HttpDeps['erasures']['erase']>>): string {
-  const done = erased === 0 ? 'No event holds the subject' : `${erased} events were erased`
+  const done = erased === 0 ? 'No event holds the subject' : counted(erased, 'event was erased', 'events were erased')
   const archives = 'archives that are not at hand were not looked into'
   const journals =
     'instances are away: when they return they clear their journals; ask again then, for what these hand over'

@@ -91,6 +91,7 @@ const KEYS_EXAMPLE =
 
 export function evidenceStatusRoutes(app: App, deps: HttpDeps, guards: Guards): void {
   const { verification } = deps
+  const { isLogPublic } = deps.settings
   const onRequest = guards.operator('admin', 'operator', 'auditor')
   const common = { tags: ['Evidence'], security: [{ adminKey: [] }] }
 
@@ -111,10 +112,10 @@ export function evidenceStatusRoutes(app: App, deps: HttpDeps, guards: Guards): 
   app.get(
     '/evidence/keys',
     {
-      onRequest,
+      ...(isLogPublic ? {} : { onRequest }),
       config: { errors: ['NOT_SIGNED_YET'] },
       schema: {
-        ...common,
+        ...(isLogPublic ? { tags: common.tags } : common),
         operationId: 'logKeys',
         summary: 'The keys of the log',
         description:

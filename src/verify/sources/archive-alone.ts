@@ -6,6 +6,7 @@
  * that were changed from a manifest that was. Which of 256 rows it is, and whether an event that erased others says so, only
  * the log can tell (`--tiles`).
  */
+import { counted } from '../../counted.ts'
 import { areSameBytes, parseBase64Hash } from '../../evidence/encoding.ts'
 import { isErasedSalt } from '../../evidence/leaf.ts'
 import type { Hash } from '../../evidence/merkle.ts'
@@ -319,6 +320,6 @@ function* wantWitnesses(newest: SignedCheckpoint | undefined, { witnesses, quoru
 
 function* erasureNotes({ erased }: RowsRead): Generator<string> {
   for (const [event, of] of Map.groupBy(erased, ([, event]) => event)) {
-    if (event !== undefined) yield `${of.length} events were erased by event ${event}`
+    if (event !== undefined) yield `${counted(of.length, 'event was erased', 'events were erased')} by event ${event}`
   }
 }

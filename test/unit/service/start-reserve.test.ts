@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -38,4 +38,16 @@ test('start reserve: on a full disk it is left for later, and what there is of i
   reserve.setAside()
   disk.empty()
   assert.ok(!existsSync(file))
+})
+
+test('start reserve: a link in its place leads to no other file', t => {
+  const directory = mkdtempSync(join(tmpdir(), 'evc-start-reserve-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const other = join(directory, 'other')
+  writeFileSync(other, 'as it was')
+  using reserve = releaseStartReserve(dataFolder(directory))
+  symlinkSync(other, join(directory, 'start-reserve'))
+  reserve.setAside()
+  assert.equal(readFileSync(other, 'utf8'), 'as it was')
+  assert.equal(statSync(join(directory, 'start-reserve')).size, LIMITS.startReserveBytes)
 })

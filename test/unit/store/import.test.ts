@@ -101,7 +101,7 @@ test('import: every event is kept with its columns and order, only date_time is 
       http_method: null,
     })
     const before = digest(file)
-    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 4, imported: 4, skipped: 0 })
+    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 4, imported: 4, skipped: 0, redacted: 0 })
     assert.equal(digest(file), before)
     const expected = { ...VALUES, id: 2, date_time: '2025-12-14T06:00:05.719Z', description: 'number 1' }
     assert.deepEqual(await store.get(2), expected)
@@ -113,11 +113,21 @@ test('import: a second run adds nothing, and a grown file only what is new', () 
   inFolder(async ({ file, store }) => {
     makeReference(file, 20)
     await importReferenceDatabase({ file, store })
-    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 20, imported: 0, skipped: 20 })
+    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+      total: 20,
+      imported: 0,
+      skipped: 20,
+      redacted: 0,
+    })
     const db = new DatabaseSync(file)
     addRow(db, { description: 'later' })
     db.close()
-    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 21, imported: 1, skipped: 20 })
+    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+      total: 21,
+      imported: 1,
+      skipped: 20,
+      redacted: 0,
+    })
     assert.equal((await store.get(21))?.description, 'later')
     assert.equal(await store.lastId(), 21)
   }))
@@ -131,6 +141,54 @@ test('import: equal events under different ids are different events', () =>
     assert.equal((await importReferenceDatabase({ file, store })).imported, 3)
   }))
 
+test('import: secrets are replaced, and all else stays to the letter', () =>
+  inFolder(async ({ file, store }) => {
+    const jwt = 'eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJDUC0xIn0.dBjftJeZ4CVPmB92K27uhbUJU1p1r_wW1gFWFOEjXk'
+    const long = 'x'.repeat(2_000)
+    const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`
+    const cases: [Partial<Values>, Partial<Values>][] = [
+      [
+        {
+          metadata_json: `{"api_key": "hunter2", "key_id": 7, "list": [{"Password": {"old": "hunter2"}}], "note": "${long}"}`,
+        },
+        {
+          metadata_json: `{"api_key":"***REDACTED***","key_id":7,"list":[{"Password":"***REDACTED***"}],"note":"${long}"}`,
+        },
+      ],
+      [{ metadata_json: `{"p\\u0061ssword":"hunter2"}` }, { metadata_json: '{"password":"***REDACTED***"}' }],
+      [
+        { metadata_json: '{"password":"hunter2","a":[{}, {"x:y":":"}],"password":"***REDACTED***"}' },
+        { metadata_json: '{"password":"***REDACTED***","a":[{},{"x:y":":"}]}' },
+      ],
+      [{ metadata_json: '{"a": [{}, {"x:y": ":"}], "\\"": null}' }, {}],
+      [{ metadata_json: 'no JSON, password=hunter2' }, { metadata_json: 'no JSON, password=***REDACTED***' }],
+      [{ metadata_json: deep }, { metadata_json: '***REDACTED***' }],
+      [
+        { description: `with ${jwt}`, endpoint: '/x?token=hunter2', request_id: jwt, who: 'evca_hunter2hunter2' },
+        {
+          description: 'with ***REDACTED***',
+          endpoint: '/x?token=***REDACTED***',
+          request_id: '***REDACTED***',
+          who: '***REDACTED***',
+        },
+      ],
+      [{ metadata_json: '{"provided_key": "***REDACTED***"}' }, {}],
+      [{ metadata_json: '{"a":  1e400, "n": 12345678901234567890, "caf\\u00e9": "key: CP-1 not found"}' }, {}],
+      [{ description: 'Request validation failed: body.credentials:missing' }, {}],
+      [{ description: 'Cannot generate key: CP-021 not found' }, {}],
+    ]
+    makeReference(file, 0)
+    const db = new DatabaseSync(file)
+    for (const [odd] of cases) addRow(db, odd)
+    db.close()
+    const { redacted } = await importReferenceDatabase({ file, store })
+    assert.equal(redacted, 6)
+    for (const [i, [odd, safe]] of cases.entries()) {
+      const expected = { ...VALUES, ...odd, ...safe, id: i + 1, date_time: '2025-12-14T06:00:05.719Z' }
+      assert.deepEqual(await store.get(i + 1), expected)
+    }
+  }))
+
 test('import: progress is told for checking and for importing, up to the total', () =>
   inFolder(async ({ file, store }) => {
     makeReference(file, 5_001)
@@ -142,7 +200,12 @@ test('import: progress is told for checking and for importing, up to the total',
       total: 5_001,
     })
     assert.deepEqual(told.at(-1), { phase: 'importing', done: 5_001, total: 5_001 })
-    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 5_001, imported: 0, skipped: 5_001 })
+    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+      total: 5_001,
+      imported: 0,
+      skipped: 5_001,
+      redacted: 0,
+    })
   }))
 
 test('import: a file in WAL mode is read without anything appearing beside it', () =>
@@ -272,7 +335,12 @@ test('import: continues where a run that was cut short had got to', () =>
     }
     await assert.rejects(importReferenceDatabase({ file, store: cut }), /killed/)
     assert.equal(await store.lastId(), 5_000)
-    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 12_000, imported: 7_000, skipped: 5_000 })
+    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+      total: 12_000,
+      imported: 7_000,
+      skipped: 5_000,
+      redacted: 0,
+    })
     assert.equal((await store.get(12_000))?.description, 'number 11999')
   }))
 
@@ -305,6 +373,7 @@ test('import: the reference fixture, when it is there, or its look-alike', () =>
       total: 1_520,
       imported: 1_520,
       skipped: 0,
+      redacted: 0,
     })
     assert.equal((await importReferenceDatabase({ file: source, store })).imported, 0)
     assert.equal(digest(source), before)

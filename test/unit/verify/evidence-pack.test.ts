@@ -59,7 +59,7 @@ test('verify a pack: a pristine one, as a zip and as files, by any key of its lo
     ['PRISTINE', 0, 'Nothing was changed: 290 events, each under the signed checkpoint of size 300.'],
   )
   assert.deepEqual([report.origin, report.size, report.signed_size, report.erased], [PACK_ORIGIN, 290, 290, 1])
-  assert.deepEqual(report.notes, ['1 events are erased; a pack does not say by which event'])
+  assert.deepEqual(report.notes, ['1 event is erased; a pack does not say by which event'])
   assert.equal(await verdictOf(copy(), { key: signerKey }), 'PRISTINE')
   const own = await verifyEvidencePack(zip)
   assert.equal(own.verdict, 'PRISTINE')
