@@ -1,11 +1,13 @@
 /** Entry of a signer's thread (thread-signer.ts). */
 import { parentPort, workerData } from 'node:worker_threads'
+import { letOthersFirst } from '../threads/priority.ts'
 import { signManifest } from './pack-note.ts'
 import { createSigner } from './signer.ts'
 import type { SignerAnswer, SignerMessage, SignerThreadData } from './signer-protocol.ts'
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
+letOthersFirst() // it reads the trail again, a piece each second, and a checkpoint may come a moment later
 const data = workerData as SignerThreadData
 const signer = createSigner(data)
 

@@ -5,6 +5,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { TILE_WIDTH } from '../evidence/tile.ts'
+import { letOthersFirst } from '../threads/priority.ts'
 import { openPieceChecker } from '../verify/sources/postgres-piece.ts'
 import type { WatchMessage, WatchThreadData } from './shared-watch.ts'
 
@@ -12,6 +13,7 @@ import type { WatchMessage, WatchThreadData } from './shared-watch.ts'
 const ROUND_MS_MIN = 1_000
 
 const { url, percent, place, tamperedId } = workerData as WatchThreadData
+letOthersFirst()
 await using pieces = await openPieceChecker(url)
 if (await isMended()) await goRound()
 
