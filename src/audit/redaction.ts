@@ -73,8 +73,8 @@ export function redactForeignText(text: string): string {
 }
 
 /**
- * Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. So it is where
- * a name stands twice, as only the last of the two is looked at: every member has a colon.
+ * Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. Where a name
+ * stands twice, which colons tell, as every member has one, it is written anew, too: only the last of the two was looked at.
  */
 export function redactForeignJson(json: string): string {
   let hasSecret = false
