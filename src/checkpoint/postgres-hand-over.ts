@@ -7,7 +7,7 @@ import type { Postgres, Session } from '../postgres/postgres.ts'
 import { findOtherMlDsa } from '../store/postgres-instances.ts'
 import { lock, type Stored, tryLock } from './postgres-checkpoints.ts'
 import { beginSharedChain, handOverShared, type KeyWrap, refuseOtherOrigin } from './postgres-keys.ts'
-import { DAMAGED, type SeenCheckpoint } from './postgres-seen.ts'
+import { DAMAGED, type SeenCheckpoint, soundLast } from './postgres-seen.ts'
 import { readWatch } from './postgres-watch.ts'
 import { unusable } from './signing-keys.ts'
 
@@ -26,11 +26,19 @@ export function createHandOvers(deps: HandOverDeps) {
   const { keys, withMlDsa44, postgres, seen, readStored } = deps
   const tell = tellOnce(deps.onDisagreement)
 
+  async function read(session: Session) {
+    const before = seen.now()
+    const stored = await readStored(session)
+    return { chain: stored.chain, last: soundLast(stored, before) }
+  }
+
   /** Whoever gets the lock next finds other keys, or nothing of it. */
-  async function handOver(session: Session, stored: Stored, toMlDsa44: boolean): Promise<KeyChain> {
-    const { chain } = stored
+  async function handOver(
+    session: Session,
+    { chain, last }: Awaited<ReturnType<typeof read>>,
+    toMlDsa44: boolean,
+  ): Promise<KeyChain> {
     if (chain === undefined) throw unusable('the log has none yet; the first start makes them')
-    const last = seen.soundLast(stored)
     if ('kind' in last) throw unusable('the last checkpoint is not one that could be gone on from')
     if ((await readWatch(session)).tampered !== undefined)
       throw unusable('the trail was changed, and nothing is signed until it is as it was')
@@ -52,7 +60,7 @@ export function createHandOvers(deps: HandOverDeps) {
     rotate: () =>
       postgres.transaction(async session => {
         await lock(session)
-        const stored = await readStored(session)
+        const stored = await read(session)
         return handOver(session, stored, stored.chain !== undefined && hasMlDsa44(stored.chain))
       }),
     /** Because of the setting. Asked in the transaction that does it, as instances come and go. @param known as of the last look */
@@ -60,7 +68,7 @@ export function createHandOvers(deps: HandOverDeps) {
       if (known === undefined || hasMlDsa44(known) === withMlDsa44) return
       const other = await postgres.transaction(async session => {
         if (!(await tryLock(session))) return undefined // a second later
-        const stored = await readStored(session)
+        const stored = await read(session)
         if (stored.chain === undefined || hasMlDsa44(stored.chain) === withMlDsa44) return undefined
         const journalId = await findOtherMlDsa(session, withMlDsa44)
         if (journalId === undefined) await handOver(session, stored, withMlDsa44)

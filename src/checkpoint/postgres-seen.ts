@@ -17,11 +17,9 @@ export interface Seen extends TreeHead {
 }
 
 export interface SeenCheckpoint {
-  head(): TreeHead | undefined
+  now(): Seen | undefined
   /** Once it is committed: what was never committed, nobody was shown. */
   see(proven: Seen, note: string): void
-  /** What the database says was signed last, if it goes on from what was seen. */
-  soundLast(stored: Stored): Last | Outcome
 }
 
 export const DAMAGED = 'the newest row of log_checkpoints is not a checkpoint of this log'
@@ -33,26 +31,31 @@ export const DAMAGED = 'the newest row of log_checkpoints is not a checkpoint of
 export function createSeen(kept: string | undefined, keep: (note: string) => void): SeenCheckpoint {
   let seen = kept === undefined ? undefined : seenBefore(kept)
   return {
-    head: () => seen,
+    now: () => seen,
     see(proven, note) {
       if (proven.size > (seen?.size ?? 0)) keep(note)
       seen = proven
     },
-    soundLast({ chain, last }) {
-      if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', DAMAGED)
-      if (seen === undefined) return last
-      if (chain === undefined) return refuse('FORKED', 'the log has no keys any more')
-      if (last.size < seen.size) {
-        return refuse(
-          'ROLLED_BACK',
-          `${counted(seen.size, 'event was signed', 'events were signed')}, and the newest checkpoint is of ${last.size}`,
-        )
-      }
-      if (!seen.isOf(chain)) return refuse('FORKED', 'the log has other keys than before')
-      const isOther = last.size === seen.size && !areSameBytes(last.root, seen.root)
-      return isOther ? refuse('FORKED', `another checkpoint of ${counted(seen.size, 'event')} was signed before`) : last
-    },
   }
+}
+
+/**
+ * What the database says was signed last, if it goes on from what was seen.
+ * @param seen before that was read, as what was seen meanwhile need not be in it
+ */
+export function soundLast({ chain, last }: Stored, seen: Seen | undefined): Last | Outcome {
+  if (last === 'damaged') return refuse('CHECKPOINT_DAMAGED', DAMAGED)
+  if (seen === undefined) return last
+  if (chain === undefined) return refuse('FORKED', 'the log has no keys any more')
+  if (last.size < seen.size) {
+    return refuse(
+      'ROLLED_BACK',
+      `${counted(seen.size, 'event was signed', 'events were signed')}, and the newest checkpoint is of ${last.size}`,
+    )
+  }
+  if (!seen.isOf(chain)) return refuse('FORKED', 'the log has other keys than before')
+  const isOther = last.size === seen.size && !areSameBytes(last.root, seen.root)
+  return isOther ? refuse('FORKED', `another checkpoint of ${counted(seen.size, 'event')} was signed before`) : last
 }
 
 export function seenOf(chain: KeyChain, { size, root }: TreeHead): Seen {

@@ -43,7 +43,7 @@ import { createHandOvers } from './postgres-hand-over.ts'
 import { createBytesCheck, proveHead } from './postgres-head.ts'
 import { beginSharedChain, type KeyWrap, readSharedChain, readSharedKeys, refuseOtherOrigin } from './postgres-keys.ts'
 import { CHECKPOINT_SCHEMA } from './postgres-schema.ts'
-import { createSeen, type Seen, seenOf } from './postgres-seen.ts'
+import { createSeen, type Seen, seenOf, soundLast } from './postgres-seen.ts'
 import { readWatch, type WatchState } from './postgres-watch.ts'
 import { signCheckpoint } from './signing-keys.ts'
 
@@ -119,9 +119,10 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
 
   async function signInTurn(session: Session): Promise<Stored & Attempt> {
     const isMine = await tryLock(session)
+    const before = seen.now()
     const found = await readStored(session)
     watched = await readWatch(session)
-    const last = seen.soundLast(found)
+    const last = soundLast(found, before)
     if ('kind' in last) return { ...found, outcome: last }
     if (watched.tampered !== undefined) {
       return { ...found, outcome: { kind: 'tampered', found: watched.tampered, last: whatOthersSigned(last) } }
@@ -129,16 +130,15 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
     if (!isMine) return { ...found, outcome: whatOthersSigned(last) }
     const chain = found.chain ?? (await beginSharedChain(session, keys, { origin, withMlDsa44 }))
     refuseOtherOrigin(chain, origin)
-    return { ...found, chain, ...(await signHead(session, chain, last)) }
+    return { ...found, chain, ...(await signHead(session, chain, last, before)) }
   }
 
-  async function signHead(session: Session, chain: KeyChain, last: Last): Promise<Attempt> {
+  async function signHead(session: Session, chain: KeyChain, last: Last, before: Seen | undefined): Promise<Attempt> {
     const head = await postgres.snapshot(async reading => {
       const log = await readPostgresLog(reading)
       const fault = await bytes.checkRest(log)
       if (fault !== undefined) return fault
       // Another instance may have signed since: its checkpoint has to continue what was seen here, too.
-      const before = seen.head()
       const proven = before === undefined || before.size === last.size ? undefined : await proveHead(log, before)
       return proven !== undefined && 'kind' in proven ? proven : proveHead(log, last)
     })
