@@ -20,7 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   log: ['event', 'evidence', 'files', 'threads'],
   checkpoint: ['event', 'evidence', 'postgres', 'files', 'log', 'store', 'threads'],
   verify: ['evidence', 'postgres'],
-  store: ['event', 'evidence', 'postgres', 'files', 'audit', 'log', 'threads'],
+  store: ['event', 'evidence', 'postgres', 'files', 'log', 'threads'],
   indexer: ['event', 'journal', 'log', 'store', 'threads'],
   query: ['event', 'context', 'evidence', 'postgres', 'log', 'store', 'threads'],
   archive: [

@@ -65,7 +65,7 @@ function redactShapes(text: string, spares: (name: string, value: string) => boo
  * A text that somebody else wrote, as evidence: it loses its secrets and is neither cut nor escaped. `credentials:missing` and
  * `Cannot generate key: CP-021 not found` are sentences and stay.
  */
-export function redactForeignText(text: string): string {
+function redactForeignText(text: string): string {
   return redactShapes(
     text,
     (name, value) => value.startsWith(REDACTED) || (/[\w.-]\s*:\s*$/.test(name) && !/^[\\"']/.test(value)),
@@ -73,10 +73,10 @@ export function redactForeignText(text: string): string {
 }
 
 /**
- * Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. So it is where
- * a name stands twice, as only the last of the two is looked at: every member has a colon.
+ * Metadata of somebody else, as JSON text: with a secret in it it is written anew without, else it stays to the letter. Where a name
+ * stands twice, which colons tell, as every member has one, it is written anew, too: only the last of the two was looked at.
  */
-export function redactForeignJson(json: string): string {
+function redactForeignJson(json: string): string {
   let hasSecret = false
   let members = -1 // all that is read is a member of nothing
   function redacted(this: unknown, name: string, value: unknown): unknown {
@@ -94,6 +94,9 @@ export function redactForeignJson(json: string): string {
     return error instanceof SyntaxError ? redactForeignText(json) : REDACTED // nested too deeply to look into
   }
 }
+
+/** Of what somebody else recorded, and is taken into the trail. */
+export const foreignRedaction = { text: redactForeignText, json: redactForeignJson }
 
 /**
  * A text ready for a column: well-formed, redacted, printable and at most `charactersMax` long, a longer one cut and

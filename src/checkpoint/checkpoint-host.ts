@@ -15,10 +15,9 @@
  *               (self-watch.ts), or until it is as it was logged, if all instances were told so (postgres-watch.ts)
  *   stopped     for good
  */
-import { Refusal } from '../errors.ts'
 import type { KeyChain } from '../evidence/key-chain.ts'
 import { parseNote } from '../evidence/note.ts'
-import type { Outcome, RefusalCause } from './outcome.ts'
+import { type Outcome, type RefusalCause, type Unavailable, unavailable } from './outcome.ts'
 import type { FoundTampering } from './postgres-watch.ts'
 import type { Watched } from './self-watch.ts'
 
@@ -157,7 +156,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     if (foundHere !== undefined) return stopFor(foundHere)
     const startedAt = performance.now()
     const outcome = await signer.sign()
-    if (outcome.kind === 'unavailable') fail(outcome.detail, outcome.isLasting)
+    if (outcome.kind === 'unavailable') fail(outcome)
     else if (outcome.kind === 'refused') refuse(outcome.cause, outcome.detail)
     else if (outcome.kind === 'tampered') {
       if ('note' in outcome.last) follow(outcome.last, startedAt)
@@ -185,9 +184,9 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     if (kind === 'signed' || isFound || startedAt - newestSince > TAKE_OVER_MS) handOn({ note, size })
   }
 
-  function fail(detail: string, willLast = false): void {
-    lastError = detail
-    isLasting = willLast
+  function fail(outcome: Unavailable): void {
+    lastError = outcome.detail
+    isLasting = outcome.isLasting === true
   }
 
   function handOn({ note, size }: SizedNote): void {
@@ -209,7 +208,7 @@ export function startCheckpoints(options: CheckpointOptions): Checkpoints {
     clearTimeout(timer)
     const startedAt = performance.now()
     running ??= step()
-      .catch(error => fail(error.message, error instanceof Refusal && error.code === 'LOG_KEYS_UNUSABLE'))
+      .catch(error => fail(unavailable(error)))
       .finally(() => {
         running = undefined
         if (phase === 'stopped') return

@@ -2,6 +2,7 @@
  * What a process knows to be signed of a log in PostgreSQL, beside what the database says of that: a table can be emptied, and a
  * server restored. Owns the newest checkpoint that was read or signed here, and proven to be of this log.
  */
+import { counted } from '../counted.ts'
 import { parseSignedCheckpoint } from '../evidence/checkpoint.ts'
 import { areSameBytes } from '../evidence/encoding.ts'
 import { formatKeyChain, type KeyChain, openByChain } from '../evidence/key-chain.ts'
@@ -47,11 +48,14 @@ export function soundLast({ chain, last }: Stored, seen: Seen | undefined): Last
   if (seen === undefined) return last
   if (chain === undefined) return refuse('FORKED', 'the log has no keys any more')
   if (last.size < seen.size) {
-    return refuse('ROLLED_BACK', `${seen.size} events were signed, and the newest checkpoint is of ${last.size}`)
+    return refuse(
+      'ROLLED_BACK',
+      `${counted(seen.size, 'event was signed', 'events were signed')}, and the newest checkpoint is of ${last.size}`,
+    )
   }
   if (!seen.isOf(chain)) return refuse('FORKED', 'the log has other keys than before')
   const isOther = last.size === seen.size && !areSameBytes(last.root, seen.root)
-  return isOther ? refuse('FORKED', `another checkpoint of ${seen.size} events was signed before`) : last
+  return isOther ? refuse('FORKED', `another checkpoint of ${counted(seen.size, 'event')} was signed before`) : last
 }
 
 export function seenOf(chain: KeyChain, { size, root }: TreeHead): Seen {

@@ -28,7 +28,7 @@ import { PostgresError } from '../postgres/postgres-error.ts'
 import { StoreError } from '../store/event-store.ts'
 import { readPostgresLog } from '../store/postgres-log-view.ts'
 import type { LogSigner, Tampered } from './checkpoint-host.ts'
-import type { Outcome } from './outcome.ts'
+import { type Outcome, unavailable } from './outcome.ts'
 import { isManifestOf } from './pack-note.ts'
 import {
   keepCheckpoint,
@@ -167,7 +167,7 @@ export function createPostgresSigner(deps: PostgresSignerDeps): PostgresSigner {
 
   return {
     prepare: setUp,
-    sign: () => unless<Outcome | Tampered>(detail => ({ kind: 'unavailable', detail }), sign),
+    sign: () => unless<Outcome | Tampered>(unavailable, sign),
     handOver: () => handOvers.followSetting(known.chain),
     begin: handOvers.begin,
     rotate: handOvers.rotate,
@@ -191,12 +191,12 @@ function whatOthersSigned({ note, size }: Last): Outcome {
 }
 
 /** What may pass, or is for somebody to mend, is no fault of this process. */
-async function unless<T>(otherwise: (detail: string) => T, work: () => Promise<T>): Promise<T> {
+async function unless<T>(otherwise: (error: Error) => T, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
     const isPassing = error instanceof StoreError || error instanceof Refusal || error instanceof PostgresError
     if (!isPassing) throw error
-    return otherwise(error.message)
+    return otherwise(error)
   }
 }

@@ -34,7 +34,7 @@ import { createConnection } from '../store/connection.ts'
 import { StoreError } from '../store/event-store.ts'
 import { type LogSnapshot, openLogView } from '../store/log-view.ts'
 import { type KeyFolders, keyChainReader, readSigningKeys, wasSigned } from './key-files.ts'
-import { type Outcome, refuse } from './outcome.ts'
+import { type Outcome, refuse, unavailable } from './outcome.ts'
 import { createSelfWatch, hasParent, type Watched } from './self-watch.ts'
 import { signCheckpoint } from './signing-keys.ts'
 
@@ -141,11 +141,8 @@ export function createSigner(deps: { storePath: string; folders: KeyFolders; clo
       try {
         return sign()
       } catch (error) {
-        if (error instanceof Refusal) {
-          return { kind: 'unavailable', detail: error.message, isLasting: error.code === 'LOG_KEYS_UNUSABLE' }
-        }
-        if (error instanceof StoreError) return { kind: 'unavailable', detail: error.message }
-        if (error instanceof Error && 'syscall' in error) return { kind: 'unavailable', detail: error.message }
+        if (error instanceof StoreError || error instanceof Refusal) return unavailable(error)
+        if (error instanceof Error && 'syscall' in error) return unavailable(error)
         throw error
       }
     },

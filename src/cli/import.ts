@@ -3,7 +3,7 @@ import { statSync } from 'node:fs'
 import { basename } from 'node:path'
 import { Command } from 'commander'
 import { system } from '../audit/events.ts'
-import { escapeUnprintable } from '../audit/redaction.ts'
+import { escapeUnprintable, foreignRedaction } from '../audit/redaction.ts'
 import { createContext } from '../context/context.ts'
 import { counted } from '../counted.ts'
 import { putOnRecord } from '../service/put-on-record.ts'
@@ -35,7 +35,12 @@ async function importFile(file: string, command: Command, shell: Shell): Promise
   if (statSync(file, { throwIfNoEntry: false }) === undefined) throw new UsageError(`there is no file ${file}`)
   const store = createSqliteEventStore({ path: folder.auditDatabase })
   try {
-    const result = await importReferenceDatabase({ file, store, onProgress: progressOn(terminal) })
+    const result = await importReferenceDatabase({
+      file,
+      store,
+      redaction: foreignRedaction,
+      onProgress: progressOn(terminal),
+    })
     terminal.progressDone()
     // Crash here: the events are there and their import is not on record; running it again reports "already there".
     if (result.imported > 0) {

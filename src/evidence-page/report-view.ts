@@ -1,4 +1,5 @@
 /** The verdict, and all that it rests on. */
+import { counted } from '../counted.ts'
 import { formatVerifierKey } from '../evidence/note.ts'
 import { PACK_FAULTS, type PackProblem, type PackReport } from '../evidence/verify-pack.ts'
 import { byId, element } from './elements.ts'
@@ -38,7 +39,7 @@ function showVerdict({ events, checkpoint, selection, key }: PackReport, problem
   const proven = events.filter(({ isProven }) => isProven).length
   const count = `${proven} of ${events.length} events are as they were logged and signed.`
   if (problems.length > 0 || checkpoint === undefined) {
-    setVerdict('red', `Do not rely on this pack: ${problems.length} problem(s) found`, count)
+    setVerdict('red', `Do not rely on this pack: ${counted(problems.length, 'problem')} found`, count)
     return
   }
   const compared =
@@ -81,13 +82,13 @@ function showChecked(report: PackReport): void {
     element('span', manifest === undefined ? 'The manifest cannot be read.' : aboutText(report)),
   )
   const lines = [
-    `${events.length} events: commitment, leaf and inclusion proof of each, against one signed checkpoint.`,
+    `${counted(events.length, 'event')}: commitment, leaf and inclusion proof of each, against one signed checkpoint.`,
     checkpoint === undefined
       ? 'No checkpoint that is signed as it should be.'
-      : `Checkpoint of the log ${checkpoint.origin} with ${checkpoint.size} events, signed with ${algorithms.join(' and ')}.`,
+      : `Checkpoint of the log ${checkpoint.origin} with ${counted(checkpoint.size, 'event')}, signed with ${algorithms.join(' and ')}.`,
     chain === undefined
       ? 'No chain of keys.'
-      : `Chain of ${chain.handOvers.length + 1} key(s), each signed for by the one before.`,
+      : `Chain of ${counted(chain.handOvers.length + 1, 'key')}, each signed for by the one before.`,
     `Witnesses that signed, too: ${cosigners.length === 0 ? 'none' : [...new Set(cosigners)].join(', ')}; verified with keys you gave: ${cosignatures.length}.`,
     'Digests of all files, and whether the events are within what was asked for.',
     SELECTION_WORDS[report.selection],
@@ -105,7 +106,7 @@ function aboutText({ manifest }: PackReport): string {
     ...(incident === null ? [] : [`incident ${incident}`]),
   ]
   const gone = erased === 0 ? '' : `, ${erased} of them erased`
-  return `Log ${origin}. ${events} events${gone} from ${formatTime(start_time)} to ${formatTime(end_time)}${of.length === 0 ? '' : `, of ${of.join(' and ')}`}. Made ${formatTime(made_at)}.`
+  return `Log ${origin}. ${counted(events, 'event')}${gone} from ${formatTime(start_time)} to ${formatTime(end_time)}${of.length === 0 ? '' : `, of ${of.join(' and ')}`}. Made ${formatTime(made_at)}.`
 }
 
 function missingArchives({ manifest }: PackReport): string[] {
@@ -121,7 +122,9 @@ function completeness({ events, selection }: PackReport): string {
   if (first === undefined || last === undefined) return 'No event is in the pack.'
   const left = last - first + 1 - events.length
   if (left === 0) return `Events ${first} to ${last} without a gap: none of the log is missing between them.`
-  return `${left} events of the log between ${first} and ${last} are not in this pack, as they were not asked for. ${selection === 'signed' ? 'The log says so; that' : 'That'} none was left out that should be here, only the whole log can show.`
+  const others = `${counted(left, 'event')} of the log between ${first} and ${last}`
+  const absent = left === 1 ? 'is not in this pack, as it was' : 'are not in this pack, as they were'
+  return `${others} ${absent} not asked for. ${selection === 'signed' ? 'The log says so; that' : 'That'} none was left out that should be here, only the whole log can show.`
 }
 
 function tallyRows(tallies: readonly Tally[]): HTMLElement[] {

@@ -110,7 +110,9 @@ function makeDurably(path: string, mode: number): void {
 export function makeFolders(path: string, mode: number): string | undefined {
   const folder = resolve(path)
   if (isFolder(folder)) return undefined
-  const topmost = existsSync(dirname(folder)) ? undefined : makeFolders(dirname(folder), mode)
+  const above = dirname(folder)
+  const isTop = above === folder // a drive of Windows that is not there
+  const topmost = isTop || existsSync(above) ? undefined : makeFolders(above, mode)
   try {
     mkdirSync(folder, { mode })
   } catch (error) {

@@ -14,7 +14,7 @@ import { ANSWERED, type LogAnswer, type LogMessage, type LogThreadData, TAKEN } 
 
 const THREAD = new URL('./log-thread', import.meta.url)
 const RECORDS_PER_MESSAGE = 500
-/** The first of a batch go a few at a time: hashed while the caller writes the others' rows, so that a small batch waits for the last ones only. */
+/** The first of a batch go a few at a time: hashed while the caller writes others' rows, so that a small batch waits for the last only. */
 const FIRST_RECORDS = 128
 const FIRST_RECORDS_PER_MESSAGE = 8
 /** The thread may be so far behind before the caller waits for it: 20 MB of records. */

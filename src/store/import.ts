@@ -9,7 +9,6 @@
  * a batch. Events of an action or severity that the catalogue does not have are refused: nothing could ask for them.
  */
 import { createHash } from 'node:crypto'
-import { redactForeignJson, redactForeignText } from '../audit/redaction.ts'
 import { Refusal } from '../errors.ts'
 import { ACTIONS, type Action, SEVERITIES, type Severity } from '../event/catalogue.ts'
 import { COLUMNS } from '../event/event.ts'
@@ -17,6 +16,12 @@ import { LIMITS } from '../limits.ts'
 import type { Appended, EventStore, Row } from './event-store.ts'
 import { patiently } from './patience.ts'
 import { openReferenceFile, type ReferenceFile, type ReferenceRow } from './reference-file.ts'
+
+/** Takes secrets out of a text, and out of JSON; what has none stays to the letter. */
+export interface Redaction {
+  text(value: string): string
+  json(value: string): string
+}
 
 export interface Imported {
   /** Events in the file. */
@@ -46,16 +51,17 @@ const ROWS_BETWEEN_CHECKPOINTS = 50_000
 export async function importReferenceDatabase(options: {
   file: string
   store: EventStore
+  redaction: Redaction
   onProgress?: (progress: ImportProgress) => void
 }): Promise<Imported> {
-  const { store, onProgress = () => {} } = options
+  const { store, redaction, onProgress = () => {} } = options
   using reference = openReferenceFile(options.file)
-  const redacted = check(reference, onProgress)
+  const redacted = check(reference, redaction, onProgress)
   const { total } = reference
   let done = 0
   let imported = 0
   let unsaved = 0
-  for (const batch of batches(reference)) {
+  for (const batch of batches(reference, redaction)) {
     const { written } = await patiently(() => append(store, batch))
     imported += written
     done += batch.length
@@ -71,22 +77,22 @@ export async function importReferenceDatabase(options: {
 }
 
 /** @returns of how many events a secret was replaced */
-function check(reference: ReferenceFile, onProgress: (progress: ImportProgress) => void): number {
+function check(reference: ReferenceFile, redaction: Redaction, onProgress: (progress: ImportProgress) => void): number {
   const { total } = reference
   let done = 0
   let redacted = 0
   for (const row of reference.rows()) {
-    if (checkedRow(row).hadSecret) redacted += 1
+    if (checkedRow(row, redaction).hadSecret) redacted += 1
     if (++done % BATCH_ROWS === 0) onProgress({ phase: 'checking', done, total })
   }
   onProgress({ phase: 'checking', done, total })
   return redacted
 }
 
-function* batches(reference: ReferenceFile): Generator<Row[]> {
+function* batches(reference: ReferenceFile, redaction: Redaction): Generator<Row[]> {
   let batch: Row[] = []
   for (const row of reference.rows()) {
-    const { hadSecret: _, ...checked } = checkedRow(row)
+    const { hadSecret: _, ...checked } = checkedRow(row, redaction)
     batch.push({ ...checked, onceKey: digestOf(row) })
     if (batch.length < BATCH_ROWS) continue
     yield batch
@@ -104,7 +110,7 @@ const REQUIRED = ['date_time', 'who', 'ip', 'action', 'description', 'severity',
 const OPTIONAL = ['reason_code', 'request_id', 'endpoint', 'http_method', 'metadata_json'] as const
 
 /** @throws {Refusal} FOREIGN_FILE, naming the row and the column but not the value. */
-function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> & { readonly hadSecret: boolean } {
+function checkedRow(row: ReferenceRow, redaction: Redaction): Omit<Row, 'onceKey'> & { readonly hadSecret: boolean } {
   const refuse = (column: string, why: string) => new Refusal('FOREIGN_FILE', `row ${row.id}: ${column} ${why}`)
   let characters = 0
   let hadSecret = false
@@ -114,14 +120,14 @@ function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> & { readonly hadSec
     characters += value.length
     return value
   }
-  const safe = (column: (typeof REQUIRED)[number] | (typeof OPTIONAL)[number], redact = redactForeignText): string => {
+  const safe = (column: (typeof REQUIRED)[number] | (typeof OPTIONAL)[number], redact = redaction.text): string => {
     const value = text(column)
     const redacted = redact(value)
     hadSecret ||= redacted !== value
     characters += redacted.length - value.length
     return redacted
   }
-  const optional = (column: (typeof OPTIONAL)[number], redact = redactForeignText) =>
+  const optional = (column: (typeof OPTIONAL)[number], redact = redaction.text) =>
     row[column] === null ? null : safe(column, redact)
   const integer = (column: 'id' | 'status_code'): number => {
     if (Number.isSafeInteger(row[column])) return row[column] as number
@@ -146,7 +152,7 @@ function checkedRow(row: ReferenceRow): Omit<Row, 'onceKey'> & { readonly hadSec
     endpoint: optional('endpoint'),
     http_method: optional('http_method'),
     status_code: row.status_code === null ? null : integer('status_code'),
-    metadata_json: optional('metadata_json', redactForeignJson),
+    metadata_json: optional('metadata_json', redaction.json),
   }
   const createdAt = safe('created_at')
   if (characters > LIMITS.recordBytesMax) throw refuse('the whole row', 'is too large')

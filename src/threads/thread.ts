@@ -13,7 +13,7 @@ export function startThread(entry: URL, options: WorkerOptions & { readonly name
   return worker.on('error', () => {}) // an 'exit' follows
 }
 
-/** Tells it to end, and waits until it has; longer than `msMax` it is not asked. */
+/** Asks it to end, and waits until it has; after `msMax`, if that is given, it is made to. */
 export async function endThread(worker: Worker, message: unknown, msMax?: number): Promise<void> {
   const exited = once(worker, 'exit')
   worker.postMessage(message)

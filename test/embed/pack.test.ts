@@ -8,7 +8,9 @@ import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join, posix } from 'node:path'
 import test, { after, before } from 'node:test'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
+import { build } from 'rolldown'
 
 const root = join(import.meta.dirname, '..', '..')
 const run = promisify(execFile)
@@ -69,10 +71,10 @@ test('package: every link of its documents leads to a file that is in it', async
 
 test('package: what package.json exports is there', async () => {
   const manifest = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
-  const targets = Object.values<string | Record<string, string>>(manifest.exports).flatMap(target =>
-    typeof target === 'string' ? [target] : Object.values(target),
-  )
-  for (const target of targets) assert.ok(files.includes(target.replace('./', '')), target)
+  type Target = string | { readonly [condition: string]: Target }
+  const filesOf = (target: Target): string[] =>
+    typeof target === 'string' ? [target] : Object.values(target).flatMap(filesOf)
+  for (const file of filesOf(manifest.exports)) assert.ok(files.includes(file.replace('./', '')), file)
 })
 
 const SCRIPT = `
@@ -140,22 +142,40 @@ export { events, handlers, judge, judgePack, openAuditDatabase }
 
 test('package: its types check in that project, strictly, without the types of Express', async () => {
   await writeFile(join(project, 'typed.ts'), TYPED)
-  const compilerOptions = {
-    target: 'es2024',
-    module: 'nodenext',
-    strict: true,
-    noEmit: true,
-    skipLibCheck: false,
-    skipDefaultLibCheck: true, // those of the compiler itself
-    types: ['node'],
-    typeRoots: [join(folder, 'types')],
-  }
+  const ofNode = { module: 'nodenext', types: ['node'], typeRoots: [join(folder, 'types')] }
   await mkdir(join(folder, 'types'))
   await symlink(join(root, 'node_modules', '@types', 'node'), join(folder, 'types', 'node'))
-  await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: ['typed.ts'] }))
+  await checkTypes('typed.ts', ofNode)
+})
+
+const IN_BROWSERS = `
+import { verifyEvidencePack } from 'ev-central/verify'
+
+export const judge = async (zip: Uint8Array): Promise<string> => (await verifyEvidencePack(zip)).verdict
+`
+
+test('package: its verifier is bundled for browsers without anything of Node, and has types of its own there', async () => {
+  const source = join(project, 'browser.ts')
+  const bundle = join(project, 'browser.js')
+  await writeFile(source, IN_BROWSERS)
+  await build({ input: source, platform: 'browser', output: { file: bundle, format: 'esm' }, logLevel: 'silent' })
+  assert.doesNotMatch(await readFile(bundle, 'utf8'), /\bnode:|\brequire\(/)
+  assert.equal(await (await import(pathToFileURL(bundle).href)).judge(new Uint8Array()), 'MALFORMED')
+  await writeFile(
+    source,
+    `${IN_BROWSERS}// @ts-expect-error there are no paths\nexport { verifyPath } from 'ev-central/verify'\n`,
+  )
+  const ofBrowsers = { module: 'esnext', moduleResolution: 'bundler', customConditions: ['browser'], types: [] }
+  await checkTypes('browser.ts', { ...ofBrowsers, lib: ['es2024', 'esnext.disposable', 'dom'] })
+})
+
+async function checkTypes(file: string, options: object): Promise<void> {
+  const ofAll = { target: 'es2024', strict: true, noEmit: true, skipLibCheck: false }
+  const compilerOptions = { ...ofAll, skipDefaultLibCheck: true, ...options } // those of the compiler itself are its own matter
+  await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: [file] }))
   const tsc = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
   await node(tsc, '-p', 'tsconfig.json').catch(error => assert.fail(error.stdout || String(error)))
-})
+}
 
 test('package: its command runs', async () => {
   // What npx runs; npx itself is a second of work and not ours.

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { foreignRedaction } from '../../src/audit/redaction.ts'
 import { dataFolder } from '../../src/service/data-folder.ts'
 import { importReferenceDatabase } from '../../src/store/import.ts'
 import { documentedSchema } from '../../src/store/segments.ts'
@@ -49,7 +50,7 @@ export async function importDay(dataDir: string, endMs: number, events = 45_000)
   database.exec('COMMIT')
   database.close()
   const store = createSqliteEventStore({ path: dataFolder(dataDir).auditDatabase })
-  await importReferenceDatabase({ file, store })
+  await importReferenceDatabase({ file, store, redaction: foreignRedaction })
   await store.close()
 }
 

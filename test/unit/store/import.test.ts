@@ -14,9 +14,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test from 'node:test'
+import { foreignRedaction } from '../../../src/audit/redaction.ts'
 import type { EventStore } from '../../../src/store/event-store.ts'
 import { type ImportProgress, importReferenceDatabase, parseReferenceTime } from '../../../src/store/import.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
+
+const importInto = (options: Omit<Parameters<typeof importReferenceDatabase>[0], 'redaction'>) =>
+  importReferenceDatabase({ ...options, redaction: foreignRedaction })
 
 const FIXTURE = join(import.meta.dirname, '../../../../shared/fixtures/reference-ev_charging.db')
 
@@ -83,7 +87,7 @@ const digest = (file: string) => createHash('sha256').update(readFileSync(file))
 
 /** Nothing at all was written: not even the database was made, or it is as empty as before. */
 async function assertRefused({ file, store }: Pick<Place, 'file' | 'store'>, detail: RegExp): Promise<void> {
-  await assert.rejects(importReferenceDatabase({ file, store }), (error: Error & { code?: string }) => {
+  await assert.rejects(importInto({ file, store }), (error: Error & { code?: string }) => {
     assert.equal(error.code, 'FOREIGN_FILE', String(error))
     assert.match(error.message, detail)
     return true
@@ -101,7 +105,7 @@ test('import: every event is kept with its columns and order, only date_time is 
       http_method: null,
     })
     const before = digest(file)
-    assert.deepEqual(await importReferenceDatabase({ file, store }), { total: 4, imported: 4, skipped: 0, redacted: 0 })
+    assert.deepEqual(await importInto({ file, store }), { total: 4, imported: 4, skipped: 0, redacted: 0 })
     assert.equal(digest(file), before)
     const expected = { ...VALUES, id: 2, date_time: '2025-12-14T06:00:05.719Z', description: 'number 1' }
     assert.deepEqual(await store.get(2), expected)
@@ -112,8 +116,8 @@ test('import: every event is kept with its columns and order, only date_time is 
 test('import: a second run adds nothing, and a grown file only what is new', () =>
   inFolder(async ({ file, store }) => {
     makeReference(file, 20)
-    await importReferenceDatabase({ file, store })
-    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+    await importInto({ file, store })
+    assert.deepEqual(await importInto({ file, store }), {
       total: 20,
       imported: 0,
       skipped: 20,
@@ -122,7 +126,7 @@ test('import: a second run adds nothing, and a grown file only what is new', () 
     const db = new DatabaseSync(file)
     addRow(db, { description: 'later' })
     db.close()
-    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+    assert.deepEqual(await importInto({ file, store }), {
       total: 21,
       imported: 1,
       skipped: 20,
@@ -138,7 +142,7 @@ test('import: equal events under different ids are different events', () =>
     const db = new DatabaseSync(file)
     for (let i = 0; i < 3; i++) addRow(db, {})
     db.close()
-    assert.equal((await importReferenceDatabase({ file, store })).imported, 3)
+    assert.equal((await importInto({ file, store })).imported, 3)
   }))
 
 test('import: secrets are replaced, and all else stays to the letter', () =>
@@ -181,7 +185,7 @@ test('import: secrets are replaced, and all else stays to the letter', () =>
     const db = new DatabaseSync(file)
     for (const [odd] of cases) addRow(db, odd)
     db.close()
-    const { redacted } = await importReferenceDatabase({ file, store })
+    const { redacted } = await importInto({ file, store })
     assert.equal(redacted, 6)
     for (const [i, [odd, safe]] of cases.entries()) {
       const expected = { ...VALUES, ...odd, ...safe, id: i + 1, date_time: '2025-12-14T06:00:05.719Z' }
@@ -193,14 +197,14 @@ test('import: progress is told for checking and for importing, up to the total',
   inFolder(async ({ file, store }) => {
     makeReference(file, 5_001)
     const told: ImportProgress[] = []
-    await importReferenceDatabase({ file, store, onProgress: progress => told.push(progress) })
+    await importInto({ file, store, onProgress: progress => told.push(progress) })
     assert.deepEqual(told.filter(({ phase }) => phase === 'checking').at(-1), {
       phase: 'checking',
       done: 5_001,
       total: 5_001,
     })
     assert.deepEqual(told.at(-1), { phase: 'importing', done: 5_001, total: 5_001 })
-    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+    assert.deepEqual(await importInto({ file, store }), {
       total: 5_001,
       imported: 0,
       skipped: 5_001,
@@ -212,7 +216,7 @@ test('import: a file in WAL mode is read without anything appearing beside it', 
   inFolder(async ({ directory, file, store }) => {
     makeReference(file, 5, {}, 'PRAGMA journal_mode = WAL')
     const before = [digest(file), readdirSync(directory).sort().join()]
-    assert.equal((await importReferenceDatabase({ file, store })).imported, 5)
+    assert.equal((await importInto({ file, store })).imported, 5)
     assert.deepEqual(
       [
         digest(file),
@@ -232,7 +236,7 @@ test('import: rows that are only in the write-ahead log are imported, and file a
     db.exec('PRAGMA wal_autocheckpoint = 0')
     addRows(db, 4)
     const before = [digest(file), digest(`${file}-wal`)]
-    assert.equal((await importReferenceDatabase({ file, store })).imported, 9)
+    assert.equal((await importInto({ file, store })).imported, 9)
     assert.deepEqual([digest(file), digest(`${file}-wal`)], before)
     db.close()
   }))
@@ -250,7 +254,7 @@ test('import: a file name may hold any character', () =>
     for (const [i, name] of names.entries()) {
       const file = join(directory, name)
       makeReference(file, i + 1, { description: name })
-      await importReferenceDatabase({ file, store })
+      await importInto({ file, store })
       assert.equal((await store.get(await store.lastId()))?.description, name)
     }
   }))
@@ -333,9 +337,9 @@ test('import: continues where a run that was cut short had got to', () =>
         return store.append(batch)
       },
     }
-    await assert.rejects(importReferenceDatabase({ file, store: cut }), /killed/)
+    await assert.rejects(importInto({ file, store: cut }), /killed/)
     assert.equal(await store.lastId(), 5_000)
-    assert.deepEqual(await importReferenceDatabase({ file, store }), {
+    assert.deepEqual(await importInto({ file, store }), {
       total: 12_000,
       imported: 7_000,
       skipped: 5_000,
@@ -369,13 +373,13 @@ test('import: the reference fixture, when it is there, or its look-alike', () =>
     if (!hasFixture) makeReference(file, 1_520)
     const source = hasFixture ? FIXTURE : file
     const before = digest(source)
-    assert.deepEqual(await importReferenceDatabase({ file: source, store }), {
+    assert.deepEqual(await importInto({ file: source, store }), {
       total: 1_520,
       imported: 1_520,
       skipped: 0,
       redacted: 0,
     })
-    assert.equal((await importReferenceDatabase({ file: source, store })).imported, 0)
+    assert.equal((await importInto({ file: source, store })).imported, 0)
     assert.equal(digest(source), before)
     const db = new DatabaseSync(source, { readOnly: true })
     for (const row of db.prepare('SELECT * FROM audit_events ORDER BY id').iterate()) {

@@ -62,6 +62,21 @@ test('data folder: text of every kind is verified without reading values', async
   assert.equal(hashRowText(text()!, { ...bundle, salts: salts.with(17, salts[17]! ^ 1) }), undefined)
 })
 
+test('data folder: text that became JSONB of the same spelling is EDITED, wherever in its bundle the row stands', async t => {
+  const log = temporaryLog(t)
+  await log.append(300)
+  log.sign()
+  const write = (value: string, id: number) =>
+    withDatabase(log.database, db => db.exec(`UPDATE audit_events SET description = ${value} WHERE id = ${id}`))
+  for (const id of [1, 100, 256, 257, 280, 300]) {
+    write('jsonb(json_quote(description))', id)
+    const { verdict, findings } = await judge(log)
+    assert.deepEqual([verdict, findings[0]?.at], ['EDITED', { id }])
+    write("CAST(description ->> '$' AS TEXT)", id)
+  }
+  assert.equal((await judge(log)).verdict, 'PRISTINE')
+})
+
 test('data folder: nothing is signed yet, or there is no log', async t => {
   const log = temporaryLog(t)
   await log.append(300)
