@@ -32,7 +32,7 @@ generated, what is missing is an error.
 
 ${table(['setting', 'meaning', 'default'], rows)}
 
-Secrets may come from a file (\`..._FILE\`); a newline at its end is dropped.
+Secrets may come from a file (\`..._FILE\`); a newline at its end is dropped. Both at once are an error.
 
 ${table(['secret', 'or the file named by', 'whoever reads it could'], secrets)}
 `

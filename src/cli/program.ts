@@ -5,6 +5,7 @@ import { VERSION } from '../service/version.ts'
 import { adminCommand } from './admins.ts'
 import { archiveCommand } from './archive.ts'
 import { backupCommand } from './backup.ts'
+import { benchCommand } from './bench.ts'
 import { cpCommand } from './charge-points.ts'
 import { checkCommand } from './check.ts'
 import { demoCommand } from './demo.ts'
@@ -72,6 +73,7 @@ function createProgram(shell: Shell): Command {
     .addCommand(witnessCommand(shell))
     .addCommand(verifyCommand(shell))
     .addCommand(demoCommand(shell))
+    .addCommand(benchCommand(shell))
     .addHelpText(
       'after',
       '\nExample:\n  ev-central serve\n\nSettings are EVC_ variables of the environment: see docs/settings.md.',

@@ -35,7 +35,11 @@ const fields = {
   http_method: nullableText(),
   status_code: nullableInteger(),
   metadata_json: nullableText({ description: 'JSON text, redacted.' }),
-  created_at: { type: 'string', description: 'When the row was written.' },
+  created_at: {
+    type: 'string',
+    description:
+      'When the row was written: as `date_time`; of an imported event as the reference wrote it, UTC, `YYYY-MM-DD HH:MM:SS`.',
+  },
 } as const
 
 export const Event = object(fields, { title: 'Event', description: 'An event.', examples: [EVENT_EXAMPLE] })

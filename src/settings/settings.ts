@@ -113,6 +113,9 @@ function gather(environment: Environment, problems: string[]): Map<SettingName, 
   for (const source of sources) {
     for (const [name, text] of Object.entries(source)) {
       if (!name.startsWith('EVC_') || text === undefined || name === 'EVC_CONFIG') continue
+      if (isSettingName(name) && source[`${name}_FILE`] !== undefined) {
+        problems.push(`${name} is given twice: also as ${name}_FILE`) // which of them counts would be up to their order
+      }
       take(name, text, given, problems)
     }
   }

@@ -1,4 +1,4 @@
-/** `npm start` as a supervisor or a terminal runs it: npm, a shell and the server are three processes to stop. */
+/** `npm start` and `npx` as a supervisor or a terminal runs them: npm, a shell and the server are three processes to stop. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,10 +15,11 @@ interface NpmStart {
   readonly closed: Promise<unknown>
 }
 
-async function npmStart(t: TestContext, dataDir: string): Promise<NpmStart> {
+async function npmStart(t: TestContext, dataDir: string, command = ['npm', 'start']): Promise<NpmStart> {
   const environment = { PATH: process.env.PATH, HOME: dataDir, EVC_PORT: '0', EVC_DATA_DIR: dataDir }
   // A process group of its own, as under a terminal, so that nothing of it can outlive the test.
-  const npm = spawn('npm', ['start'], {
+  const [program = '', ...args] = command
+  const npm = spawn(program, args, {
     cwd: CHECKOUT,
     env: environment,
     detached: true,
@@ -72,5 +73,12 @@ test('npm start: Ctrl-C, which reaches npm and the server both, is one request t
   const dataDir = temporaryFolder(t)
   const running = await npmStart(t, dataDir)
   signalGroup(running.npm, 'SIGINT')
+  await assertStoppedCleanly(running, dataDir)
+})
+
+test('npx ev-central serve: SIGTERM to npx, whose shell hands nothing on, stops the server cleanly', async t => {
+  const dataDir = temporaryFolder(t)
+  const running = await npmStart(t, dataDir, ['npx', '--offline', 'ev-central', 'serve'])
+  running.npm.kill('SIGTERM')
   await assertStoppedCleanly(running, dataDir)
 })

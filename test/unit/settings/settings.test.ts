@@ -76,6 +76,20 @@ test('settings: a secret may come from a file, anything else may not', t => {
   assert.deepEqual(problemsOf({ EVC_PORT_FILE: file }), ['EVC_PORT_FILE is not a setting'])
 })
 
+test('settings: a secret that is given twice is a problem in either order; the environment still wins over the file of settings', t => {
+  const folder = mkdtempSync(join(tmpdir(), 'evc-settings-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'key')
+  writeFileSync(file, 'k'.repeat(40))
+  const twice = ['EVC_ADMIN_KEY is given twice: also as EVC_ADMIN_KEY_FILE']
+  assert.deepEqual(problemsOf({ EVC_ADMIN_KEY: 'a'.repeat(40), EVC_ADMIN_KEY_FILE: file }), twice)
+  assert.deepEqual(problemsOf({ EVC_ADMIN_KEY_FILE: file, EVC_ADMIN_KEY: 'a'.repeat(40) }), twice)
+
+  const config = join(folder, 'settings.json')
+  writeFileSync(config, JSON.stringify({ EVC_ADMIN_KEY: 'a'.repeat(40) }))
+  assert.equal(readSettings({ EVC_CONFIG: config, EVC_ADMIN_KEY_FILE: file }).adminKey, 'k'.repeat(40))
+})
+
 test('settings: strict classes are a list of known names; an unknown one is a problem', () => {
   assert.deepEqual(readSettings({}).strictEvents, [])
   assert.deepEqual(readSettings({ EVC_STRICT_EVENTS: 'keys, admin,keys' }).strictEvents, ['keys', 'admin'])
