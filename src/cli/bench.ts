@@ -40,7 +40,7 @@ async function bench(names: readonly string[], options: BenchOptions, shell: She
     throw new UsageError('the benchmarks are in a checkout of the source, not in this package')
   using stop = stopRequest()
   const flags = [...(options.quick ? ['--quick'] : []), ...(options.postgres ? ['--postgres'] : [])]
-  const child = spawn(process.execPath, [BENCHMARKS, ...flags, ...names], { stdio: 'inherit' })
+  const child = spawn(process.execPath, ['--v8-pool-size=0', BENCHMARKS, ...flags, ...names], { stdio: 'inherit' })
   stop.signal.addEventListener('abort', () => child.kill())
   const [code] = await once(child, 'exit')
   shell.exitCode = code === 0 ? EXIT.ok : code === EXIT.usage ? EXIT.usage : EXIT.failed
