@@ -137,7 +137,7 @@ export function createAuthentication(deps: {
       throw refuse(cpId, 'credentials', REASON.INVALID_CREDENTIALS, 'AUTHENTICATION_FAILED')
     }
     refuseUnlessActive(proven, 'credentials')
-    const { token, expiresIn } = await tokens.issue(proven.cp_id, proven.token_version)
+    const { token, expiresIn } = tokens.issue(proven.cp_id, proven.token_version)
     return { ...succeed(proven, 'credentials'), token, expires_in: expiresIn }
   }
 
