@@ -172,10 +172,12 @@ function startIndexing(parts: {
 /** Rows of other instances: nobody tells us of them. */
 function followOthers(reader: EventQueries, head: Head): AsyncDisposable {
   const look = async () => {
-    const id = await reader.lastId()
+    const id = await reader.lastId().catch(() => 0) // it is asked again
     if (id > head.lastEventId()) head.follow(id)
   }
-  return repeatedly(HEAD_MS, look, () => {}) // it is asked again
+  return repeatedly(HEAD_MS, look, defect => {
+    throw defect // of somebody who was told: not to go unnoticed
+  })
 }
 
 interface Parts {
