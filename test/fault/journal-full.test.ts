@@ -14,6 +14,7 @@ import { temporaryFolder } from '../unit/journal/temporary-folder.ts'
 import { writeAndSync } from './journal-faulty-disk.ts'
 
 const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EROFS', 'EIO'] as const
+const WAIT_MS_MAX = 30_000
 const failure = (code: string) => Object.assign(new Error(code), { code })
 
 /** Real files on a disk that can be full: then no file can be made, nor can one grow, but what is there can be overwritten. */
@@ -56,8 +57,12 @@ function contents(directory: string, journal: SegmentJournal): { texts: Map<numb
   return { texts, lost: durableSequence - texts.size }
 }
 
+/** A wait without an end would outlive its test, and keep the whole run from ending. */
 async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await new Promise(resolve => setTimeout(resolve, 5))
+  for (const end = performance.now() + WAIT_MS_MAX; !(await holds()); ) {
+    if (performance.now() > end) assert.fail(`waited for ${holds}`)
+    await new Promise(resolve => setTimeout(resolve, 5))
+  }
 }
 
 const segments = (directory: string) => readdirSync(directory).filter(name => name.endsWith('.journal'))
