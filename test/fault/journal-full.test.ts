@@ -354,16 +354,18 @@ test('journal: what is declared lost and found in an older segment all the same 
   const directory = temporaryFolder(t)
   const disk = createDisk()
   const journal = await open(t, { directory, files: disk.files, reserveBytes: 2_000 })
-  // All is written, and none of it fsynced; then the disk is full.
-  const { sync } = disk.files
-  disk.files.sync = (_fd, done) => setImmediate(() => done(failure('EIO')))
-  for (let i = 1; i <= 50; i++) journal.append(`record ${i} ${'x'.repeat(100)}`)
-  await until(() => journal.status().syncErrors > 0)
-  disk.code = 'ENOSPC'
-  disk.files.sync = sync
   const before = segments(directory).length
-  journal.append('record 51')
+  // All is written, and none of it fsynced; then the disk is full, before the journal knows and has begun another segment.
+  const { sync } = disk.files
+  disk.files.sync = (_fd, done) => {
+    disk.files.sync = sync
+    disk.code = 'ENOSPC'
+    journal.append('record 51')
+    setImmediate(() => done(failure('EIO')))
+  }
+  for (let i = 1; i <= 50; i++) journal.append(`record ${i} ${'x'.repeat(100)}`)
   await until(() => segments(directory).length > before)
+  assert.equal(journal.status().syncErrors, 1)
   await kill(disk, journal)
 
   const again = await open(t, { directory })
