@@ -51,7 +51,7 @@ export function createAdmission(options: {
     'retry-after': String(RETRY_AFTER_SECONDS),
   }
   const { metrics } = options
-  const underWay = new Set<ServerResponse>()
+  const underWay = createList<ServerResponse>()
   let idle: ReadonlySet<ServerResponse> = new Set()
   let lookedAt = 0
 
@@ -60,14 +60,13 @@ export function createAdmission(options: {
     const now = performance.now()
     if (now - lookedAt < LIMITS.clientIdleMsMax) return
     lookedAt = now
-    const waiting = new Set([...underWay].filter(isWaitingForClient))
+    const waiting = new Set(underWay.items().filter(isWaitingForClient))
     for (const response of waiting) if (idle.has(response)) response.socket?.destroy()
     idle = waiting
   }
 
   function watch(response: ServerResponse): void {
-    underWay.add(response)
-    response.once('close', () => underWay.delete(response))
+    response.once('close', underWay.add(response))
     response.on('timeout', cutStalled)
   }
 
@@ -87,6 +86,29 @@ export function createAdmission(options: {
     if (isFull && request.url !== LIVENESS) return refuse(request, response)
     watch(response)
     serve(request, response)
+  }
+}
+
+/**
+ * What is under way, in no order. Not a Set: that is built anew every few additions, and V8 has each old table point at the one after
+ * it. Once a collection has kept one of them, none that follows is found to be garbage until the next full collection, nor is
+ * anything that was in them: measured, every answer of a loaded server, and scavenges of 6 ms instead of 2.
+ */
+function createList<T>() {
+  const entries: { readonly item: T; place: number }[] = []
+  return {
+    items: () => entries.map(({ item }) => item),
+    /** @returns removes it; to be called once */
+    add(item: T): () => void {
+      const entry = { item, place: entries.length }
+      entries.push(entry)
+      return () => {
+        const last = entries.pop()
+        if (last === undefined || last === entry) return
+        entries[entry.place] = last
+        last.place = entry.place
+      }
+    },
   }
 }
 

@@ -1,4 +1,7 @@
-/** Threads that nobody waits for stand back: a core that one of them keeps busy for 50 ms is one that no request gets. */
+/**
+ * Threads that no answer waits for stand back: a core that one of them keeps busy is one that no request gets. A question that waits
+ * for rows waits for the indexer, but at 5,000 events a second that has most of a core to itself.
+ */
 import { readlinkSync } from 'node:fs'
 import { setPriority } from 'node:os'
 
