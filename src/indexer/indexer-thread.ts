@@ -14,7 +14,6 @@ import type { EventStore } from '../store/event-store.ts'
 import type { StoreLocation } from '../store/location.ts'
 import { createPostgresEventStore } from '../store/postgres-event-store.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
-import { letOthersFirst } from '../threads/priority.ts'
 import { createIndexer, type IndexerProgress } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
 
@@ -31,7 +30,6 @@ const CHECKPOINT_INTERVAL_MS = 2_500
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
-letOthersFirst() // before the log's thread is started, which is to do so too
 const { journalDirectory, journalId, store: location, openedSequence, ...shared } = workerData as IndexerThreadData
 const durable = new BigInt64Array(shared.durable)
 const wanted = new BigInt64Array(shared.wanted)
