@@ -2,8 +2,8 @@
 import { ed25519 } from '@noble/curves/ed25519.js'
 import { sha256 as nobleSha256 } from '@noble/hashes/sha2.js'
 import { shake256 as nobleShake256 } from '@noble/hashes/sha3.js'
+import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js'
 import { formatBase64 } from './encoding.ts'
-import { verifyByPackage } from './ml-dsa.ts'
 
 export function sha256(data: Uint8Array): Uint8Array {
   return nobleSha256(data)
@@ -34,5 +34,9 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
 }
 
 export function verifyMlDsa44(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
-  return verifyByPackage(publicKey, message, signature)
+  try {
+    return ml_dsa44.verify(signature, message, publicKey)
+  } catch {
+    return false // not 1,312 or not 2,420 bytes
+  }
 }

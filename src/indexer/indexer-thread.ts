@@ -12,7 +12,6 @@ import { startLogBuilder } from '../log/log-host.ts'
 import { type Checkpointer, startCheckpointer } from '../store/checkpointer.ts'
 import type { EventStore } from '../store/event-store.ts'
 import type { StoreLocation } from '../store/location.ts'
-import { createPostgresEventStore } from '../store/postgres-event-store.ts'
 import { createSqliteEventStore } from '../store/sqlite-event-store.ts'
 import { createIndexer, type IndexerProgress } from './indexer.ts'
 import type { IndexerMessage, IndexerThreadData, StopMessage } from './indexer-protocol.ts'
@@ -33,7 +32,7 @@ if (port === null) throw new Error('this file is the entry of a worker thread')
 const { journalDirectory, journalId, store: location, openedSequence, ...shared } = workerData as IndexerThreadData
 const durable = new BigInt64Array(shared.durable)
 const wanted = new BigInt64Array(shared.wanted)
-const { store, checkpointer } = openStore(location)
+const { store, checkpointer } = await openStore(location)
 const indexer = createIndexer({
   journalId,
   openReader: after => openJournalReader({ directory: journalDirectory, after }),
@@ -58,7 +57,7 @@ await store.close()
 send({ progress: indexer.progress() })
 port.close()
 
-function openStore(at: StoreLocation): { store: EventStore; checkpointer: Checkpointer } {
+async function openStore(at: StoreLocation): Promise<{ store: EventStore; checkpointer: Checkpointer }> {
   if (at.kind === 'sqlite') {
     return {
       store: createSqliteEventStore({ path: at.path, startLog: startLogBuilder }),
@@ -68,6 +67,7 @@ function openStore(at: StoreLocation): { store: EventStore; checkpointer: Checkp
   // What PostgreSQL has committed is on disk.
   const checkpointer = { checkpoint: async () => true, close: async () => {} }
   const onCountFailed = (detail: string) => send({ countFailed: detail })
+  const { createPostgresEventStore } = await import('../store/postgres-event-store.ts')
   const store = createPostgresEventStore({ url: at.url, startLog: () => startLogBuilder(), onCountFailed })
   return { store, checkpointer }
 }

@@ -8,8 +8,8 @@
  *
  * Whatever else a statement may fail with is a defect of ours and stays the error it is.
  */
-import pg from 'pg'
 import { Refusal } from '../errors.ts'
+import { loadDriver } from './driver.ts'
 
 export type PostgresErrorCode = 'UNAVAILABLE' | 'CONFLICT' | 'FOREIGN'
 
@@ -47,7 +47,7 @@ export function rethrow(error: unknown): never {
 /** Holds neither values nor the URL. */
 function asPostgresError(error: unknown): unknown {
   if (error instanceof PostgresError) return error
-  if (error instanceof pg.DatabaseError) {
+  if (error instanceof loadDriver().DatabaseError) {
     const state = error.code ?? ''
     const fate = FATES.find(([, states]) => states.test(state))?.[0]
     if (fate === undefined) return error

@@ -6,9 +6,9 @@
  * know what the statements are about: every stage brings its own tables and migrations (migrations.ts).
  */
 import { pipeline } from 'node:stream/promises'
-import pg from 'pg'
-import { from } from 'pg-copy-streams'
+import type pg from 'pg'
 import { LIMITS } from '../limits.ts'
+import { loadCopyStreams, loadDriver } from './driver.ts'
 import { PostgresError, rethrow } from './postgres-error.ts'
 import { formatPostgresAddress, parsePostgresUrl } from './postgres-url.ts'
 
@@ -64,7 +64,8 @@ const KEEP_ALIVE_MS = 10_000
 /** Connects with the first use. @throws {Error} when the URL is not one (parsePostgresUrl) */
 export function createPostgres(options: PostgresOptions): Postgres {
   const { statementMsMax = LIMITS.postgresStatementMsMax, connectionsMax = LIMITS.postgresConnectionsMax } = options
-  const pool = new pg.Pool({
+  const { Pool } = loadDriver()
+  const pool = new Pool({
     ...clientConfig(options),
     max: connectionsMax,
     idleTimeoutMillis: options.keptMsMax ?? KEPT_MS_MAX,
@@ -130,7 +131,8 @@ export function createPostgres(options: PostgresOptions): Postgres {
  * @throws {PostgresError}
  */
 export async function connectPostgres(options: PostgresOptions): Promise<pg.Client> {
-  const client = new pg.Client(clientConfig(options))
+  const { Client } = loadDriver()
+  const client = new Client(clientConfig(options))
   client.on('error', ignore) // without a listener a lost connection would end the process; 'end' follows
   try {
     await client.connect()
@@ -151,13 +153,15 @@ function clientConfig({ url, applicationName = 'ev-central' }: PostgresOptions):
     connectionTimeoutMillis: LIMITS.postgresConnectMsMax, // also of the wait for a session of the pool
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
-    types: { getTypeParser: parserOf as typeof pg.types.getTypeParser },
+    types: { getTypeParser: parserOf() as typeof pg.types.getTypeParser },
   }
 }
 
 /** Ids and counts are whole numbers far below 2^53. */
-function parserOf(type: number, format?: 'text' | 'binary'): unknown {
-  return type === INT8 && format !== 'binary' ? Number : pg.types.getTypeParser(type, format as 'text')
+function parserOf() {
+  const { types } = loadDriver()
+  return (type: number, format?: 'text' | 'binary'): unknown =>
+    type === INT8 && format !== 'binary' ? Number : types.getTypeParser(type, format as 'text')
 }
 
 /**
@@ -183,6 +187,7 @@ function sessionOf(client: pg.PoolClient): Session {
       return await client.query(config).catch(rethrow)
     },
     async copy(text, bytes) {
+      const { from } = loadCopyStreams()
       await pipeline([bytes], client.query(from(text))).catch(rethrow)
     },
   }

@@ -2,7 +2,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { Refusal } from '../errors.ts'
 import type { Deadline } from './id-streams.ts'
-import { createPostgresEventQueries } from './postgres-event-queries.ts'
 import type { AskMessage, ReaderThreadData, Reply } from './reader-protocol.ts'
 import { createSqliteEventQueries } from './sqlite-event-queries.ts'
 import type { Question, TimedEventQueries } from './timed-event-queries.ts'
@@ -16,7 +15,7 @@ const WALKS: ReadonlySet<Question> = new Set<Question>(['page', 'exportChunk', '
 
 const port = parentPort
 if (port === null) throw new Error('this file is the entry of a worker thread')
-const queries = openQueries(workerData as ReaderThreadData)
+const queries = await openQueries(workerData as ReaderThreadData)
 
 port.on('message', async (message: AskMessage | 'close') => {
   if (message === 'close') {
@@ -27,8 +26,9 @@ port.on('message', async (message: AskMessage | 'close') => {
   }
 })
 
-function openQueries({ store }: ReaderThreadData): TimedEventQueries {
+async function openQueries({ store }: ReaderThreadData): Promise<TimedEventQueries> {
   if (store.kind === 'sqlite') return createSqliteEventQueries(store)
+  const { createPostgresEventQueries } = await import('./postgres-event-queries.ts')
   const opened = createPostgresEventQueries(store)
   void warmUp(opened)
   return opened

@@ -9,7 +9,8 @@
  */
 import { randomUUIDv7 } from 'node:crypto'
 import { createSigner } from 'fast-jwt'
-import { errors, jwtVerify } from 'jose'
+import * as errors from 'jose/errors'
+import { jwtVerify } from 'jose/jwt/verify'
 import { REASON } from '../event/catalogue.ts'
 import { LIMITS } from '../limits.ts'
 import { deriveKey } from './derived-keys.ts'

@@ -126,9 +126,12 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     assert.ok(Math.abs(chosen - 7_000) < 30, `row ${chosen}`)
     const passed = await glide(8_500)
     assert.notEqual(passed.bases.at(-1), passed.bases[0])
+    const active = () => page.locator('.grid').getAttribute('aria-activedescendant')
+    assert.equal(await active(), null, 'the selected row is not in the page any more')
     await page.keyboard.press('j')
     await page.locator('.row.selected').waitFor()
     assert.equal(await selected(), chosen + 1)
+    assert.equal(await active(), await page.locator('.row.selected').getAttribute('id'))
 
     const down = await glide(12_800)
     assert.ok(down.rows < 12_800, 'the list has pixels for all of its rows')
@@ -208,6 +211,7 @@ describe('the console, live', { skip: noBrowserHere }, () => {
 
   test('console: a window that nobody sees lets go of its streams, and catches up without loss when it is seen', async () => {
     const { cpId } = await desk.central.chargePoint()
+    await eventually(async () => (await streams()) === 0) // those of the page before
     const { page, seen } = await desk.browser.newPage()
     await page.clock.install()
     await page.addInitScript(

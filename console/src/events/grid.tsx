@@ -66,6 +66,8 @@ export function EventGrid(props: {
     state: { columnVisibility: layout.visibility },
   })
   const rows = new Map(table.getRowModel().rows.map(row => [row.original, row]))
+  /** Scrolled away, or not loaded again yet, it is no element of the page. */
+  const isSelectedHere = props.selected !== undefined && shown.some(event => event?.id === props.selected)
   const first = base + (virtual.range?.startIndex ?? 0)
   const last = base + (items.at(-1)?.index ?? 0)
   useLayoutEffect(() => setBase(isAtTop ? 0 : partAround(first, base, feed.count)))
@@ -116,7 +118,7 @@ export function EventGrid(props: {
       aria-label="Events, newest first"
       aria-rowcount={feed.hasOlder ? -1 : feed.count + 1}
       aria-colcount={COLUMN_IDS.length}
-      aria-activedescendant={props.selected === undefined ? undefined : `event-${props.selected}`}
+      aria-activedescendant={isSelectedHere ? `event-${props.selected}` : undefined}
       tabIndex={0}
       onKeyDown={keyed}
       onScroll={({ currentTarget }) => onTopChange(base === 0 && currentTarget.scrollTop < ROW_PIXELS / 2)}

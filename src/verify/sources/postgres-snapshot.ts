@@ -13,7 +13,7 @@
  */
 import { buffer } from 'node:stream/consumers'
 import type pg from 'pg'
-import { to } from 'pg-copy-streams'
+import { loadCopyStreams } from '../../postgres/driver.ts'
 import { connectPostgres } from '../../postgres/postgres.ts'
 import { rethrow } from '../../postgres/postgres-error.ts'
 
@@ -86,6 +86,7 @@ export async function openShortSnapshots(url: string): Promise<ShortSnapshots> {
 }
 
 function readerOf(client: pg.Client): SnapshotReader {
+  const { to } = loadCopyStreams()
   return {
     async rows(sql, values = []) {
       const result = await client.query({ text: sql, values: [...values] }).catch(rethrow)
