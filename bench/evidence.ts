@@ -94,6 +94,7 @@ function withoutLog(): LogBuilder {
       commitments: new Uint8Array(),
     }),
     abandon() {},
+    sync: () => size ?? 0,
     close() {},
   }
 }

@@ -94,7 +94,9 @@ export function isCount(value: unknown): value is number {
 
 /** Not in constant time: nothing that is compared here is secret. */
 export function areSameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i])
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
 }
 
 export function joinBytes(...parts: readonly Uint8Array[]): Uint8Array {

@@ -66,6 +66,8 @@ export interface LogBuilder {
    * can go on with the log. Nothing counts then until `resume`.
    */
   abandon(): void
+  /** Up to which size files are on disk, also after a power loss: of all that was finished, unless the disk refuses. Waits for it. */
+  sync(): number
   close(): void
 }
 
@@ -128,6 +130,7 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
       }
     },
     abandon() {},
+    sync: () => sync(tree?.size ?? 0),
     close: () => files.close(),
   }
 }
@@ -163,6 +166,7 @@ export function createDetachedLogBuilder(): LogBuilder {
       return growth
     },
     abandon: builder.abandon,
+    sync: builder.sync,
     close: builder.close,
   }
 }

@@ -84,10 +84,10 @@ export function startLogBuilder(root?: string): LogBuilder {
     }
   }
 
-  /** The answer to `finish`. */
-  function receive({ port, turns, worker }: Thread): LogAnswer {
+  /** The answer to what `ask` sends. */
+  function receive({ port, turns, worker }: Thread, ask: () => void): LogAnswer {
     const before = Atomics.load(turns, ANSWERED)
-    sendRecords(true)
+    ask()
     Atomics.wait(turns, ANSWERED, before, ANSWER_MS_MAX)
     const answer = receiveMessageOnPort(port)
     if (answer !== undefined) return answer.message
@@ -116,7 +116,7 @@ export function startLogBuilder(root?: string): LogBuilder {
     },
     finish() {
       if (thread === undefined || size === undefined) throw new Error('the log builder was not resumed')
-      const answer = receive(thread)
+      const answer = receive(thread, () => sendRecords(true))
       if ('growth' in answer) {
         size += rows
         rows = 0
@@ -124,7 +124,8 @@ export function startLogBuilder(root?: string): LogBuilder {
       }
       void thread.worker.terminate()
       forget()
-      throw Object.assign(new Error(answer.failed.message), answer.failed)
+      const failed = 'failed' in answer ? answer.failed : { message: 'the log builder answers something else' }
+      throw Object.assign(new Error(failed.message), failed)
     },
     /** The thread may be far behind: what it was sent is waited for, and its answer is nobody's. */
     abandon() {
@@ -132,9 +133,14 @@ export function startLogBuilder(root?: string): LogBuilder {
       first = undefined
       rows = 0
       size = undefined
-      if ('growth' in receive(thread)) return
+      if ('growth' in receive(thread, () => sendRecords(true))) return
       void thread.worker.terminate()
       forget()
+    },
+    sync() {
+      if (thread === undefined) return 0
+      const answer = receive(thread, () => send('sync'))
+      return 'syncedSize' in answer ? answer.syncedSize : 0
     },
     close() {
       send('close')

@@ -25,10 +25,11 @@ export interface LogRecords {
   readonly isLast: boolean
 }
 
-export type LogMessage = { readonly resume: LogState } | LogRecords | 'finish' | 'close'
+export type LogMessage = { readonly resume: LogState } | LogRecords | 'finish' | 'sync' | 'close'
 
 export type LogAnswer =
   | { readonly growth: LogGrowth }
+  | { readonly syncedSize: number }
   | {
       readonly failed: {
         readonly message: string

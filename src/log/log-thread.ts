@@ -1,7 +1,7 @@
 /**
  * Entry of a log builder's thread: answers each `finish` with the growth of the rows since the one before (log-host.ts). Every few
- * seconds, between messages, it makes its files survive a power loss, so that no batch waits for a disk; what was not synced the next
- * start looks at (store/log-repair.ts). More often would only make the journal's fsyncs wait.
+ * seconds, between messages, it makes its files survive a power loss, so that no batch waits for a disk, and when it is asked to, at the
+ * end; what was not synced the next start looks at (store/log-repair.ts). More often would only make the journal's fsyncs wait.
  */
 import { open } from 'node:fs/promises'
 import { workerData } from 'node:worker_threads'
@@ -32,6 +32,7 @@ port.on('message', (message: LogMessage) => {
     builder.close()
     port.close()
   } else if (message === 'finish') finish()
+  else if (message === 'sync') void syncAll()
   else take(message)
 })
 
@@ -84,6 +85,12 @@ function answer(what: LogAnswer): void {
 function count(turn: typeof ANSWERED | typeof TAKEN): void {
   Atomics.add(turns, turn, 1)
   Atomics.notify(turns, turn)
+}
+
+async function syncAll(): Promise<void> {
+  await syncing
+  if (canSync && syncedSize < (builder.size ?? 0)) await sync()
+  answer({ syncedSize })
 }
 
 /** After a failure nothing counts as synced any more: the next start looks at those files (log-repair.ts). */

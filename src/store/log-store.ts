@@ -40,6 +40,8 @@ export interface LogStore {
   add(row: LogRow): void
   /** Call before the commit. @throws an error of the file system or of SQLite; roll back then, and `forget`. */
   finish(): void
+  /** Outside of a transaction: notes that the files are on disk, so that whoever goes on does not look at them again. */
+  settle(): void
   /** The transaction was not committed, or may not have been. Call before it is rolled back: then another writer goes on with the files. */
   forget(): void
 }
@@ -53,6 +55,8 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
   const deleteEdge = db.prepare('DELETE FROM log_edge')
   const insertEdge = db.prepare('INSERT INTO log_edge VALUES (?, ?, ?)')
   const upsertHead = db.prepare('INSERT OR REPLACE INTO log_head VALUES (1, ?, ?, ?, ?)')
+  /** Unless another writer has gone on. */
+  const noteSynced = db.prepare('UPDATE log_head SET synced_size = max(synced_size, ?) WHERE size = ?')
   let isKnown = false
   let size = 0
   let added = 0
@@ -70,8 +74,9 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
         salts.subarray(at * SALT_BYTES, (at + count) * SALT_BYTES),
       )
       const drawn = isFull ? seeds[completed++] : undefined
-      // Else one of them was erased since it was made: the seed would bring it back.
-      const seed = drawn !== undefined && areSameBytes(saltsOfSeed(drawn), ofAll) ? drawn : undefined
+      // One of a bundle that was begun before may be erased since: the seed would bring it back.
+      const isAsDrawn = drawn !== undefined && (filled === 0 || areSameBytes(saltsOfSeed(drawn), ofAll))
+      const seed = isAsDrawn ? drawn : undefined
       upsertBundle.run(
         bundle,
         seed === undefined ? ofAll : new Uint8Array(),
@@ -123,6 +128,9 @@ export function createLogStore(db: DatabaseSync, builder: LogBuilder, root: stri
       const growth = builder.finish()
       writeBundles(growth)
       writeEdge(growth)
+    },
+    settle() {
+      if (isKnown && builder.size !== undefined) noteSynced.run(builder.sync(), builder.size)
     },
     forget() {
       isKnown = false

@@ -53,6 +53,15 @@ export function createSqliteEventStore(options: {
   const log = startLog(logRoot(path))
   const connection = createConnection(path, () => open(path, log))
 
+  /** What cannot be settled now costs the next start a second look. */
+  function settle(): void {
+    try {
+      if (log.size !== undefined) connection.use(store => store.log.settle())
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+    }
+  }
+
   return {
     position: async source => connection.use(store => store.position(source)),
     append: async batch => connection.use(store => append(store, batch, new Date(clock()).toISOString(), segmentIds)),
@@ -61,6 +70,7 @@ export function createSqliteEventStore(options: {
     get: async id => connection.use(store => store.get(id)),
     checkpoint: async () => connection.use(store => checkpoint(store.db, path)),
     close: async () => {
+      settle()
       connection.close()
       log.close()
     },

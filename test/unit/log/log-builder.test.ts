@@ -128,6 +128,13 @@ for (const [name, open] of [
     )
   })
 
+  check('is on disk as far as it says, when it is asked', ({ builder }) => {
+    builder.resume(EMPTY)
+    add(builder, rowsFrom(1, 300))
+    assert.equal(builder.sync(), 300)
+    assert.equal(add(builder, rowsFrom(301, 1)).syncedSize >= 300, true)
+  })
+
   check('only the commitments of the bundle that is not full are given', ({ builder }) => {
     builder.resume(EMPTY)
     assert.equal(add(builder, rowsFrom(1, 250)).commitments.length, 250 * 32)

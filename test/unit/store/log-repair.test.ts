@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import test from 'node:test'
-import { logRoot } from '../../../src/store/log-store.ts'
+import { startLogBuilder } from '../../../src/log/log-host.ts'
+import { logRoot, readLogHead } from '../../../src/store/log-store.ts'
 import { createSqliteEventStore } from '../../../src/store/sqlite-event-store.ts'
 import { batchOf, rowsFrom } from '../../contract/event-store.ts'
 
@@ -47,4 +48,24 @@ test('log: whatever a power loss took of the files is made anew, to the byte, be
     await write(rows++, 1)
     assert.deepEqual(contents(), whole, what)
   }
+})
+
+test('log: of a store that was closed nothing is looked at again', async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'evc-repair-'))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const path = join(directory, 'audit.db')
+  const write = async (after: number, count: number) => {
+    const store = createSqliteEventStore({ path, startLog: startLogBuilder })
+    await store.append(batchOf(after, rowsFrom(after, count)))
+    await store.close()
+  }
+  await write(0, 1_000)
+  const db = new DatabaseSync(path)
+  assert.equal(readLogHead(db).syncedSize, 1_000)
+  db.close()
+  const pack = join(logRoot(path), 'entries-000000')
+  const bytes = readFileSync(pack)
+  writeFileSync(pack, new Uint8Array(bytes.length))
+  await write(1_000, 1)
+  assert.deepEqual(readFileSync(pack), Buffer.alloc(bytes.length))
 })
