@@ -8,10 +8,10 @@
  * Text is hashed as it is stored: SQLite keeps UTF-8, in which a lone surrogate is U+FFFD, so a lone surrogate counts as
  * U+FFFD here too. NUL and the other control characters are kept, escaped as JSON escapes them.
  */
-import { sha256, shake256 } from './crypto.ts'
-import { areSameBytes, decodeText, encodeText, formatBase64, parseBase64Hash, parseJsonObject } from './encoding.ts'
+import { sha256, sha256Base64, shake256 } from './crypto.ts'
+import { areSameBytes, decodeText, formatBase64, parseBase64Hash, parseJsonObject } from './encoding.ts'
 import type { Hash } from './merkle.ts'
-import { TILE_WIDTH } from './tile.ts'
+import { LENGTH_BYTES, setLength, TILE_WIDTH } from './tile.ts'
 
 const LEAF_VERSION = 1
 export const SALT_BYTES = 16
@@ -119,40 +119,50 @@ export function formatPublic(row: PublicColumns): string {
  * @throws {RangeError} when the salt has not 16 bytes.
  */
 export function commit(salt: Uint8Array, row: PrivateColumns): Hash {
+  return sha256(opening(salt, row))
+}
+
+/** The same as standard base64, as a leaf spells it: straight from the hash, which takes less than the bytes. */
+export function commitBase64(salt: Uint8Array, row: PrivateColumns): string {
+  return sha256Base64(opening(salt, row))
+}
+
+/** What a commitment is the hash of; overwritten by the next. */
+function opening(salt: Uint8Array, row: PrivateColumns): Uint8Array {
   if (salt.length !== SALT_BYTES) throw new RangeError(`a salt has ${SALT_BYTES} bytes`)
   const json = formatPrivate(row)
   const bytesMax = SALT_BYTES + json.length * UTF8_BYTES_PER_UNIT_MAX
   const input = bytesMax <= place.length ? place : new Uint8Array(bytesMax)
   input.set(salt)
   const { written } = encoder.encodeInto(json, input.subarray(SALT_BYTES))
-  return sha256(input.subarray(0, SALT_BYTES + written))
+  return input.subarray(0, SALT_BYTES + written)
 }
 
 /** The bytes of the leaf of a row: an entry of the log. A view into memory that other leaves share; never written again. */
 export function formatLeaf(row: PublicColumns, commitment: Hash): Uint8Array {
-  return encodeInSlab(
-    wellFormed({
-      action: row.action,
-      commitment: formatBase64(commitment),
-      created_at: row.created_at,
-      date_time: row.date_time,
-      id: row.id,
-      reason_code: row.reason_code,
-      severity: row.severity,
-      status_code: row.status_code,
-      v: LEAF_VERSION,
-    }),
-  )
+  return formatBundledLeaf(row, formatBase64(commitment)).subarray(LENGTH_BYTES)
 }
 
-function encodeInSlab(text: string): Uint8Array {
-  const bytesMax = text.length * UTF8_BYTES_PER_UNIT_MAX
-  if (bytesMax > SLAB_BYTES) return encodeText(text)
-  if (bytesMax > slab.length) slab = new Uint8Array(SLAB_BYTES)
-  const { written } = encoder.encodeInto(text, slab)
-  const bytes = slab.subarray(0, written)
-  slab = slab.subarray(written)
-  return bytes
+/** The leaf as it stands in a bundle: behind its length. @param commitment in base64 */
+export function formatBundledLeaf(row: PublicColumns, commitment: string): Uint8Array {
+  const text = wellFormed({
+    action: row.action,
+    commitment,
+    created_at: row.created_at,
+    date_time: row.date_time,
+    id: row.id,
+    reason_code: row.reason_code,
+    severity: row.severity,
+    status_code: row.status_code,
+    v: LEAF_VERSION,
+  })
+  const bytesMax = LENGTH_BYTES + text.length * UTF8_BYTES_PER_UNIT_MAX
+  if (bytesMax > slab.length) slab = new Uint8Array(Math.max(bytesMax, SLAB_BYTES))
+  const length = encoder.encodeInto(text, slab.subarray(LENGTH_BYTES)).written
+  const bundled = slab.subarray(0, LENGTH_BYTES + length)
+  slab = slab.subarray(LENGTH_BYTES + length)
+  setLength(bundled)
+  return bundled
 }
 
 export type ParsedLeaf =

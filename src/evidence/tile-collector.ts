@@ -3,7 +3,7 @@
  * Holds the full tiles since the last `take` and one partial tile of each level.
  */
 import { joinBytes } from './encoding.ts'
-import { countAt, formatLength, levelsOf, TILE_WIDTH, type Tile, type TileLevel, tileAt } from './tile.ts'
+import { countAt, levelsOf, TILE_WIDTH, type Tile, type TileLevel, tileAt } from './tile.ts'
 
 export interface TileFile {
   readonly tile: Tile
@@ -11,7 +11,7 @@ export interface TileFile {
 }
 
 export interface TileCollector {
-  /** A hash, or for the level `entries` an entry. It is kept as it is, so nobody may write to it any more. */
+  /** A hash, or for the level `entries` an entry behind its length. It is kept as it is, so nobody may write to it any more. */
   add(level: TileLevel, piece: Uint8Array): void
   /** The tiles that became full since the last call, and those partial ones that grew, as they are now. */
   take(): TileFile[]
@@ -52,7 +52,6 @@ export function collectTiles(size: number, readTile: (tile: Tile) => Uint8Array)
   return {
     add(level, piece) {
       const tile = tileOf(level)
-      if (level === 'entries') tile.pieces.push(formatLength(piece))
       tile.pieces.push(piece)
       tile.width++
       tile.hasGrown = true

@@ -5,7 +5,7 @@
  * is handled as a tile of the level called `entries`. A tile that is not full is partial: its width is part of its name,
  * so that what a name stands for never changes.
  */
-import { sha256Into } from './crypto.ts'
+import { sha256, sha256Into } from './crypto.ts'
 import { HASH_BYTES, isCount, joinBytes } from './encoding.ts'
 import { type Hash, perfectRoot, TILE_HEIGHT } from './merkle.ts'
 import type { ReadHash } from './merkle-proof.ts'
@@ -90,16 +90,37 @@ export function countAt(level: TileLevel, size: number): number {
 
 const heightOf = (level: TileLevel) => (level === 'entries' ? 0 : level)
 
-/** Entries with their lengths in 16 bits before them (tlog-tiles, "Log entries"). */
+/** What stands before an entry in a bundle: its length, in 16 bits (tlog-tiles, "Log entries"). */
+export const LENGTH_BYTES = 2
+
 export function formatBundle(entries: readonly Uint8Array[]): Uint8Array {
   if (entries.length < 1 || entries.length > TILE_WIDTH) throw new RangeError('a bundle has 1 to 256 entries')
-  return joinBytes(...entries.flatMap(entry => [formatLength(entry), entry]))
+  return joinBytes(...entries.map(bundleEntry))
 }
 
-/** What stands before an entry in a bundle: its length. */
-export function formatLength(entry: Uint8Array): Uint8Array {
-  if (entry.length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
-  return Uint8Array.of(entry.length >> 8, entry.length)
+/** An entry as it stands in a bundle. */
+export function bundleEntry(entry: Uint8Array): Uint8Array {
+  const bundled = new Uint8Array(LENGTH_BYTES + entry.length)
+  bundled.set(entry, LENGTH_BYTES)
+  setLength(bundled)
+  return bundled
+}
+
+/** Writes it before an entry that is in its place. */
+export function setLength(bundled: Uint8Array): void {
+  const length = bundled.length - LENGTH_BYTES
+  if (length > ENTRY_BYTES_MAX) throw new RangeError(`an entry has at most ${ENTRY_BYTES_MAX} bytes`)
+  bundled[0] = length >> 8
+  bundled[1] = length
+}
+
+/** SHA-256(0x00 || entry), of an entry as it stands in a bundle: the zero takes the place of the length's second byte for so long. */
+export function hashBundled(bundled: Uint8Array): Hash {
+  const [, low = 0] = bundled
+  bundled[1] = 0
+  const hash = sha256(bundled.subarray(1))
+  bundled[1] = low
+  return hash
 }
 
 /** The entries, as views into the bundle. Undefined when they are not exactly `width`. */

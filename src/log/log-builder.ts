@@ -13,10 +13,10 @@
  */
 import { randomFillSync } from 'node:crypto'
 import type { AuditEvent } from '../event/event.ts'
-import { joinBytes } from '../evidence/encoding.ts'
-import { commit, formatLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
-import { type GrowingTree, growTree, type Hash, hashLeaf, type RightEdge } from '../evidence/merkle.ts'
-import { TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
+import { joinBytes, parseBase64Hash } from '../evidence/encoding.ts'
+import { commitBase64, formatBundledLeaf, SALT_BYTES, SALT_SEED_BYTES, saltsOfSeed } from '../evidence/leaf.ts'
+import { type GrowingTree, growTree, type Hash, type RightEdge } from '../evidence/merkle.ts'
+import { hashBundled, TILE_WIDTH, type TileLevel } from '../evidence/tile.ts'
 import { collectTiles, type TileCollector, type TileFile } from '../evidence/tile-collector.ts'
 import { syncPath } from '../files/whole-file.ts'
 import { type LogFiles, openLogFiles } from './log-files.ts'
@@ -77,7 +77,8 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
   let tiles: TileCollector | undefined
   const partialTiles = new Map<TileLevel, TileFile>()
   const salts = drawSalts()
-  let commitments: Hash[] = []
+  /** Of the new rows in the bundle that is not full, in base64. */
+  let commitments: string[] = []
 
   /** Whatever is full becomes a file, at least with each bundle, so that a large batch is not held in memory. */
   function writeTiles(collector: TileCollector): void {
@@ -106,11 +107,11 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
     add({ id, event, createdAt }) {
       if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
       const row = { ...event, id, created_at: createdAt }
-      const commitment = commit(salts.next(), row)
-      const entry = formatLeaf(row, commitment)
+      const commitment = commitBase64(salts.next(), row)
+      const bundled = formatBundledLeaf(row, commitment)
       commitments.push(commitment)
-      tiles.add('entries', entry)
-      tree.append(hashLeaf(entry))
+      tree.append(hashBundled(bundled))
+      tiles.add('entries', bundled)
       if (tree.size % TILE_WIDTH > 0) return
       writeTiles(tiles)
       commitments = []
@@ -118,7 +119,10 @@ export function createLogBuilder(files: Pick<LogFiles, 'write' | 'close'>, sync:
     finish() {
       if (tree === undefined || tiles === undefined) throw new Error('the log builder was not resumed')
       writeTiles(tiles)
-      const added = { ...salts.take(), commitments: joinBytes(...commitments) }
+      const added = {
+        ...salts.take(),
+        commitments: joinBytes(...commitments.map(text => parseBase64Hash(text) as Hash)),
+      }
       commitments = []
       const { size } = tree
       return {

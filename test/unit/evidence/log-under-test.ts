@@ -1,6 +1,6 @@
 /** A log in memory, made by the parts under test: its tree, its tiles by path, and proofs from them. */
 import { type GrowingTree, growTree, hashLeaf } from '../../../src/evidence/merkle.ts'
-import { formatTilePath, hashesFromTiles, type Tile } from '../../../src/evidence/tile.ts'
+import { bundleEntry, formatTilePath, hashesFromTiles, type Tile } from '../../../src/evidence/tile.ts'
 import { collectTiles } from '../../../src/evidence/tile-collector.ts'
 
 export interface LogUnderTest {
@@ -30,7 +30,7 @@ export function createLog(entries: readonly Uint8Array[] = []): LogUnderTest {
       const collector = collectTiles(tree.size, readTile)
       tree = growTree(tree.edge(), collector.add)
       for (const entry of batch) {
-        collector.add('entries', entry)
+        collector.add('entries', bundleEntry(entry))
         tree.append(hashLeaf(entry))
       }
       for (const { tile, bytes } of collector.take()) tiles.set(formatTilePath(tile), bytes)
