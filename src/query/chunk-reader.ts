@@ -64,8 +64,11 @@ export interface ChunkReader {
 const GONE: ChunkTimes = { chunk: -1, minMs: Number.POSITIVE_INFINITY, maxMs: Number.NEGATIVE_INFINITY }
 
 export function createChunkReader(db: DatabaseSync): ChunkReader {
-  const selectTimes = db.prepare('SELECT chunk, min_ms, max_ms FROM event_chunks WHERE chunk >= ? ORDER BY chunk')
-  selectTimes.setReturnArrays(true) // half the time: ten million rows have ten thousand chunks
+  // As three lists, in half the time of rows: ten million events have ten thousand chunks, and the first question waits for them.
+  const selectTimes = db.prepare(
+    `SELECT json_group_array(chunk) AS chunks, json_group_array(min_ms) AS minima, json_group_array(max_ms) AS maxima
+     FROM (SELECT * FROM event_chunks WHERE chunk >= ? ORDER BY chunk)`,
+  )
   const selectColumns = db.prepare('SELECT columns FROM event_columns WHERE chunk = ?')
   const facetWalk = (compare: string, order: string) =>
     db.prepare(
@@ -91,10 +94,11 @@ export function createChunkReader(db: DatabaseSync): ChunkReader {
 
   function readNewTimes(): void {
     if (complete.length >= growing.chunk) return
-    for (const row of selectTimes.iterate(complete.length)) {
-      const [chunk, minMs, maxMs] = row as unknown as [number, number, number]
+    const { chunks, minima, maxima } = selectTimes.get(complete.length) as Record<string, string>
+    const [minMs, maxMs] = [JSON.parse(minima as string) as number[], JSON.parse(maxima as string) as number[]]
+    for (const [n, chunk] of (JSON.parse(chunks as string) as number[]).entries()) {
       while (complete.length < chunk) complete.push(GONE)
-      complete.push({ chunk, minMs, maxMs })
+      complete.push({ chunk, minMs: minMs[n] as number, maxMs: maxMs[n] as number })
     }
     while (complete.length < growing.chunk) complete.push(GONE)
   }

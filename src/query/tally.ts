@@ -33,8 +33,8 @@ function denseTally(namesMax: number): Tally {
       counts[name] = (counts[name] as number) + count
       failed[name] = (failed[name] as number) + failures
     },
-    top: () => topOf(counts, tallied),
-    topFailed: () => topOf(failed, tallied),
+    top: () => topOf(counts).map(tallied),
+    topFailed: () => topOf(failed).map(tallied),
   }
 
   function tallied(name: number): Tallied {
@@ -70,21 +70,29 @@ export function sparseTally(namesKept: number = LIMITS.summaryNamesMax / 8): Tal
     const tallied = [...counts]
       .sort(([a], [b]) => a - b)
       .map(([name, count]) => ({ name, count, failures: failed.get(name) ?? 0 }))
-    return topOf(tallied.map(weight), index => tallied[index] as Tallied)
+    return topOf(tallied.map(weight)).map(place => tallied[place] as Tallied)
   }
 }
 
-/** @param weights in the order of the names' numbers; 0 is never at the top */
-function topOf(weights: ArrayLike<number>, talliedAt: (index: number) => Tallied): Tallied[] {
-  const best: { weight: number; tallied: Tallied }[] = []
+/**
+ * The places of the largest weights: of equal weight the first, 0 is never among them. A loop that does nothing else, as most of the first
+ * summary after a start is spent before such a loop is compiled.
+ */
+function topOf(weights: ArrayLike<number>): number[] {
+  const top: number[] = []
   let least = 0
-  for (let index = 0; index < weights.length; index++) {
-    const weight = weights[index] as number
-    if (weight <= least) continue
-    const place = best.findIndex(other => other.weight < weight)
-    best.splice(place === -1 ? best.length : place, 0, { weight, tallied: talliedAt(index) })
-    if (best.length > LIMITS.summaryTopMax) best.pop()
-    if (best.length === LIMITS.summaryTopMax) least = best.at(-1)?.weight ?? 0
+  for (let place = 0; place < weights.length; place++) {
+    if ((weights[place] as number) > least) least = insert(top, weights, place)
   }
-  return best.map(({ tallied }) => tallied)
+  return top
+}
+
+/** @returns what the next weight has to be larger than */
+function insert(top: number[], weights: ArrayLike<number>, place: number): number {
+  const weightAt = (rank: number) => weights[top[rank] as number] as number
+  let rank = top.length
+  while (rank > 0 && weightAt(rank - 1) < (weights[place] as number)) rank--
+  top.splice(rank, 0, place)
+  if (top.length > LIMITS.summaryTopMax) top.pop()
+  return top.length < LIMITS.summaryTopMax ? 0 : weightAt(top.length - 1)
 }
