@@ -10,7 +10,16 @@ import { MessageChannel, type MessagePort, receiveMessageOnPort, type Worker } f
 import { formatEntry } from '../event/codec.ts'
 import { startThread } from '../threads/thread.ts'
 import type { LogBuilder, LogRow } from './log-builder.ts'
-import { ANSWERED, type LogAnswer, type LogMessage, type LogThreadData, TAKEN } from './log-protocol.ts'
+import {
+  ANSWERED,
+  type LogAnswer,
+  type LogFailed,
+  type LogGrown,
+  type LogMessage,
+  type LogSynced,
+  type LogThreadData,
+  TAKEN,
+} from './log-protocol.ts'
 
 const THREAD = new URL('./log-thread', import.meta.url)
 const RECORDS_PER_MESSAGE = 500
@@ -85,7 +94,7 @@ export function startLogBuilder(root?: string): LogBuilder {
   }
 
   /** The answer to what `ask` sends. */
-  function receive({ port, turns, worker }: Thread, ask: () => void): LogAnswer {
+  function receive<A extends LogAnswer>({ port, turns, worker }: Thread, ask: () => void): A | LogFailed {
     const before = Atomics.load(turns, ANSWERED)
     ask()
     Atomics.wait(turns, ANSWERED, before, ANSWER_MS_MAX)
@@ -116,7 +125,7 @@ export function startLogBuilder(root?: string): LogBuilder {
     },
     finish() {
       if (thread === undefined || size === undefined) throw new Error('the log builder was not resumed')
-      const answer = receive(thread, () => sendRecords(true))
+      const answer = receive<LogGrown>(thread, () => sendRecords(true))
       if ('growth' in answer) {
         size += rows
         rows = 0
@@ -124,8 +133,7 @@ export function startLogBuilder(root?: string): LogBuilder {
       }
       void thread.worker.terminate()
       forget()
-      const failed = 'failed' in answer ? answer.failed : { message: 'the log builder answers something else' }
-      throw Object.assign(new Error(failed.message), failed)
+      throw Object.assign(new Error(answer.failed.message), answer.failed)
     },
     /** The thread may be far behind: what it was sent is waited for, and its answer is nobody's. */
     abandon() {
@@ -133,13 +141,13 @@ export function startLogBuilder(root?: string): LogBuilder {
       first = undefined
       rows = 0
       size = undefined
-      if ('growth' in receive(thread, () => sendRecords(true))) return
+      if ('growth' in receive<LogGrown>(thread, () => sendRecords(true))) return
       void thread.worker.terminate()
       forget()
     },
     sync() {
       if (thread === undefined) return 0
-      const answer = receive(thread, () => send('sync'))
+      const answer = receive<LogSynced>(thread, () => send('sync'))
       return 'syncedSize' in answer ? answer.syncedSize : 0
     },
     close() {

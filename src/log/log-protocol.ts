@@ -27,13 +27,22 @@ export interface LogRecords {
 
 export type LogMessage = { readonly resume: LogState } | LogRecords | 'finish' | 'sync' | 'close'
 
-export type LogAnswer =
-  | { readonly growth: LogGrowth }
-  | { readonly syncedSize: number }
-  | {
-      readonly failed: {
-        readonly message: string
-        readonly code?: string | undefined
-        readonly syscall?: string | undefined
-      }
-    }
+/** To `finish`, or to the last records of a batch. */
+export interface LogGrown {
+  readonly growth: LogGrowth
+}
+
+/** To `sync`. */
+export interface LogSynced {
+  readonly syncedSize: number
+}
+
+export interface LogFailed {
+  readonly failed: {
+    readonly message: string
+    readonly code?: string | undefined
+    readonly syscall?: string | undefined
+  }
+}
+
+export type LogAnswer = LogGrown | LogSynced | LogFailed
