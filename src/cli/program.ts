@@ -2,31 +2,38 @@
 import { Command } from 'commander'
 import { escapeUnprintable } from '../audit/redaction.ts'
 import { VERSION } from '../service/version.ts'
-import { adminCommand } from './admins.ts'
-import { archiveCommand } from './archive.ts'
-import { backupCommand } from './backup.ts'
-import { benchCommand } from './bench.ts'
-import { cpCommand } from './charge-points.ts'
-import { checkCommand } from './check.ts'
-import { demoCommand } from './demo.ts'
-import { eraseCommand } from './erase.ts'
-import { evidenceCommand } from './evidence.ts'
-import { importCommand } from './import.ts'
-import { adoptCommand, instancesCommand } from './instances.ts'
-import { keyCommand } from './keys.ts'
-import { migrateCommand } from './migrate.ts'
-import { mirrorCommand } from './mirror.ts'
-import { monitorCommand } from './monitor.ts'
 import { EXIT_CODES_HELP, type ExitCode, failureOf } from './outcome.ts'
-import { queryCommand } from './query.ts'
-import { restoreCommand } from './restore.ts'
-import { serveCommand } from './serve.ts'
 import { createShell, type Environment, type Shell } from './shell.ts'
-import { summaryCommand } from './summary.ts'
-import { tailCommand } from './tail.ts'
 import type { Terminal } from './terminal.ts'
-import { verifyCommand } from './verify.ts'
-import { witnessCommand } from './witness.ts'
+
+/** In the order of the help. Each is loaded when it is named: all of them take a quarter of a second. */
+const COMMANDS: Readonly<Record<string, (shell: Shell) => Promise<Command>>> = {
+  serve: async shell => (await import('./serve.ts')).serveCommand(shell),
+  import: async shell => (await import('./import.ts')).importCommand(shell),
+  query: async shell => (await import('./query.ts')).queryCommand(shell),
+  tail: async shell => (await import('./tail.ts')).tailCommand(shell),
+  monitor: async shell => (await import('./monitor.ts')).monitorCommand(shell),
+  summary: async shell => (await import('./summary.ts')).summaryCommand(shell),
+  cp: async shell => (await import('./charge-points.ts')).cpCommand(shell),
+  admin: async shell => (await import('./admins.ts')).adminCommand(shell),
+  backup: async shell => (await import('./backup.ts')).backupCommand(shell),
+  restore: async shell => (await import('./restore.ts')).restoreCommand(shell),
+  migrate: async shell => (await import('./migrate.ts')).migrateCommand(shell),
+  instances: async shell => (await import('./instances.ts')).instancesCommand(shell),
+  adopt: async shell => (await import('./instances.ts')).adoptCommand(shell),
+  archive: async shell => (await import('./archive.ts')).archiveCommand(shell),
+  erase: async shell => (await import('./erase.ts')).eraseCommand(shell),
+  check: async shell => (await import('./check.ts')).checkCommand(shell),
+  evidence: async shell => (await import('./evidence.ts')).evidenceCommand(shell),
+  key: async shell => (await import('./keys.ts')).keyCommand(shell),
+  mirror: async shell => (await import('./mirror.ts')).mirrorCommand(shell),
+  witness: async shell => (await import('./witness.ts')).witnessCommand(shell),
+  verify: async shell => (await import('./verify.ts')).verifyCommand(shell),
+  demo: async shell => (await import('./demo.ts')).demoCommand(shell),
+  bench: async shell => (await import('./bench.ts')).benchCommand(shell),
+}
+
+const HELP = ['help', '--help', '-h']
 
 /** Runs one command line to its end and says what the process should exit with. Never rejects. */
 export async function runCommandLine(
@@ -36,7 +43,7 @@ export async function runCommandLine(
 ): Promise<ExitCode> {
   const shell = createShell(terminal, environment)
   try {
-    await createProgram(shell).parseAsync([...argv])
+    await (await createProgram(shell, argv)).parseAsync([...argv])
     return shell.exitCode
   } catch (error) {
     const { exitCode, message } = failureOf(error)
@@ -46,40 +53,25 @@ export async function runCommandLine(
   }
 }
 
-function createProgram(shell: Shell): Command {
+async function createProgram(shell: Shell, argv: readonly string[]): Promise<Command> {
   const program = new Command('ev-central')
     .description('The security front door of an EV charging network, with an audit trail.')
     .version(VERSION)
     .option('--data-dir <dir>', 'data folder (otherwise the setting EVC_DATA_DIR)')
-    .addCommand(serveCommand(shell))
-    .addCommand(importCommand(shell))
-    .addCommand(queryCommand(shell))
-    .addCommand(tailCommand(shell))
-    .addCommand(monitorCommand(shell))
-    .addCommand(summaryCommand(shell))
-    .addCommand(cpCommand(shell))
-    .addCommand(adminCommand(shell))
-    .addCommand(backupCommand(shell))
-    .addCommand(restoreCommand(shell))
-    .addCommand(migrateCommand(shell))
-    .addCommand(instancesCommand(shell))
-    .addCommand(adoptCommand(shell))
-    .addCommand(archiveCommand(shell))
-    .addCommand(eraseCommand(shell))
-    .addCommand(checkCommand(shell))
-    .addCommand(evidenceCommand(shell))
-    .addCommand(keyCommand(shell))
-    .addCommand(mirrorCommand(shell))
-    .addCommand(witnessCommand(shell))
-    .addCommand(verifyCommand(shell))
-    .addCommand(demoCommand(shell))
-    .addCommand(benchCommand(shell))
     .addHelpText(
       'after',
       '\nExample:\n  ev-central serve\n\nSettings are EVC_ variables of the environment: see docs/settings.md.',
     )
+  for (const name of namedCommands(argv)) program.addCommand(await COMMANDS[name]!(shell))
   equip(program, shell.terminal)
   return program
+}
+
+/** Every command that any of the words names; all of them for the help, and for a word that may be one misspelled. */
+function namedCommands(argv: readonly string[]): string[] {
+  const all = Object.keys(COMMANDS)
+  const named = all.filter(name => argv.includes(name))
+  return named.length === 0 || HELP.some(word => argv.includes(word)) ? all : named
 }
 
 /** What every command has, however deep: errors as exceptions, exit codes in the help, nothing unprintable echoed. */
