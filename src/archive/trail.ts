@@ -9,7 +9,6 @@ import type { Reclaimed } from '../store/reclaim.ts'
 import type { ArchiveRecord, LegalHold, SealedSegment, TakenOut } from '../store/retention.ts'
 import type { BlockText } from './blocks.ts'
 import type { LogPart, SignedLog } from './log-proof.ts'
-import { openPostgresTrail, readPostgresTrail } from './postgres-trail.ts'
 import { openSqliteTrail, readSqliteTrail } from './sqlite-trail.ts'
 
 /** Reads it, while others may write or archive. */
@@ -47,13 +46,17 @@ export interface LeavingTrail extends TrailView {
 }
 
 /** @throws {StoreError} UNAVAILABLE, FOREIGN. @throws {PostgresError} */
-export function viewTrail(store: StoreLocation): Promise<TrailView> {
-  return store.kind === 'postgres' ? readPostgresTrail(store.url) : readSqliteTrail(store.path)
+export async function viewTrail(store: StoreLocation): Promise<TrailView> {
+  if (store.kind === 'sqlite') return readSqliteTrail(store.path)
+  const { readPostgresTrail } = await import('./postgres-trail.ts')
+  return readPostgresTrail(store.url)
 }
 
 /** Until it is disposed of nobody else archives this trail or erases in it. @throws {Refusal} ARCHIVE_RUNNING, STORE_UNAVAILABLE */
-export function openTrail(store: StoreLocation): Promise<LeavingTrail> {
-  return store.kind === 'postgres' ? openPostgresTrail(store.url) : openSqliteTrail(store.path)
+export async function openTrail(store: StoreLocation): Promise<LeavingTrail> {
+  if (store.kind === 'sqlite') return openSqliteTrail(store.path)
+  const { openPostgresTrail } = await import('./postgres-trail.ts')
+  return openPostgresTrail(store.url)
 }
 
 /** What has left by now. @throws as viewTrail */

@@ -6,7 +6,6 @@ import { Command } from 'commander'
 import { formatPostgresAddress, parsePostgresUrl } from '../postgres/postgres-url.ts'
 import type { Central } from '../service/central.ts'
 import { dataFolder } from '../service/data-folder.ts'
-import { leaveNoJournal } from '../service/instances.ts'
 import { isEveryAddress } from '../service/listening-url.ts'
 import { VERSION } from '../service/version.ts'
 import type { Settings } from '../settings/settings.ts'
@@ -43,7 +42,9 @@ Examples:
         logger.info({ url: central.url, version: VERSION }, 'serving')
         await (untilReady ? becomeReady(central, stopping) : aborted(stopping))
       })
-      if (isPassing) await leaveNoJournal(databaseUrl, dataDir).catch(() => {}) // then it is one that stopped in good order
+      if (!isPassing) return
+      const { leaveNoJournal } = await import('../service/instances.ts')
+      await leaveNoJournal(databaseUrl, dataDir).catch(() => {}) // then it is one that stopped in good order
     })
 }
 

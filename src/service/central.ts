@@ -29,7 +29,6 @@ import { requireMlDsa44, startLog } from './log.ts'
 import { openPipeline } from './pipeline.ts'
 import { createRecordingCheck } from './recording-check.ts'
 import { refuseHalfRestored } from './restore.ts'
-import { openSharedBackend } from './shared-backend.ts'
 import { releaseStartReserve } from './start-reserve.ts'
 import { createVerification } from './verification.ts'
 import { VERSION } from './version.ts'
@@ -62,7 +61,7 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   const folder = dataFolder(settings.dataDir)
   refuseHalfRestored(folder)
   const startReserve = undo.use(releaseStartReserve(folder))
-  const backend = undo.use(openBackend(settings, folder, logger))
+  const backend = undo.use(await openBackend(settings, folder, logger))
   const lock = undo.use(lockDataFolder(folder))
   requireMlDsa44(settings, backend.keyFolders)
   const { state, secrets } = undo.use(await backend.openState())
@@ -155,11 +154,12 @@ export async function startCentral(settings: Settings, logger: Logger, open = op
   }
 }
 
-function openBackend(settings: Settings, folder: DataFolder, logger: Logger): Backend {
+/** What a service on SQLite has no use for is loaded by none. */
+async function openBackend(settings: Settings, folder: DataFolder, logger: Logger): Promise<Backend> {
   const { databaseUrl: url } = settings
-  return url === undefined
-    ? openEmbeddedBackend({ settings, folder, logger })
-    : openSharedBackend({ settings, url, folder, logger })
+  if (url === undefined) return openEmbeddedBackend({ settings, folder, logger })
+  const { openSharedBackend } = await import('./shared-backend.ts')
+  return openSharedBackend({ settings, url, folder, logger })
 }
 
 /** Before anybody is served: a given key is right from the first request on, and production is refused without one. */

@@ -14,8 +14,8 @@ import { LIMITS } from '../limits.ts'
 import { type Settings, SettingsError } from '../settings/settings.ts'
 import { createWitnessClient, type WitnessClientStatus } from '../witness/client.ts'
 import type { Pipeline } from './pipeline.ts'
-import { tamperingRecorder } from './shared-watch.ts'
 import { createShownCheckpoint } from './shown-checkpoint.ts'
+import { tamperingRecorder } from './tampering.ts'
 
 const LAST_ROWS_MS = 2_000
 /** For the last rows, their checkpoint and its cosignatures together: a stop has 10 s, of which requests may take half. */

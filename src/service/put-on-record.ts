@@ -7,13 +7,13 @@ import type { AuditEvent } from '../event/event.ts'
 import type { SecurityState } from '../security/security-state.ts'
 import { createSqliteSecurityState } from '../security/sqlite-security-state.ts'
 import type { DataFolder } from './data-folder.ts'
-import { openSharedState } from './shared-state.ts'
 
 export async function putOnRecord(folder: DataFolder, event: AuditEvent): Promise<void> {
   await leave(createSqliteSecurityState({ path: folder.securityDatabase }), event)
 }
 
 export async function putOnSharedRecord(url: string, event: AuditEvent): Promise<void> {
+  const { openSharedState } = await import('./shared-state.ts')
   await leave(await openSharedState(url), event)
 }
 

@@ -13,13 +13,9 @@
  *
  * A database that cannot be reached ends the turn. Owns the session that holds the lock, and the thread; must not delay a request.
  */
-import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
-import type { AuditService } from '../audit/audit-service.ts'
-import { incident } from '../audit/events.ts'
 import { loggableError } from '../audit/redaction.ts'
 import {
-  type FoundTampering,
   notePlace,
   noteTampering,
   readWatch,
@@ -28,7 +24,6 @@ import {
   WATCH_LOCK,
   type WatchPlace,
 } from '../checkpoint/postgres-watch.ts'
-import { createContext } from '../context/context.ts'
 import { createPostgres, type Session } from '../postgres/postgres.ts'
 import { startThread } from '../threads/thread.ts'
 import { repeatedly } from './repeatedly.ts'
@@ -139,26 +134,6 @@ export function startSharedWatch(deps: {
       await turns[Symbol.asyncDispose]()
       await postgres.close()
     },
-  }
-}
-
-/** Of each finding one incident: all instances come to the same, and record it under the same key. */
-export function tamperingRecorder(deps: {
-  readonly audit: Pick<AuditService, 'deliver'>
-  readonly logger: Pick<Logger, 'fatal'>
-}): (found: FoundTampering) => void {
-  /** The key of the last one that was recorded here. */
-  let recorded: string | undefined
-  return ({ id, detail, foundAt }) => {
-    const onceKey = createHash('sha256')
-      .update(JSON.stringify(['LOG_TAMPERED', id, foundAt]))
-      .digest('hex')
-    if (onceKey === recorded) return
-    const description = `The trail was changed: event ${id}, ${detail}`
-    const event = incident('system', createContext(), 'LOG_TAMPERED', { description, metadata: { id } })
-    if (!deps.audit.deliver(event, onceKey)) return // with the next look
-    deps.logger.fatal({ id }, 'the trail was changed: no checkpoint is signed any more')
-    recorded = onceKey
   }
 }
 
