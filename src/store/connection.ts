@@ -9,6 +9,8 @@ import type { DatabaseSync } from 'node:sqlite'
 import { StoreError } from './event-store.ts'
 
 export interface Connection<T> {
+  /** Whether `use` would neither open a database nor make one where it is gone. */
+  readonly isOpen: boolean
   /**
    * Runs synchronous work on the open database. If it throws, an open transaction is rolled back.
    * @throws {StoreError} UNAVAILABLE or FOREIGN for whatever SQLite or the file system says; other errors as they are.
@@ -56,6 +58,9 @@ export function createConnection<T extends { readonly db: DatabaseSync }>(path: 
   }
 
   return {
+    get isOpen() {
+      return current !== undefined && current.file === fileIdentity(path)
+    },
     use(work) {
       try {
         return work(connect())

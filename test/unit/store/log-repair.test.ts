@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -68,4 +68,14 @@ test('log: of a store that was closed nothing is looked at again', async t => {
   writeFileSync(pack, new Uint8Array(bytes.length))
   await write(1_000, 1)
   assert.deepEqual(readFileSync(pack), Buffer.alloc(bytes.length))
+})
+
+test('store: one whose database was taken away makes no other when it is closed', async t => {
+  const directory = mkdtempSync(join(tmpdir(), 'evc-repair-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  const store = createSqliteEventStore({ path: join(directory, 'audit', 'audit.db'), startLog: startLogBuilder })
+  await store.append(batchOf(0, rowsFrom(0, 10)))
+  rmSync(directory, { recursive: true })
+  await store.close()
+  assert.equal(existsSync(directory), false)
 })
