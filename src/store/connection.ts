@@ -10,7 +10,7 @@ import { StoreError } from './event-store.ts'
 
 export interface Connection<T> {
   /** Whether `use` would neither open a database nor make one where it is gone. */
-  readonly isOpen: boolean
+  isOpen(): boolean
   /**
    * Runs synchronous work on the open database. If it throws, an open transaction is rolled back.
    * @throws {StoreError} UNAVAILABLE or FOREIGN for whatever SQLite or the file system says; other errors as they are.
@@ -26,9 +26,11 @@ export function createConnection<T extends { readonly db: DatabaseSync }>(path: 
   let isClosed = false
 
   /** The file is the one we opened: an unlinked or replaced database would take writes that nobody can ever read. */
+  const isOpen = () => current !== undefined && current.file === fileIdentity(path)
+
   function connect(): T {
     if (isClosed) throw new StoreError('UNAVAILABLE', 'the event store is closed')
-    if (current !== undefined && current.file !== fileIdentity(path)) drop()
+    if (!isOpen()) drop()
     if (current === undefined) {
       const opened = open()
       current = { opened, file: fileIdentity(path) }
@@ -58,9 +60,7 @@ export function createConnection<T extends { readonly db: DatabaseSync }>(path: 
   }
 
   return {
-    get isOpen() {
-      return current !== undefined && current.file === fileIdentity(path)
-    },
+    isOpen,
     use(work) {
       try {
         return work(connect())

@@ -56,7 +56,7 @@ export function createSqliteEventStore(options: {
   /** What cannot be settled now costs the next start a second look. */
   function settle(): void {
     try {
-      if (connection.isOpen) connection.use(store => store.log.settle())
+      if (connection.isOpen()) connection.use(store => store.log.settle())
     } catch (error) {
       if (!(error instanceof StoreError)) throw error
     }
