@@ -109,7 +109,8 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     // The page began so long ago; what is older it asks for when it is scrolled to.
     const rewrite = (parameters: string) => (route: Route) =>
       route.continue({ url: route.request().url() + parameters })
-    await page.route('**/audit/stream*', rewrite(`?last_event_id=${start}`))
+    // Once: a stream that had to be opened again says itself where to go on.
+    await page.route('**/audit/stream*', rewrite(`?last_event_id=${start}`), { times: 1 })
     await page.route('**/audit/events?*', rewrite(`&before_id=${start + 1}`), { times: 1 })
     await signIn(page, desk.central.url, desk.central.keys.auditor, '/events')
     await page.locator('.grid .row[id]').first().waitFor()
@@ -142,6 +143,8 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     )
     assert.ok(new Set([...down.bases, ...up.bases]).size >= 4)
     await page.keyboard.press('Home')
+    await page.locator('.grid .row[id][aria-rowindex="2"]').waitFor()
+    assert.equal(await page.evaluate(`document.querySelector('.grid').scrollTop`), 0)
     await desk.failLogin((await desk.central.chargePoint()).cpId)
     const { id } = await desk.newest('action=AUTH_FAIL')
     await page.locator(`#event-${id}`).waitFor()
