@@ -8,6 +8,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { Refusal } from '../errors.ts'
 import { CHARGE_POINT_ACTIONS } from '../event/catalogue.ts'
+import { numberKinds } from '../store/chunk.ts'
 import { CHUNK_IDS, chunkOf } from '../store/chunk-sets.ts'
 import { forEachCount, KINDS, MINUTE_MS, type SegmentCounts } from '../store/segment-counts.ts'
 import type { ChunkTimes, TimeRange } from './chunk-reader.ts'
@@ -71,7 +72,7 @@ export function columnsOf(database: EventDatabase, vocabulary: Vocabulary, { chu
     count: growing.count,
     who: Uint32Array.from(growing.who, vocabulary.nameNumber),
     ip: Uint32Array.from(growing.ip, vocabulary.nameNumber),
-    kinds: Uint16Array.from(growing.kinds, vocabulary.kindNumber),
+    kinds: numberKinds(growing, vocabulary.kindNumber),
     times: growing.times,
     baseMs: 0,
   }

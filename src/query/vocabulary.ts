@@ -40,7 +40,8 @@ export function createVocabulary({ db, growing }: Pick<EventDatabase, 'db' | 'gr
 
   const isSame = (a: Kind, b: Kind) => a.action === b.action && a.severity === b.severity && a.reason === b.reason
   let lastKind = Math.max(0, ...kinds.map(kind => kind.number))
-  for (const kind of growing().kinds) {
+  for (const { action, severity, reason } of growing().kindsFound) {
+    const kind = { action, severity, reason }
     if (!kinds.some(known => isSame(known, kind))) kinds.push({ ...kind, number: ++lastKind })
   }
 

@@ -140,7 +140,9 @@ function prepareChunkCheck(db: DatabaseSync): (rows: ChunkBuilder) => string | u
 
   function columnsAgree(stored: ChunkColumns, rows: ChunkBuilder): boolean {
     for (let n = 0; n < CHUNK_IDS; n++) {
-      const { action, severity, reason } = rows.kinds[n] as ChunkBuilder['kinds'][number]
+      const { action, severity, reason } = rows.kindsFound[
+        rows.kinds[n] as number
+      ] as ChunkBuilder['kindsFound'][number]
       const isSame =
         rows.minMs + (stored.times[n] as number) === rows.times[n] &&
         isNamed.get(stored.who[n] as number, rows.who[n] as string) !== undefined &&

@@ -17,6 +17,7 @@ import {
   formatColumns,
   isPacked,
   nextIdOf,
+  numberKinds,
   packColumns,
   startChunk,
 } from './chunk.ts'
@@ -124,7 +125,7 @@ export function prepareChunkWriter(db: DatabaseSync): ChunkWriter {
     const columns = {
       who: complete(named.who, chunk.who),
       ip: complete(named.ip, chunk.ip),
-      kinds: Uint16Array.from(chunk.kinds, dictionary.kindNumber),
+      kinds: numberKinds(chunk, dictionary.kindNumber),
     }
     insertColumns.run(chunk.chunk, formatColumns(columns, chunk))
     forgetNumbers()

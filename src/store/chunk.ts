@@ -35,9 +35,17 @@ export interface ChunkBuilder {
   readonly times: Float64Array
   readonly who: string[]
   readonly ip: string[]
-  readonly kinds: Kind[]
+  /** Of each row, which one of `kindsFound`. */
+  readonly kinds: Uint16Array
+  readonly kindsFound: FoundKind[]
   /** Per facet: value -> rows. */
   readonly sets: readonly Map<string, ChunkSet>[]
+}
+
+/** Few rows are of a kind of their own: what a row of a kind is added to is looked up once a chunk. */
+interface FoundKind extends Kind {
+  readonly place: number
+  readonly sets: readonly ChunkSet[]
 }
 
 export function startChunk(chunk: number): ChunkBuilder {
@@ -49,7 +57,8 @@ export function startChunk(chunk: number): ChunkBuilder {
     times: new Float64Array(CHUNK_IDS),
     who: [],
     ip: [],
-    kinds: [],
+    kinds: new Uint16Array(CHUNK_IDS),
+    kindsFound: [],
     sets: FACETS.map(() => new Map()),
   }
 }
@@ -65,19 +74,39 @@ export function addRow(builder: ChunkBuilder, row: ChunkRow): void {
   if (ms > builder.maxMs) builder.maxMs = ms
   builder.who.push(row.who)
   builder.ip.push(row.ip)
-  builder.kinds.push({ action: row.action, severity: row.severity, reason: row.reason_code })
-  addToSet(builder.sets[0] as Map<string, ChunkSet>, row.action, n)
-  addToSet(builder.sets[1] as Map<string, ChunkSet>, row.severity, n)
-  if (row.reason_code !== null) addToSet(builder.sets[2] as Map<string, ChunkSet>, row.reason_code, n)
+  const kind = findKind(builder, row) ?? addKind(builder, row)
+  builder.kinds[n] = kind.place
+  for (const set of kind.sets) addMember(set, n)
 }
 
-function addToSet(sets: Map<string, ChunkSet>, value: string, n: number): void {
-  let set = sets.get(value)
-  if (set === undefined) {
-    set = emptySet()
-    sets.set(value, set)
+function findKind({ kindsFound }: ChunkBuilder, { action, severity, reason_code }: ChunkRow): FoundKind | undefined {
+  for (const kind of kindsFound) {
+    if (kind.action === action && kind.reason === reason_code && kind.severity === severity) return kind
   }
-  addMember(set, n)
+  return undefined
+}
+
+function addKind({ kindsFound, sets }: ChunkBuilder, { action, severity, reason_code }: ChunkRow): FoundKind {
+  const values = [action, severity, reason_code]
+  const place = kindsFound.length
+  const own = values.flatMap((value, facet) =>
+    value === null ? [] : [setOf(sets[facet] as Map<string, ChunkSet>, value)],
+  )
+  const kind = { action, severity, reason: reason_code, place, sets: own }
+  kindsFound.push(kind)
+  return kind
+}
+
+function setOf(sets: Map<string, ChunkSet>, value: string): ChunkSet {
+  const set = sets.get(value) ?? emptySet()
+  sets.set(value, set)
+  return set
+}
+
+/** The kinds of the rows so far, by the numbers of a dictionary. */
+export function numberKinds({ kinds, kindsFound, count }: ChunkBuilder, numberOf: (kind: Kind) => number): Uint16Array {
+  const numbers = kindsFound.map(numberOf)
+  return kinds.subarray(0, count).map(place => numbers[place] as number)
 }
 
 /** The columns of a complete chunk, or of the first `times.length` rows of one. */
