@@ -26,7 +26,7 @@ export interface Size {
 export const FULL: Size = {
   events: 10_000_000,
   trancheEvents: 1_000_000,
-  queryRepeats: 300,
+  queryRepeats: 1_000,
   summaryRepeats: 20,
   loginRounds: 15,
   loginRoundSeconds: 1.5,
