@@ -79,6 +79,7 @@ export function addRow(builder: ChunkBuilder, row: ChunkRow): void {
   for (const set of kind.sets) addMember(set, n)
 }
 
+/** One after the other: of the few that a chunk has, most rows are of the first. */
 function findKind({ kindsFound }: ChunkBuilder, { action, severity, reason_code }: ChunkRow): FoundKind | undefined {
   for (const kind of kindsFound) {
     if (kind.action === action && kind.reason === reason_code && kind.severity === severity) return kind
@@ -86,13 +87,13 @@ function findKind({ kindsFound }: ChunkBuilder, { action, severity, reason_code 
   return undefined
 }
 
-function addKind({ kindsFound, sets }: ChunkBuilder, { action, severity, reason_code }: ChunkRow): FoundKind {
-  const values = [action, severity, reason_code]
-  const place = kindsFound.length
-  const own = values.flatMap((value, facet) =>
-    value === null ? [] : [setOf(sets[facet] as Map<string, ChunkSet>, value)],
-  )
-  const kind = { action, severity, reason: reason_code, place, sets: own }
+function addKind({ kindsFound, sets }: ChunkBuilder, row: ChunkRow): FoundKind {
+  const { action, severity, reason_code: reason } = row
+  const own = FACETS.flatMap((facet, n) => {
+    const value = row[facet]
+    return value === null ? [] : [setOf(sets[n] as Map<string, ChunkSet>, value)]
+  })
+  const kind = { action, severity, reason, place: kindsFound.length, sets: own }
   kindsFound.push(kind)
   return kind
 }

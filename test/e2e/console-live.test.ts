@@ -143,7 +143,7 @@ describe('the console, live', { skip: noBrowserHere }, () => {
     )
     assert.ok(new Set([...down.bases, ...up.bases]).size >= 4)
     await page.keyboard.press('Home')
-    await page.locator('.grid .row[id][aria-rowindex="2"]').waitFor()
+    await page.locator('.grid .row.selected[aria-rowindex="2"]').waitFor()
     assert.equal(await page.evaluate(`document.querySelector('.grid').scrollTop`), 0)
     await desk.failLogin((await desk.central.chargePoint()).cpId)
     const { id } = await desk.newest('action=AUTH_FAIL')

@@ -40,9 +40,11 @@ export function EventGrid(props: {
   onTopChange: (isAtTop: boolean) => void
   place: RefObject<HTMLDivElement | null>
 }) {
-  const { feed, place, columns, isAtTop, onTopChange } = props
+  const { feed, place, columns, isAtTop, onTopChange, onSelect } = props
   /** The first row of the part. */
   const [base, setBase] = useState(0)
+  /** Gone to by key while it was not loaded: it is selected when it is there. */
+  const [awaited, setAwaited] = useState<number>()
   const { addedOnTop } = feed
   const virtual = useVirtualizer({
     count: Math.max(0, Math.min(feed.count - base, PART_ROWS)),
@@ -77,6 +79,13 @@ export function EventGrid(props: {
     if (last >= feed.count - NEAR_END_ROWS) void feed.loadOlder()
   }, [feed, last, feed.count])
 
+  const found = awaited === undefined ? undefined : feed.row(awaited)
+  useEffect(() => {
+    if (found === undefined) return
+    setAwaited(undefined)
+    onSelect(found)
+  })
+
   function move(by: number): void {
     const at = props.selected === undefined ? -1 : feed.indexOf(props.selected)
     goTo(at === -1 ? first : at + by)
@@ -91,7 +100,8 @@ export function EventGrid(props: {
     const inPart = Math.max(0, Math.min(virtual.options.count - 1, next - base))
     const [top = 0] = virtual.getOffsetForIndex(inPart) ?? []
     place.current?.scrollTo({ top })
-    if (event !== undefined) props.onSelect(event)
+    setAwaited(event === undefined ? next : undefined)
+    if (event !== undefined) onSelect(event)
   }
 
   function keyed(event: KeyboardEvent): void {
