@@ -65,7 +65,7 @@ export function authRoutes(app: App, { security }: HttpDeps): void {
         tags: ['Authentication'],
         summary: 'Log in with credentials',
         description:
-          'An unknown id and a wrong secret get one and the same answer. Repeated failures are throttled by source address and by (address, id), never by id alone.',
+          'An unknown id and a wrong secret get one and the same answer. Repeated failures are throttled by source address and by (address, id), never by id alone: the first attempt of an address is always looked at. While an id is attacked from many addresses, one that has failed at it waits longer. The right generated credentials are never held up.',
         body: CredentialsRequest,
         response: { 200: Authenticated },
       },

@@ -102,15 +102,29 @@ test('throttle: without an address only pair and charge point count', () => {
   for (let i = 0; i < 100; i++) assert.equal(throttle.admit(attempt('-', `CP-${i}`), START), 0)
 })
 
-test('throttle: guesses of one id from many addresses share a growing delay; its usual address is let in', () => {
+test('throttle: guesses of one id from many addresses share a growing delay; its usual address, and one that has not failed yet, is let in', () => {
   const throttle = create()
-  const admitted = hammer(throttle, i => attempt(`192.0.2.${i}`, 'CP-1'), START + 86_400_000)
+  const admitted = hammer(throttle, i => attempt(`192.0.2.${i % 5}`, 'CP-1'), START + 86_400_000)
   assert.equal(admitted.filter(at => at === START).length, 21)
-  assert.ok(admitted.length < 21 + 9 + 96, `${admitted.length} guesses in a day`)
+  // Each may guess once when it has been quiet for as long as the lane stays closed: 15 minutes and a window.
+  assert.ok(admitted.length < 21 + 5 * (86_400 / (900 + 600)), `${admitted.length} guesses in a day`)
   const end = START + 86_400_000
-  assert.ok(throttle.admit(attempt('198.51.100.1', 'CP-1'), end - 1) > 0)
   assert.equal(throttle.admit(attempt('203.0.113.1', 'CP-1', true), end - 1), 0)
   assert.equal(throttle.admit(attempt('198.51.100.1', 'CP-2'), end - 1), 0)
+  assert.equal(throttle.admit(attempt('198.51.100.1', 'CP-1'), end - 1), 0)
+  assert.ok(throttle.admit(attempt('198.51.100.1', 'CP-1'), end - 1) > 0, 'it has failed by then')
+  const closedMs = LIMITS.throttleDelaySecondsMax * 1000
+  assert.ok(throttle.admit(attempt('198.51.100.1', 'CP-1'), end - 2 + closedMs) > 0)
+  assert.equal(throttle.admit(attempt('198.51.100.2', 'CP-1'), end - 2 + closedMs), 0)
+})
+
+test('throttle: of two attempts that an address sends at once while others attack, one is let in; one that was not checked is not held against it', () => {
+  const throttle = create()
+  for (let i = 0; i < 21; i++) assert.equal(throttle.admit(attempt(`192.0.2.${i}`, 'CP-1'), START), 0)
+  assert.equal(throttle.admit(attempt('198.51.100.1', 'CP-1'), START), 0)
+  assert.ok(throttle.admit(attempt('198.51.100.1', 'CP-1'), START) > 0)
+  throttle.cancelled(attempt('198.51.100.1', 'CP-1'))
+  assert.equal(throttle.admit(attempt('198.51.100.1', 'CP-1'), START), 0)
 })
 
 test('throttle: failures from a usual address do not fill the lanes that others share', () => {
