@@ -35,7 +35,11 @@ const Export = {
       example: formatEvents([EVENT_EXAMPLE], 'ndjson', true),
     },
     'text/csv': {
-      schema: { type: 'string', description: 'RFC 4180, the 14 columns, with a header line.' },
+      schema: {
+        type: 'string',
+        description:
+          'RFC 4180, the 14 columns, with a header line. Before a cell that begins with = + - @, a tab or a carriage return stands an apostrophe, or a spreadsheet would run it.',
+      },
       example: formatEvents([EVENT_EXAMPLE], 'csv', true),
     },
   },

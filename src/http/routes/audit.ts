@@ -52,7 +52,10 @@ const FailuresQuery = closed(
 )
 
 const Failures = object(
-  { events: { type: 'array', items: EventItem }, count: { type: 'integer' } },
+  {
+    events: { type: 'array', items: EventItem },
+    count: { type: 'integer', description: 'Of the events listed here. `/audit/summary` counts all there are.' },
+  },
   {
     title: 'Failures',
     description: `AUTH_FAIL events, newest first, at most ${LIMITS.failureEventsMax}.`,
