@@ -67,7 +67,7 @@ export async function verify(source: EvidenceSource, trust: Trust = {}, options:
   const signed = readSigned(source, trust)
   const findings: Finding[] = [...signed.findings]
   notes.push(...signed.notes, ...(overview.notes ?? []))
-  const size = overview.head?.size ?? signed.newest?.checkpoint?.size ?? 0
+  const size = overview.head?.size ?? sizeOf(signed)
   const anchors = signed.anchors.filter(anchor => anchor.size <= size)
   const sizes = [...new Set([...anchors.map(anchor => anchor.size), size])].sort((a, b) => a - b)
 
@@ -155,6 +155,12 @@ interface Signed {
   readonly anchors: readonly (Anchor & { readonly kind: 'trusted' | 'signed' })[]
   readonly findings: readonly Finding[]
   readonly notes: readonly string[]
+}
+
+/** Of a log without a head. A checkpoint that the log did not sign does not say how many leaves there should be. */
+function sizeOf({ newest, anchors }: Signed): number {
+  if (newest === undefined || newest.findings.length === 0) return newest?.checkpoint?.size ?? 0
+  return Math.max(0, ...anchors.filter(({ kind }) => kind === 'signed').map(({ size }) => size))
 }
 
 /** Everything that is signed: by whom, and whether these are one history by their sizes. */

@@ -319,3 +319,21 @@ test('data folder and mirror: ML-DSA-44 switched on, rotated and off again, each
   writeFileSync(join(log.root, 'keys'), `${keys.slice(0, 3).join('\n')}\n`)
   assert.equal((await judge(log)).verdict, 'WRONG_KEY', 'the last hand-over is not there, and its event is')
 })
+
+test('mirror: a checkpoint that the log did not sign does not say how many events there should be', async t => {
+  const log = temporaryLog(t)
+  await log.append(256)
+  log.sign()
+  await log.append(44)
+  log.sign()
+  const mirror = `${log.path}-mirror`
+  writeMirror(log, mirror)
+  const path = join(mirror, 'checkpoint')
+  const [origin, , ...rest] = readFileSync(path, 'utf8').split('\n')
+  writeFileSync(path, [origin, '1000', ...rest].join('\n'))
+  for (const history of ['there', 'gone']) {
+    if (history === 'gone') rmSync(join(mirror, 'checkpoints'))
+    const { verdict, findings } = await judge(log, mirror)
+    assert.deepEqual([verdict, findings.map(({ at }) => at)], ['WRONG_KEY', [{ size: 1000 }]], history)
+  }
+})
