@@ -58,6 +58,7 @@ const bytesOf = ({ buffer, byteOffset, length }: Uint8Array) => new Uint8Array(b
 
 /** Four bytes at a time where both begin at such a place. */
 export function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false
   const words = a.byteOffset % 4 === 0 && b.byteOffset % 4 === 0 ? Math.floor(a.length / 4) : 0
   const [left, right] = [a, b].map(bytes => new Uint32Array(bytes.buffer, words > 0 ? bytes.byteOffset : 0, words))
   for (let i = 0; i < words; i++) if (left![i] !== right![i]) return false

@@ -8,7 +8,7 @@ import { joinBytes } from '../../../src/evidence/encoding.ts'
 import { hashLeaf } from '../../../src/evidence/merkle.ts'
 import { parseBundle } from '../../../src/evidence/tile.ts'
 import { readBundleSalts } from '../../../src/store/log-store.ts'
-import { hashRowText } from '../../../src/verify/row-text.ts'
+import { hashRowText, isSame } from '../../../src/verify/row-text.ts'
 import { openLogDatabase } from '../../../src/verify/sources/log-database.ts'
 import { openPackFiles } from '../../../src/verify/sources/pack-files.ts'
 import { kindOf, verifyPath } from '../../../src/verify/sources/verify-path.ts'
@@ -35,6 +35,28 @@ test('verdicts: every one but PRISTINE has an exit code of its own, none of anot
     exits.filter(exit => Object.values<number>(EXIT).includes(exit)),
     [EXIT.ok],
   )
+})
+
+test('bytes are the same only if there are as many, wherever in memory they begin', () => {
+  for (const [at, from] of [
+    [0, 0],
+    [0, 4],
+    [0, 1],
+    [3, 3],
+  ] as const) {
+    const part = (start: number, length: number) =>
+      Uint8Array.from({ length: start + length }, (_, n) => (n - start) & 3).subarray(start)
+    for (const length of [0, 1, 31, 32]) {
+      assert.ok(isSame(part(at, length), part(from, length)), `${length} at ${at} and ${from}`)
+      assert.ok(!isSame(part(at, length + 8), part(from, length)), `${length + 8} and ${length} at ${at} and ${from}`)
+      assert.ok(!isSame(part(at, length), part(from, length + 8)), `${length} and ${length + 8} at ${at} and ${from}`)
+    }
+    for (let n = 0; n < 32; n++) {
+      const other = part(from, 32)
+      other[n]! ^= 1
+      assert.ok(!isSame(part(at, 32), other), `byte ${n} at ${at} and ${from}`)
+    }
+  }
 })
 
 test('data folder: text of every kind is verified without reading values', async t => {
