@@ -12,7 +12,7 @@
  * An attempt from a *usual* address of its charge point (it has logged in from there before) neither fills nor minds
  * the last two, and the lane of a charge point holds up only addresses that have failed at it themselves: so nobody shuts out a
  * charge point by its public id, wherever it comes from, nor all of a carrier's network by one bad device. The price: each address
- * that a guesser has is good for one guess, and for another one when it has been quiet for as long as that lane would stay closed.
+ * that a guesser has is good for one guess.
  * Whether an id exists makes no difference to any lane, so nothing here tells an outsider that it does.
  *
  * An attempt is counted as failed the moment it is admitted and taken back when it succeeds. Counted afterwards, a
@@ -91,12 +91,11 @@ export function createThrottle(options: {
     return lanes.filter(lane => lane !== undefined)
   }
 
-  function lanesThatHoldUp(attempt: Attempt, at: number): Lane[] {
+  function lanesThatHoldUp(attempt: Attempt): Lane[] {
     const lanes = lanesOf(attempt, peek)
-    const shared = chargePoints.peek(attempt.cpId)
     const pair = pairs.peek(pairOf(attempt.network, attempt.cpId))
-    const hasFailed =
-      shared !== undefined && pair !== undefined && hasFailedWithin(pair, at, delayMs(shared) + windowMs)
+    const hasFailed = pair !== undefined && (pair.closedBy > 0 || pair.times.length > 0)
+    const shared = chargePoints.peek(attempt.cpId)
     return hasFailed ? lanes : lanes.filter(lane => lane !== shared)
   }
 
@@ -111,7 +110,7 @@ export function createThrottle(options: {
   return {
     admit(attempt, at) {
       let waitMs = 0
-      for (const lane of lanesThatHoldUp(attempt, at)) waitMs = Math.max(waitMs, waitIn(lane, at))
+      for (const lane of lanesThatHoldUp(attempt)) waitMs = Math.max(waitMs, waitIn(lane, at))
       if (waitMs > 0) return Math.ceil(waitMs / 1000)
       count(attempt, at)
       return 0
@@ -135,11 +134,6 @@ const peek = (map: RecencyMap<Lane>, name: string) => map.peek(name)
 
 function delayMs(lane: Lane): number {
   return Math.min(2 ** lane.closedBy, LIMITS.throttleDelaySecondsMax) * 1000
-}
-
-function hasFailedWithin({ closedBy, times, lastAt }: Lane, at: number, ms: number): boolean {
-  const wereAllTakenBack = closedBy === 0 && times.length === 0
-  return !wereAllTakenBack && at - lastAt <= ms
 }
 
 function waitIn(lane: Lane, at: number): number {
