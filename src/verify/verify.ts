@@ -157,10 +157,9 @@ interface Signed {
   readonly notes: readonly string[]
 }
 
-/** Of a log without a head. A checkpoint that the log did not sign does not say how many leaves there should be. */
-function sizeOf({ newest, anchors }: Signed): number {
-  if (newest === undefined || newest.findings.length === 0) return newest?.checkpoint?.size ?? 0
-  return Math.max(0, ...anchors.filter(({ kind }) => kind === 'signed').map(({ size }) => size))
+/** Of a log without a head: none, where the log did not sign what says so. Tiles are those of that size alone. */
+function sizeOf({ newest }: Signed): number {
+  return newest === undefined || newest.findings.length > 0 ? 0 : (newest.checkpoint?.size ?? 0)
 }
 
 /** Everything that is signed: by whom, and whether these are one history by their sizes. */
